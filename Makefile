@@ -1,0 +1,31 @@
+# make demo: segment a phantom CT with the bundled model. make test: ruff, mypy and pytest.
+PYTHON ?= python3
+SOURCES := setup.cfg pyproject.toml
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
+	mv -f demo/volume-7.nii.gz demo/scan.nii.gz
+	mv -f demo/segmentation-7.nii.gz demo/reference.nii.gz
+	.venv/bin/lits-infer demo/scan.nii.gz -o demo/mask.nii.gz --force
+	.venv/bin/lits-view demo/scan.nii.gz --mask demo/mask.nii.gz -o demo/overlay.png --force
+
+test: .venv-test/installed
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/ruff check .
+	.venv-test/bin/mypy
+	.venv-test/bin/python -m pytest
+
+.venv/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --editable '.[cpu,tools]'
+	touch $@
+
+.venv-test/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test demo build dist *.egg-info

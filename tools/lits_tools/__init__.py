@@ -1,0 +1,1 @@
+"""Evaluate, draw and benchmark segmentations."""
