@@ -1,0 +1,41 @@
+"""The errors that this project raises on purpose.
+
+    LitsError
+    ├── VolumeError(ValueError)        not a readable 3D CT volume
+    ├── ModelError(ValueError)         not a lits-toolkit model, or a newer or damaged one
+    ├── ProviderError(RuntimeError)    the execution provider asked for did not load
+    ├── CheckpointError(ValueError)    unreadable or unsafe checkpoint, or another architecture's
+    ├── ParityError(RuntimeError)      the exported model does not say what the network says
+    └── DatasetError(ValueError)       scans and masks that do not make a data set
+
+Each class is also the builtin that a caller would expect, so that `except ValueError` works
+without an import from here. Every message says what was found and what would work.
+"""
+
+
+class LitsError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class VolumeError(LitsError, ValueError):
+    """A file or array is not a readable 3D CT volume."""
+
+
+class ModelError(LitsError, ValueError):
+    """A file is not a lits-toolkit model, or is damaged, or of a newer format."""
+
+
+class ProviderError(LitsError, RuntimeError):
+    """The execution provider asked for did not load."""
+
+
+class CheckpointError(LitsError, ValueError):
+    """A checkpoint is unreadable, unsafe to read, or of another architecture."""
+
+
+class ParityError(LitsError, RuntimeError):
+    """An exported model does not say what the trained network says."""
+
+
+class DatasetError(LitsError, ValueError):
+    """Scans and masks do not make a usable data set."""
