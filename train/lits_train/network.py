@@ -1,0 +1,119 @@
+"""The network: a RegNetY-400MF encoder and a decoder of transposed convolutions."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
+
+from lits_runtime.errors import CheckpointError
+from lits_train.recipe import Recipe
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ENCODER_CHANNELS = (32, 48, 104, 208, 440)
+"""Widths of RegNetY-400MF's stem and four blocks, at 1/2, 1/4, ... 1/32 of the input size."""
+
+
+class DecoderStage(nn.Module):
+    """Doubles height and width: ConvTranspose2d, the encoder's features beside it, Conv2d, ReLU."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int, norm: bool) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
+        self.conv = nn.Sequential(
+            nn.Conv2d(outputs + skip, outputs, kernel_size=3, padding=1, bias=not norm),
+            *([nn.BatchNorm2d(outputs)] if norm else []),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, features: Tensor, skip: Tensor | None) -> Tensor:
+        """(n, inputs, h, w) and the skip (n, skip, 2h, 2w) to (n, outputs, 2h, 2w)."""
+        features = self.up(features)
+        if skip is not None:
+            features = torch.cat([features, skip], dim=1)
+        decoded: Tensor = self.conv(features)
+        return decoded
+
+
+class SegmentationNetwork(nn.Module):
+    """Scaled slices (n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s).
+
+    The stride s is 1 for a decoder of five stages and doubles with each stage less.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        regnet = regnet_y_400mf()
+        self.encoder = nn.ModuleList([regnet.stem, *regnet.trunk_output])
+        skips = [*reversed(ENCODER_CHANNELS[:-1]), 0][: len(recipe.decoder_channels)]
+        if not recipe.skip_connections:
+            skips = [0] * len(skips)
+        inputs = [ENCODER_CHANNELS[-1], *recipe.decoder_channels[:-1]]
+        self.decoder = nn.ModuleList(
+            DecoderStage(*widths, norm=recipe.decoder_norm)
+            for widths in zip(inputs, skips, recipe.decoder_channels, strict=True)
+        )
+        self.skips = skips
+        self.head = nn.Conv2d(recipe.decoder_channels[-1], len(recipe.classes), kernel_size=1)
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """(n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s)."""
+        features = (scaled - self.mean) / self.std
+        stages: list[Tensor] = []
+        for block in self.encoder:
+            features = block(features)
+            stages.append(features)
+        for depth, (stage, skip) in enumerate(zip(self.decoder, self.skips, strict=True)):
+            features = stage(features, stages[-2 - depth] if skip else None)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def load_encoder(self, weights: str) -> None:
+        """Fill the encoder from ImageNet ("imagenet"), or from a file of RegNetY-400MF weights.
+
+        Source of the ImageNet weights: torchvision's `RegNet_Y_400MF_Weights`; they are looked for
+        in torch's cache and downloaded when missing.
+
+        Raises:
+            CheckpointError: the weights cannot be had or are of another architecture.
+        """
+        state = _imagenet_weights() if weights == "imagenet" else _weights_file(Path(weights))
+        regnet = regnet_y_400mf()
+        regnet.fc = nn.Identity()
+        try:
+            regnet.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
+        except RuntimeError as error:
+            raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {error}") from error
+        ours = nn.ModuleList([regnet.stem, *regnet.trunk_output])
+        self.encoder.load_state_dict(ours.state_dict())
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    enum = RegNet_Y_400MF_Weights.DEFAULT
+    try:
+        state: dict[str, Tensor] = enum.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+        cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
+        raise CheckpointError(
+            f"cannot have the ImageNet weights {enum.url} ({error}): put that file at {cache}, or "
+            "name it with --weights FILE, or train from random weights with --weights none"
+        ) from error
+    return state
+
+
+def _weights_file(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch.load raises whatever the damaged bytes provoke
+        raise CheckpointError(f"{path}: not a readable file of weights: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a state dict")
+    return state

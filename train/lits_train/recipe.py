@@ -1,0 +1,128 @@
+"""Recipes: every setting that makes a network, its input and its training, in one dataclass."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from lits_runtime.errors import CheckpointError
+
+LABEL_VALUES = {"liver": 1, "lesion": 2}
+"""LiTS values of the classes. A lesion is part of the liver: the liver's mask is label >= 1."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one way to train; a checkpoint carries them, so that it can be rebuilt."""
+
+    name: str
+    classes: tuple[str, ...]
+    """Logits of the network, in order; names are keys of `LABEL_VALUES`."""
+    thresholds: tuple[float, ...]
+    """Probability from which a voxel belongs to the class."""
+    size: int
+    """Working size: slices are resized to size x size."""
+    context_slices: int
+    """Neighbours on either side that the network sees: 0, or 1 to fill all three channels."""
+    window_hu: tuple[float, float] | None
+    """HU mapped to 0 and 1, clipped outside. None: minimum and maximum of each slice."""
+    decoder_channels: tuple[int, ...]
+    """Width of each upsampling stage. Five stages reach the working size, four half of it."""
+    skip_connections: bool
+    """Feed the encoder's stages to the decoder's of the same size, as a U-Net does."""
+    decoder_norm: bool
+    """Batch normalisation after the decoder's convolutions."""
+    dice_weight: float
+    """Weight of a soft Dice term beside the binary cross-entropy."""
+    optimizer: str
+    """"adam" or "adamw"."""
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    """"constant", or "cosine": half a cosine down to zero over the epochs of the run."""
+    batch_size: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if self.context_slices not in (0, 1):
+            raise ValueError(f"context_slices {self.context_slices}: expected 0 or 1")
+        if self.size < 32 or self.size % 32:
+            raise ValueError(f"size {self.size}: expected a multiple of 32, the encoder's stride")
+        if not self.classes or set(self.classes) - set(LABEL_VALUES):
+            raise ValueError(f"classes {self.classes}: expected some of {list(LABEL_VALUES)}")
+        if len(self.thresholds) != len(self.classes):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.classes)} classes")
+        if not 1 <= len(self.decoder_channels) <= 5:
+            raise ValueError(f"{len(self.decoder_channels)} decoder stages: expected 1 to 5")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "Recipe":
+        """The recipe of a checkpoint's settings.
+
+        Raises:
+            CheckpointError: keys are missing or unknown, or a value is not possible.
+        """
+        known = {field.name for field in fields(cls)}
+        if set(settings) != known:
+            missing, extra = sorted(known - set(settings)), sorted(set(settings) - known)
+            raise CheckpointError(
+                f"the checkpoint's recipe lacks {missing} and has unknown {extra}; it was written "
+                "by another version of lits-toolkit"
+            )
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list | tuple) else value
+            for key, value in settings.items()
+        }
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint's recipe is not usable: {error}") from error
+
+    def override(self, **settings: Any) -> "Recipe":
+        """The recipe with those settings replaced that are not None."""
+        return replace(self, **{key: value for key, value in settings.items() if value is not None})
+
+
+SEED = Recipe(
+    name="seed",
+    classes=("lesion",),
+    thresholds=(0.5,),
+    size=128,
+    context_slices=0,
+    window_hu=None,
+    decoder_channels=(256, 128, 64, 32, 16),
+    skip_connections=False,
+    decoder_norm=False,
+    dice_weight=0.0,
+    optimizer="adam",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    schedule="constant",
+    batch_size=16,
+    epochs=50,
+)
+"""The system that this project grew from: one lesion logit on min-max scaled slices."""
+
+DEFAULT = Recipe(
+    name="default",
+    classes=("liver", "lesion"),
+    thresholds=(0.5, 0.5),
+    size=256,
+    context_slices=1,
+    window_hu=(-150.0, 250.0),
+    decoder_channels=(128, 64, 32, 16),
+    skip_connections=True,
+    decoder_norm=True,
+    dice_weight=1.0,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    schedule="cosine",
+    batch_size=16,
+    epochs=50,
+)
+"""Liver and lesion, neighbouring slices, an abdominal window, U-Net skips."""
+
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, SEED)}
