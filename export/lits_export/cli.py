@@ -1,0 +1,78 @@
+"""lits-export: turn a checkpoint into one verified ONNX file."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from lits_runtime.command import Command, shared_options
+from lits_runtime.metadata import DISCLAIMER
+
+logger = logging.getLogger(__name__)
+
+
+@click.command(cls=Command)
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Model to write.  [default: CHECKPOINT with the ending .onnx]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp16", "fp32"]),
+    default="fp16",
+    show_default=True,
+    help="Of the network; scaling and thresholds stay fp32.",
+)
+@click.option(
+    "--check-on",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Scan or folder of scans to compare on.  [default: the built-in phantom]",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="On which the written file is compared.",
+)
+@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of probabilities.")
+@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of labels.")
+@click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
+@click.option("--intended-use", default=DISCLAIMER, help="Text to embed.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing model.")
+@shared_options
+def main(
+    checkpoint: Path,
+    output: Path | None,
+    precision: str,
+    check_on: tuple[Path, ...],
+    provider: str,
+    max_difference: float | None,
+    min_dice: float | None,
+    licence: str,
+    intended_use: str,
+    force: bool,
+) -> None:
+    """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
+
+    Out of tolerance, nothing is written and the exit status is 1.
+    """
+    model = output or checkpoint.with_suffix(".onnx")
+    if model.exists() and not force:
+        raise click.UsageError(f"{model} exists; overwrite it with --force")
+
+    from lits_export.export import ExportSettings, export_model
+    from lits_export.parity import TOLERANCES, Tolerance
+
+    usual = TOLERANCES[precision]
+    tolerance = Tolerance(
+        usual.probability if max_difference is None else max_difference,
+        usual.dice if min_dice is None else min_dice,
+    )
+    settings = ExportSettings(precision, check_on, tolerance, provider, licence, intended_use)
+    result = export_model(checkpoint, model, settings)
+    logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
