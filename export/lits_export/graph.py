@@ -22,7 +22,11 @@ def trace(recipe: Recipe, network: SegmentationNetwork) -> onnx.ModelProto:
     """
     segmenter = SlabSegmenter(recipe, network).eval()
     example = torch.zeros(3 + 2 * recipe.context_slices, 80, 96)
-    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("n", "height", "width"))}
+    sizes = {
+        0: torch.export.Dim("n", min=1 + 2 * recipe.context_slices),
+        1: torch.export.Dim("height"),
+        2: torch.export.Dim("width"),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(

@@ -155,18 +155,12 @@ class Scan:
         if isinstance(source, SpatialImage):
             return cls(source, source.get_filename() or "image")
         if isinstance(source, tuple):
-            values, affine = (np.asarray(part) for part in source)
-            if values.dtype == np.int64:
-                values = values.astype(np.int32)
-            elif values.dtype == np.bool_ or affine.shape != (4, 4):
-                raise VolumeError(
-                    f"array of {values.dtype} with an affine of shape {affine.shape}: expected HU "
-                    "with a (4, 4) affine"
-                )
-            return cls(nib.Nifti1Image(values, affine.astype(float)), "array")
+            return cls(_image_of_array(*source), "array")
         name = fspath(source)
         try:
             image = nib.load(name)
+        except FileNotFoundError:
+            raise
         except (ImageFileError, HeaderDataError, EOFError, ValueError, zlib.error) as error:
             raise VolumeError(f"{name}: not a readable NIfTI volume: {error}") from error
         except OSError as error:
@@ -214,3 +208,15 @@ class Scan:
             return np.asanyarray(self.image.dataobj[(*index, *extra)])
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise VolumeError(f"{self.name}: truncated or damaged: {error}") from error
+
+
+def _image_of_array(values: ArrayLike, affine: ArrayLike) -> SpatialImage:
+    volume_hu, voxel_to_world = np.asarray(values), np.asarray(affine)
+    if volume_hu.dtype.kind not in "iuf" or voxel_to_world.shape != (4, 4):
+        raise VolumeError(
+            f"array of {volume_hu.dtype} with an affine of shape {voxel_to_world.shape}: expected "
+            "HU with a (4, 4) affine"
+        )
+    if volume_hu.dtype in (np.int64, np.uint64):  # NIfTI readers elsewhere do not take them
+        volume_hu = volume_hu.astype(np.int32)
+    return nib.Nifti1Image(volume_hu, voxel_to_world.astype(np.float64))

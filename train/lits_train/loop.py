@@ -131,6 +131,8 @@ class _TrainingState:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
         self.epoch, self.best_score, self.best_dice = 0, -math.inf, dict[str, float]()
         last = run.folder / LAST_NAME
+        if run.resume and not last.exists():
+            raise CheckpointError(f"{last} does not exist: no epoch was completed; leave --resume")
         if run.resume:
             self._restore(load_checkpoint(last), last)
         elif last.exists():

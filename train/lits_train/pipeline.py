@@ -23,17 +23,17 @@ class Preprocessing(nn.Module):
 
     def forward(self, slab_hu: Tensor) -> Tensor:
         """(n + 2 * context_slices, height, width) HU to (n, 3, size, size) in 0..1."""
-        low_hu: Tensor | float
-        range_hu: Tensor | float
         if self.window_hu is None:
-            low_hu = slab_hu.amin(dim=(1, 2), keepdim=True).unsqueeze(1)
-            range_hu = slab_hu.amax(dim=(1, 2), keepdim=True).unsqueeze(1) - low_hu
-            range_hu = range_hu.clamp(min=1e-3)  # a constant slice becomes 0
+            low_hu = slab_hu.amin(dim=(1, 2), keepdim=True)
+            high_hu = slab_hu.amax(dim=(1, 2), keepdim=True)
+            range_hu = (high_hu - low_hu).clamp(min=1e-3).unsqueeze(1)  # a constant slice: all 0
+            above_hu = slab_hu - low_hu
         else:
-            slab_hu = slab_hu.clamp(*self.window_hu)
-            low_hu, range_hu = self.window_hu[0], self.window_hu[1] - self.window_hu[0]
-        # Scaling after the resize is the same, because its weights add up to 1, and 16 times less.
-        scaled = (resize(slab_hu.unsqueeze(1), (self.size, self.size)) - low_hu) / range_hu
+            low, high = self.window_hu
+            above_hu = slab_hu.clamp(low, high) - low
+            range_hu = torch.tensor(high - low)
+        # Dividing after the resize comes to the same and takes a sixteenth of the time.
+        scaled = resize(above_hu.unsqueeze(1), (self.size, self.size)) / range_hu
         if self.context_slices:
             n = scaled.shape[0] - 2
             return torch.cat([scaled[0:n], scaled[1 : n + 1], scaled[2 : n + 2]], dim=1)

@@ -49,9 +49,11 @@ class Recipe:
         if not self.classes or set(self.classes) - set(LABEL_VALUES):
             raise ValueError(f"classes {self.classes}: expected some of {list(LABEL_VALUES)}")
         if len(self.thresholds) != len(self.classes):
-            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.classes)} classes")
+            raise ValueError(
+                f"thresholds {self.thresholds}: expected one for each of {self.classes}"
+            )
         if not 1 <= len(self.decoder_channels) <= 5:
-            raise ValueError(f"{len(self.decoder_channels)} decoder stages: expected 1 to 5")
+            raise ValueError(f"decoder_channels {self.decoder_channels}: expected 1 to 5 stages")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
