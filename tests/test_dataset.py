@@ -1,0 +1,149 @@
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import load_nifti, random_hu
+from test_volume import LPS_AFFINE, reorient
+from torch.utils.data import DataLoader
+
+from lits_runtime import DatasetError
+from lits_train.dataset import (
+    Case,
+    SliceDataset,
+    find_cases,
+    fingerprint,
+    split_cases,
+    usable_cases,
+)
+from lits_train.recipe import DEFAULT, SEED
+
+
+def write_case(
+    folder: Path, case_id: str, labels: int = 2, codes: str = "LPS", ending: str = ".nii"
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    hu = random_hu((40, 36, 5), seed=1)
+    mask = np.random.default_rng(2).integers(0, labels + 1, hu.shape).astype(np.int16)
+    for name, values in (("volume", hu), ("segmentation", mask)):
+        stored, affine = reorient(values, LPS_AFFINE, codes)
+        nib.save(nib.Nifti1Image(stored, affine), folder / f"{name}-{case_id}{ending}")
+
+
+def test_pairs_are_found_in_subfolders_and_sorted_by_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_case(tmp_path / "b", "10")
+    write_case(tmp_path / "a", "9", ending=".nii.gz")
+    write_case(tmp_path, "x1")
+    (tmp_path / "volume-11.nii").touch()
+    (tmp_path / "other.nii").touch()
+    assert [case.case_id for case in find_cases(tmp_path)] == ["9", "10", "x1"]
+    assert "case 11 has no segmentation" in caplog.text
+
+
+def test_no_pair_and_doubled_ids_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no pair volume-ID"):
+        find_cases(tmp_path)
+    write_case(tmp_path / "a", "1")
+    write_case(tmp_path / "b", "1")
+    with pytest.raises(DatasetError, match="-1 twice"):
+        find_cases(tmp_path)
+
+
+def test_unusable_cases_are_skipped_with_their_reason(tmp_path: Path) -> None:
+    for case_id in ("1", "2", "3", "4"):
+        write_case(tmp_path, case_id)
+    volume = tmp_path / "volume-2.nii"
+    volume.write_bytes(volume.read_bytes()[:-500])
+    nib.save(nib.Nifti1Image(random_hu((40, 36, 4)), LPS_AFFINE), tmp_path / "segmentation-3.nii")
+    write_case(tmp_path, "4", labels=3)
+    usable, problems = usable_cases(find_cases(tmp_path))
+    assert [case.case_id for case in usable] == ["1"]
+    assert usable[0].slices == 5
+    assert "truncated" in problems["2"]
+    assert "(40, 36, 5) and segmentation (40, 36, 4)" in problems["3"]
+    assert "label 3" in problems["4"]
+    (tmp_path / "volume-1.nii").write_bytes(b"")
+    with pytest.raises(DatasetError, match="none of 4 cases"):
+        usable_cases(find_cases(tmp_path))
+
+
+def test_an_item_is_one_canonical_slice_and_its_mask(tmp_path: Path) -> None:
+    write_case(tmp_path, "1", codes="LPS")
+    write_case(tmp_path, "2", codes="RAS", ending=".nii.gz")
+    write_case(tmp_path, "3", codes="SLA")
+    cases, _ = usable_cases(find_cases(tmp_path))
+    dataset = SliceDataset(cases, SEED.override(size=32))
+    assert len(dataset) == 15
+    hu = random_hu((40, 36, 5), seed=1).transpose(2, 1, 0)
+    for item in (2, 7, 12):
+        slab_hu, labels = dataset.read(item, context_slices=1)
+        np.testing.assert_array_equal(slab_hu, hu[1:4])
+        assert labels.shape == (36, 40)
+        np.testing.assert_array_equal(labels, dataset.read(2)[1])
+        scaled, masks, case_index = dataset[item]
+        assert scaled.shape == (3, 32, 32)
+        assert masks.shape == (1, 32, 32)
+        assert case_index == item // 5
+
+
+def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
+    """The rest of the volume is torn out of the file: reading it would fail."""
+    write_case(tmp_path, "1")
+    cases, _ = usable_cases(find_cases(tmp_path))
+    for name in ("volume-1.nii", "segmentation-1.nii"):
+        path = tmp_path / name
+        content = path.read_bytes()
+        path.write_bytes(content[: 352 + 2 * 40 * 36 * 2])
+    dataset = SliceDataset(cases, SEED.override(size=32))
+    dataset[1]
+    with pytest.raises(ValueError, match="truncated"):
+        dataset[2]
+
+
+def test_masks_follow_their_volume_even_under_a_wrong_affine(tmp_path: Path) -> None:
+    """As in LiTS volumes 28 to 47, whose masks carry another affine than the scan."""
+    write_case(tmp_path, "1")
+    reference = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED).read(3)
+    mask = load_nifti(tmp_path / "segmentation-1.nii")
+    stored = np.asanyarray(mask.dataobj).copy()
+    nib.save(nib.Nifti1Image(stored, np.diag([1.0, 1, -1, 1])), tmp_path / "segmentation-1.nii")
+    wrong = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED).read(3)
+    np.testing.assert_array_equal(wrong[1], reference[1])
+
+
+def test_workers_read_the_same_items(phantom_folder: Path) -> None:
+    cases, _ = usable_cases(find_cases(phantom_folder))
+    dataset = SliceDataset(cases, DEFAULT.override(size=32))
+    dataset[0]  # open files must not be shared with the workers
+    alone, shared = (
+        list(DataLoader(dataset, batch_size=4, num_workers=workers)) for workers in (0, 2)
+    )
+    for one, other in zip(alone, shared, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert (mine == theirs).all()
+
+
+def test_split_is_by_case_with_a_seed() -> None:
+    cases = [Case(str(i), Path(), Path(), 1) for i in range(10)]
+    training, validation = split_cases(cases, 0.2, seed=0)
+    assert len(validation) == 2
+    assert {c.case_id for c in training} | {c.case_id for c in validation} == set("0123456789")
+    assert split_cases(cases, 0.2, seed=0) == (training, validation)
+    assert any(split_cases(cases, 0.2, seed=s)[1] != validation for s in range(1, 5))
+    assert split_cases(cases[:1], 0.2, seed=0) == (cases[:1], cases[:1])
+    assert [len(part) for part in split_cases(cases[:2], 0.01, seed=0)] == [1, 1]
+
+
+def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", "1")
+    cases = find_cases(tmp_path)
+    before = fingerprint(cases)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert fingerprint(find_cases(tmp_path / "b")) == before
+    content = bytearray((tmp_path / "b/volume-1.nii").read_bytes())
+    content[5000] ^= 1
+    (tmp_path / "b/volume-1.nii").write_bytes(content)
+    assert fingerprint(find_cases(tmp_path / "b")) != before

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import load_nifti, random_hu
+from test_volume import LPS_AFFINE
+
+from lits_runtime.cli import main
+from lits_runtime.providers import why_not
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(random_hu((8, 7, 6)), LPS_AFFINE), path)
+    return path
+
+
+def test_mask_is_written_beside_the_scan_and_volumes_are_told(
+    scan: Path, tiny_model_path: Path
+) -> None:
+    result = CliRunner().invoke(main, [str(scan), "-m", str(tiny_model_path)])
+    assert result.exit_code == 0, result.output
+    mask = load_nifti(scan.with_name("scan_mask.nii.gz"))
+    assert mask.shape == (8, 7, 6)
+    assert set(np.unique(mask.dataobj)) == {0, 1, 2}
+
+
+def test_an_existing_mask_needs_force(scan: Path, tiny_model_path: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii"
+    mask.write_text("precious")
+    arguments = [str(scan), "-m", str(tiny_model_path), "-o", str(mask)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "--force" in result.output
+    assert mask.read_text() == "precious"
+    assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 0
+    assert load_nifti(mask).shape == (8, 7, 6)
+
+
+def test_usage_errors(scan: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ([str(tmp_path / "none.nii")], "does not exist"),
+        ([str(scan), "-o", str(tmp_path / "mask.png")], ".nii or .nii.gz"),
+        ([str(scan), "-o", str(scan), "-f"], "overwrite the scan"),
+        ([str(scan), "--provider", "abacus"], "abacus"),
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2, arguments
+        assert message in result.output
+
+
+def test_a_damaged_scan_is_one_line_and_leaves_nothing(
+    scan: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    scan.write_bytes(scan.read_bytes()[:300])
+    before = sorted(tmp_path.iterdir())
+    result = CliRunner().invoke(main, [str(scan), "-m", str(tiny_model_path)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "scan.nii.gz" in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_debug_shows_the_traceback(scan: Path, tiny_model_path: Path) -> None:
+    scan.write_bytes(b"")
+    result = CliRunner().invoke(main, [str(scan), "-m", str(tiny_model_path), "--debug"])
+    assert result.exit_code == 1
+    assert result.exception is not None
+    assert "VolumeError" in type(result.exception).__name__
+
+
+@pytest.mark.skipif(why_not("cuda") is None, reason="CUDA really loads here")
+def test_cuda_is_refused_where_it_does_not_load(scan: Path, tiny_model_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(scan), "-m", str(tiny_model_path), "--provider", "cuda"])
+    assert result.exit_code == 1
+    assert "provider cuda is not available" in result.stderr
+    assert "lits-toolkit[cuda]" in result.stderr
+    assert result.stdout == ""

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from conftest import random_hu
+
+from lits_runtime import CheckpointError
+from lits_train.losses import DiceCounter, segmentation_loss
+from lits_train.network import SegmentationNetwork
+from lits_train.pipeline import Preprocessing, SlabSegmenter, class_targets, resize_labels
+from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
+
+
+def test_minmax_takes_each_slice_s_own_range() -> None:
+    slab_hu = torch.tensor(random_hu((3, 64, 64)), dtype=torch.float32) * torch.tensor(
+        [1.0, 2.0, 5.0]
+    ).view(3, 1, 1)
+    scaled = Preprocessing(SEED.override(size=64))(slab_hu)
+    assert scaled.shape == (3, 3, 64, 64)
+    for number in range(3):
+        values = slab_hu[number]
+        expected = (values - values.min()) / (values.max() - values.min())
+        for channel in range(3):
+            torch.testing.assert_close(scaled[number, channel], expected)
+
+
+def test_constant_slices_are_finite() -> None:
+    for recipe in RECIPES.values():
+        slab_hu = torch.full((3, 40, 50), -3024.0)
+        labels, probability = SlabSegmenter(recipe, SegmentationNetwork(recipe)).eval()(slab_hu)
+        assert labels.shape == (3 - 2 * recipe.context_slices, 40, 50)
+        assert torch.isfinite(probability).all()
+
+
+def test_window_clips_and_context_slices_become_channels() -> None:
+    slab_hu = torch.tensor([-1000.0, -150.0, 50.0, 250.0, 3000.0]).view(5, 1, 1).expand(5, 32, 32)
+    scaled = Preprocessing(DEFAULT.override(size=32))(slab_hu)
+    assert scaled.shape == (3, 3, 32, 32)
+    expected = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.5, 1.0], [0.5, 1.0, 1.0]])
+    torch.testing.assert_close(scaled[:, :, 0, 0], expected)
+
+
+def test_resize_keeps_means_and_masks_take_the_nearest() -> None:
+    slab_hu = torch.zeros(1, 512, 512)
+    slab_hu[:, ::2] = 1000.0  # stripes of one voxel: without antialiasing all or nothing is left
+    scaled = Preprocessing(SEED)(slab_hu)
+    assert scaled[0, 0, 8:-8, 8:-8].sub(0.5).abs().max() < 0.05
+    labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]).byte()
+    assert resize_labels(labels, (2, 2)).tolist() == [[0, 1], [2, 0]]
+    assert resize_labels(labels, (2, 2)).dtype == torch.uint8
+
+
+def test_targets_count_lesions_to_the_liver() -> None:
+    targets = class_targets(torch.tensor([[0, 1, 2]]), ("liver", "lesion"))
+    assert targets.tolist() == [[[0.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_labels_come_back_on_the_slab_s_grid_with_lits_values(recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    segmenter = SlabSegmenter(recipe, SegmentationNetwork(recipe)).eval()
+    n = 2
+    slab_hu = torch.tensor(random_hu((n + 2 * recipe.context_slices, 70, 90))).float()
+    with torch.no_grad():
+        labels, probability = segmenter(slab_hu)
+    assert labels.dtype == torch.uint8
+    assert labels.shape == (n, 70, 90)
+    assert probability.shape == (n, len(recipe.classes), 70, 90)
+    masks = probability >= 0.5
+    expected = torch.zeros_like(labels)
+    if "liver" in recipe.classes:
+        expected[masks[:, 0]] = 1
+    expected[masks[:, -1]] = 2
+    assert torch.equal(labels, expected)
+
+
+def test_the_seed_recipe_is_the_system_it_stands_for() -> None:
+    network = SegmentationNetwork(SEED)
+    assert SEED.classes == ("lesion",)
+    assert not SEED.window_hu
+    assert SEED.size == 128
+    with torch.no_grad():
+        assert network.eval()(torch.rand(1, 3, 128, 128)).shape == (1, 1, 128, 128)
+    kinds = [type(module).__name__ for module in network.decoder.modules()]
+    assert kinds.count("ConvTranspose2d") == kinds.count("Conv2d") == kinds.count("ReLU") == 5
+    assert "BatchNorm2d" not in kinds
+
+
+def test_skip_connections_reach_the_decoder() -> None:
+    recipe = DEFAULT.override(size=64)
+    network = SegmentationNetwork(recipe).eval()
+    widths = [stage.conv[0].in_channels for stage in network.decoder]  # type: ignore[union-attr, index]
+    assert widths == [128 + 208, 64 + 104, 32 + 48, 16 + 32]
+
+
+def test_recipes_survive_json_and_refuse_other_keys() -> None:
+    for recipe in RECIPES.values():
+        assert Recipe.from_json(recipe.to_json()) == recipe
+    settings = SEED.to_json()
+    del settings["size"]
+    with pytest.raises(CheckpointError, match="lacks \\['size'\\] and has unknown \\['sise'\\]"):
+        Recipe.from_json({**settings, "sise": 128})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": 100},
+        {"context_slices": 3},
+        {"classes": ("spleen",)},
+        {"thresholds": (0.5, 0.5)},
+        {"decoder_channels": ()},
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(settings)))[:8]):
+        SEED.override(**settings)
+
+
+def test_loss_of_a_sure_and_right_network_is_near_nothing_and_dice_counts() -> None:
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[0, 0, :4] = 1
+    right = (masks * 2 - 1) * 20
+    assert segmentation_loss(right, masks, dice_weight=1.0) < 1e-3
+    bce_only = segmentation_loss(-right, masks, dice_weight=0.0)
+    assert bce_only == pytest.approx(20.0)
+    assert segmentation_loss(-right, masks, dice_weight=1.0) > bce_only + 0.9
+    small = torch.nn.functional.interpolate(right, size=(4, 4))
+    assert segmentation_loss(small, masks, 0.0) < 1
+
+
+def test_dice_is_per_case_and_1_where_both_are_empty() -> None:
+    counter = DiceCounter(cases=3, classes=1)
+    gt = torch.zeros(3, 1, 2, 2)
+    pred = torch.zeros(3, 1, 2, 2)
+    gt[0, 0, 0] = pred[0, 0, 0] = 1  # case 0, first slice: 2 voxels, both found
+    gt[1, 0, 0, 0] = 1  # case 0, second slice: 1 voxel, missed
+    pred[2, 0, 0, 0] = 1  # case 1: 1 voxel invented; case 2 is empty in both
+    counter.add(pred, gt, torch.tensor([0, 0, 1]))
+    assert counter.mean_dice() == [pytest.approx((4 / 5 + 0 + 1) / 3)]
+
+
+def test_numbers_from_numpy_and_torch_agree_on_the_window() -> None:
+    slab_hu = random_hu((3, 32, 32)).astype(np.float32)
+    scaled = Preprocessing(DEFAULT.override(size=32, context_slices=0))(torch.from_numpy(slab_hu))
+    expected = (np.clip(slab_hu, -150, 250) + 150) / 400
+    np.testing.assert_allclose(scaled[:, 0].numpy(), expected, atol=1e-6)
