@@ -10,6 +10,7 @@ demo: .venv/installed
 	mv -f demo/segmentation-7.nii.gz demo/reference.nii.gz
 	.venv/bin/lits-infer demo/scan.nii.gz -o demo/mask.nii.gz --force
 	.venv/bin/lits-view demo/scan.nii.gz --mask demo/mask.nii.gz -o demo/overlay.png --force
+	@echo "Look at demo/overlay.png; scan.nii.gz and mask.nii.gz beside it open in any NIfTI viewer."
 
 test: .venv-test/installed
 	.venv-test/bin/ruff format --check .
