@@ -66,7 +66,13 @@ def test_ctrl_c_keeps_the_last_epoch_and_resume_continues_exactly(
     program = "from lits_train.cli import main; main(prog_name='lits-train')"
     command = [sys.executable, "-c", program, str(phantom_folder), *options, "--epochs", "5"]
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    process = subprocess.Popen([*command, "-o", str(broken)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "-o", str(broken)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (broken / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -66,7 +66,7 @@ def test_wheel_runs_without_torch(wheel: Path, tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     for command, extra in (
         (["lits-train", "data", "-o", "run"], "train"),
-        (["lits-export", "mask.nii.gz"], "train"),
+        (["lits-export", "mask.nii.gz"], "export"),
         (["lits-view", str(volume), "--mask", "mask.nii.gz", "-o", "f.png"], "tools"),
     ):
         missing = run(str(home / "bin" / command[0]), *command[1:])
