@@ -203,7 +203,7 @@ def _tell(outcome: "Outcome", of: int) -> None:
     figures = [f"{name} {ml:.1f} ml" for name, ml in outcome.record["volumes_ml"].items()]
     if (burden := outcome.record["tumour_burden_percent"]) is not None:
         figures.append(f"burden {burden:.1f} %")
-    figures.append(f"{len(outcome.record['lesions'])} lesions")
+    figures.append(f"{outcome.record['lesion_count']} lesions")
     if sides := outcome.record["liver_cut"]:
         figures.append(f"the liver is cut by the field of view: {', '.join(sides)}")
     if outcome.status == "skipped":

@@ -1,5 +1,6 @@
 """Lesions as they pass slice by slice: connected in 3D and measured without the whole volume."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
@@ -7,9 +8,12 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.diameter import longest_diameters_mm
 from lits_runtime.geometry import Geometry
 
 LESION = 2
+MAX_LESIONS = 1000
+"""The largest that are kept: a noisy label map has millions of specks, which fit no table."""
 
 
 @dataclass(frozen=True)
@@ -32,32 +36,44 @@ class Lesion:
     largest_probability: float | None
 
 
-@dataclass
-class _Part:
-    """Sums over the voxels of a region, or of regions found to be one lesion."""
+@dataclass(frozen=True)
+class _Parts:
+    """Lesions, or regions of one slice that are yet to be joined; one row each."""
 
-    voxels: int
-    centre: NDArray[np.float64]
-    """Sum of (column, row, slice)."""
-    hu: float
-    hu_squared: float
-    probability: float
-    largest_probability: float
-    diameter_mm: float
-    slices: tuple[int, int]
-    anchor: tuple[int, int, int]
-    """One of its voxels: (slice, row, column)."""
+    sums: NDArray[np.float64]
+    """(n, 7): voxels, columns, rows, slices, HU, HU squared, probability."""
+    peaks: NDArray[np.float64]
+    """(n, 4): diameter in mm, largest probability, last slice, first slice negated."""
+    anchors: NDArray[np.int64]
+    """(n, 3): one voxel of it, (slice, row, column)."""
 
-    def add(self, other: "_Part") -> None:
-        self.voxels += other.voxels
-        self.centre = self.centre + other.centre
-        self.hu += other.hu
-        self.hu_squared += other.hu_squared
-        self.probability += other.probability
-        self.largest_probability = max(self.largest_probability, other.largest_probability)
-        self.diameter_mm = max(self.diameter_mm, other.diameter_mm)
-        first, last = self.slices
-        self.slices = min(first, other.slices[0]), max(last, other.slices[1])
+    def __len__(self) -> int:
+        return len(self.sums)
+
+    def __getitem__(self, which: NDArray[np.integer]) -> "_Parts":
+        return _Parts(self.sums[which], self.peaks[which], self.anchors[which])
+
+    @classmethod
+    def joined(cls, several: Sequence["_Parts"]) -> "_Parts":
+        """All rows of several."""
+        return cls(
+            np.concatenate([parts.sums for parts in several]),
+            np.concatenate([parts.peaks for parts in several]),
+            np.concatenate([parts.anchors for parts in several]),
+        )
+
+    def merged(self, groups: NDArray[np.integer], count: int) -> "_Parts":
+        """Rows of the same group added up; groups are numbered from 0 to `count`."""
+        sums = np.zeros((count, self.sums.shape[1]))
+        np.add.at(sums, groups, self.sums)
+        peaks = np.full((count, self.peaks.shape[1]), -np.inf)
+        np.maximum.at(peaks, groups, self.peaks)
+        anchors = np.empty((count, 3), np.int64)
+        anchors[groups] = self.anchors  # of any of them
+        return _Parts(sums, peaks, anchors)
+
+
+_NOTHING = _Parts(np.empty((0, 7)), np.empty((0, 4)), np.empty((0, 3), np.int64))
 
 
 class LesionTracker:
@@ -66,10 +82,13 @@ class LesionTracker:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._to_world = geometry.canonical_affine
-        self._parts: dict[int, _Part] = {}
-        self._joined: dict[int, int] = {}
-        self._regions = 0
-        self._previous: tuple[NDArray[np.integer], int, int, int] | None = None
+        self._active = _NOTHING
+        """Lesions that the slice before has a share in."""
+        self._map = np.zeros((0, 0), np.int64)
+        """That slice, cut to its lesions: 1 + the row in `_active`, or 0."""
+        self._corner = (0, 0)
+        self._finished = _NOTHING
+        self._forgotten = 0
         self._with_probability = False
 
     def add(
@@ -83,7 +102,7 @@ class LesionTracker:
         mask = labels == LESION
         rows = np.flatnonzero(mask.any(1))
         if not len(rows):
-            self._previous = None
+            self.skip()
             return
         top, bottom = int(rows[0]), int(rows[-1]) + 1
         columns = np.flatnonzero(mask[top:bottom].any(0))
@@ -94,30 +113,26 @@ class LesionTracker:
         )
         chance = None if probability is None else probability[window]
         self._with_probability |= chance is not None
-        for number, part in enumerate(
-            self._measure(regions, slice_hu[window], chance, (index, top, left)), 1
-        ):
-            self._parts[self._regions + number] = part
-        current = (regions, top, left, self._regions)
-        if self._previous is not None:
-            self._join(self._previous, current)
-        self._previous = current
-        self._regions += int(regions.max())
+        fresh = self._measure(regions, slice_hu[window], chance, (index, top, left))
+        self._join(fresh, regions, (top, left))
 
     def skip(self) -> None:
         """Pass over slices without lesions: what follows touches nothing that came before."""
-        self._previous = None
+        self._finish(self._active)
+        self._active, self._map = _NOTHING, np.zeros((0, 0), np.int64)
 
-    def lesions(self, labels: NDArray[np.uint8] | None = None) -> tuple[Lesion, ...]:
-        """The lesions, largest first.
+    def lesions(self, labels: NDArray[np.uint8] | None = None) -> tuple[tuple[Lesion, ...], int]:
+        """The lesions, largest first and at most `MAX_LESIONS`, and how many there are in all.
 
         Args:
             labels: (slices, height, width) after a clean-up that keeps or drops whole lesions.
         """
-        parts = [
-            part for part in self._parts.values() if labels is None or labels[part.anchor] == LESION
-        ]
-        return tuple(self._lesion(part) for part in sorted(parts, key=lambda part: -part.voxels))
+        parts = _Parts.joined([self._finished, self._active])
+        if labels is not None:
+            parts = parts[np.flatnonzero(labels[tuple(parts.anchors.T)] == LESION)]
+        count = len(parts) + self._forgotten
+        parts = _largest(parts)
+        return tuple(self._lesion(*row) for row in zip(parts.sums, parts.peaks, strict=True)), count
 
     def _measure(
         self,
@@ -125,118 +140,91 @@ class LesionTracker:
         slice_hu: NDArray[np.float32],
         probability: NDArray[np.float32] | None,
         origin: tuple[int, int, int],
-    ) -> list[_Part]:
+    ) -> _Parts:
         index, top, left = origin
-        boxes = cc3d.statistics(regions, no_slice_conversion=False)["bounding_boxes"]
-        parts = []
-        for number in range(1, int(regions.max()) + 1):
-            box = boxes[number]
-            inside = regions[box] == number
-            rows, columns = np.nonzero(inside)
-            hu = slice_hu[box][inside].astype(np.float64)
-            chance = np.zeros(1) if probability is None else probability[box][inside]
-            row, column = top + box[0].start, left + box[1].start
-            parts.append(
-                _Part(
-                    voxels=len(rows),
-                    centre=np.array(
-                        [
-                            columns.sum() + column * len(rows),
-                            rows.sum() + row * len(rows),
-                            index * len(rows),
-                        ],
-                        np.float64,
-                    ),
-                    hu=float(hu.sum()),
-                    hu_squared=float((hu**2).sum()),
-                    probability=float(chance.sum(dtype=np.float64)),
-                    largest_probability=float(chance.max()),
-                    diameter_mm=longest_diameter_mm(inside, self._to_world[:3, :2]),
-                    slices=(index, index),
-                    anchor=(index, int(row + rows[0]), int(column + columns[0])),
-                )
-            )
-        return parts
+        count = int(regions.max())
+        rows, columns = np.nonzero(regions)
+        ids = regions[rows, columns].astype(np.int64) - 1
+        hu = slice_hu[rows, columns].astype(np.float64)
+        chance = np.zeros(len(ids)) if probability is None else probability[rows, columns]
+        columns_rows = (columns + left, rows + top)
+        weights = (*columns_rows, np.full(len(ids), index), hu, hu**2, chance)
+        sums = [np.bincount(ids, minlength=count)]
+        sums += [np.bincount(ids, weight, count) for weight in weights]
+        peaks = np.full((count, 4), -np.inf)
+        peaks[:, 0] = longest_diameters_mm(ids, rows, columns, self._to_world[:3, :2])
+        np.maximum.at(peaks[:, 1], ids, chance)
+        peaks[:, 2], peaks[:, 3] = index, -index
+        anchors = np.empty((count, 3), np.int64)
+        anchors[ids] = np.stack([np.full(len(ids), index), rows + top, columns + left], 1)
+        return _Parts(np.stack(sums, 1).astype(np.float64), peaks, anchors)
 
-    def _join(
-        self,
-        before: tuple[NDArray[np.integer], int, int, int],
-        now: tuple[NDArray[np.integer], int, int, int],
-    ) -> None:
-        (old, old_top, old_left, old_base), (new, new_top, new_left, new_base) = before, now
-        top, left = max(old_top, new_top), max(old_left, new_left)
-        bottom = min(old_top + old.shape[0], new_top + new.shape[0])
-        right = min(old_left + old.shape[1], new_left + new.shape[1])
-        if bottom <= top or right <= left:
+    def _join(self, fresh: _Parts, regions: NDArray[np.integer], corner: tuple[int, int]) -> None:
+        old = len(self._active)
+        parent = list(range(old + len(fresh)))
+        for a, b in self._touching(regions, corner):
+            parent[_root(parent, b + old)] = _root(parent, a)
+        roots = np.array([_root(parent, node) for node in parent], np.int64)
+        numbers, groups = np.unique(roots, return_inverse=True)
+        merged = _Parts.joined([self._active, fresh]).merged(groups, len(numbers))
+        alive, of_region = np.unique(groups[old:], return_inverse=True)
+        self._finish(merged[np.setdiff1d(np.arange(len(numbers)), alive)])
+        self._active = merged[alive]
+        self._map = np.concatenate([[0], of_region + 1])[regions]
+        self._corner = corner
+
+    def _touching(self, regions: NDArray[np.integer], corner: tuple[int, int]) -> list[list[int]]:
+        """Pairs (row in `_active`, region - 1) that lie on each other."""
+        (old_top, old_left), (top, left) = self._corner, corner
+        first, start = max(old_top, top), max(old_left, left)
+        last = min(old_top + self._map.shape[0], top + regions.shape[0])
+        end = min(old_left + self._map.shape[1], left + regions.shape[1])
+        if last <= first or end <= start:
+            return []
+        there = self._map[first - old_top : last - old_top, start - old_left : end - old_left]
+        here = regions[first - top : last - top, start - left : end - left].astype(np.int64)
+        both = (there > 0) & (here > 0)
+        width = int(regions.max())
+        pairs = np.unique((there[both] - 1) * width + here[both] - 1)
+        return np.stack(np.divmod(pairs, width), 1).tolist()  # type: ignore[no-any-return]
+
+    def _finish(self, parts: _Parts) -> None:
+        if not len(parts):
             return
-        here = new[top - new_top : bottom - new_top, left - new_left : right - new_left]
-        there = old[top - old_top : bottom - old_top, left - old_left : right - old_left]
-        both = (here > 0) & (there > 0)
-        for a, b in np.unique(np.stack([there[both], here[both]], 1), axis=0).tolist():
-            self._unite(old_base + a, new_base + b)
+        self._finished = _Parts.joined([self._finished, parts])
+        if len(self._finished) > 4 * MAX_LESIONS:
+            kept = _largest(self._finished)
+            self._forgotten += len(self._finished) - len(kept)
+            self._finished = kept
 
-    def _unite(self, a: int, b: int) -> None:
-        a, b = self._root(a), self._root(b)
-        if a != b:
-            self._joined[b] = a
-            self._parts[a].add(self._parts.pop(b))
-
-    def _root(self, region: int) -> int:
-        while region in self._joined:
-            region = self._joined[region]
-        return region
-
-    def _lesion(self, part: _Part) -> Lesion:
-        volume_ml = part.voxels * self._geometry.voxel_ml
-        x, y, z = (self._to_world @ [*(part.centre / part.voxels), 1])[:3].tolist()
-        first, last = part.slices
+    def _lesion(self, sums: NDArray[np.float64], peaks: NDArray[np.float64]) -> Lesion:
+        voxels, mean_hu, mean_square, chance = sums[0], *(sums[4:] / sums[0])
+        volume_ml = float(voxels) * self._geometry.voxel_ml
+        x, y, z = (self._to_world @ [*(sums[1:4] / voxels), 1])[:3].tolist()
+        first, last = int(-peaks[3]), int(peaks[2])
         if self._geometry.head_to_feet:
             slices = self._geometry.canonical_shape[0]
             first, last = slices - 1 - last, slices - 1 - first
-        mean_hu = part.hu / part.voxels
-        variance = max(part.hu_squared / part.voxels - mean_hu**2, 0.0)
         known = self._with_probability
         return Lesion(
             volume_ml=volume_ml,
-            longest_axial_diameter_mm=part.diameter_mm,
+            longest_axial_diameter_mm=float(peaks[0]),
             equivalent_sphere_diameter_mm=(6000 * volume_ml / pi) ** (1 / 3),
             centroid_mm=(x, y, z),
             slices=(first, last),
-            mean_hu=mean_hu,
-            sd_hu=variance**0.5,
-            mean_probability=part.probability / part.voxels if known else None,
-            largest_probability=part.largest_probability if known else None,
+            mean_hu=float(mean_hu),
+            sd_hu=float(max(mean_square - mean_hu**2, 0.0) ** 0.5),
+            mean_probability=float(chance) if known else None,
+            largest_probability=float(peaks[1]) if known else None,
         )
 
 
-def longest_diameter_mm(mask: NDArray[np.bool_], step_mm: NDArray[np.float64]) -> float:
-    """Longest distance between the outer corners of a region's pixels.
-
-    Args:
-        mask: (height, width), a region without empty rows.
-        step_mm: (3, 2), the world vectors from one column and one row to the next.
-
-    >>> longest_diameter_mm(np.ones((3, 4), bool), np.eye(3, 2))
-    5.0
-    """
-    height, width = mask.shape
-    first, last = mask.argmax(1), width - mask[:, ::-1].argmax(1)
-    above = np.arange(height)
-    left = _outer(np.concatenate([first, first]), np.concatenate([above, above + 1]), -1)
-    right = _outer(np.concatenate([last, last]), np.concatenate([above, above + 1]), 1)
-    corners = np.array(left + right) @ step_mm.T
-    return float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
+def _largest(parts: _Parts) -> _Parts:
+    return parts[np.argsort(-parts.sums[:, 0], kind="stable")[:MAX_LESIONS]]
 
 
-def _outer(columns: NDArray[np.integer], rows: NDArray[np.integer], side: int) -> list[list[int]]:
-    """The points of one side of the convex hull: side 1 for the largest columns, -1 the least."""
-    hull: list[list[int]] = []
-    for row, column in sorted(zip(rows.tolist(), columns.tolist(), strict=True)):
-        while len(hull) > 1 and side * _turn(hull[-2], hull[-1], [column, row]) >= 0:
-            hull.pop()
-        hull.append([column, row])
-    return hull
-
-
-def _turn(a: list[int], b: list[int], c: list[int]) -> int:
-    return (b[1] - a[1]) * (c[0] - a[0]) - (b[0] - a[0]) * (c[1] - a[1])
+def _root(parent: list[int], node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node

@@ -23,7 +23,9 @@ def mask_image(stored: NDArray[Any], scan: SpatialImage) -> nib.Nifti1Image:
     Kept are affine, sform and qform codes, units, description and extensions. The scaling is reset:
     under a CT header's slope a label 2 reads back as 2.00007 (nipy/nibabel#1069).
     """
-    kind: Any = nib.Nifti2Image if isinstance(scan, nib.Nifti2Pair) else nib.Nifti1Image
+    kind: Any = (
+        nib.Nifti2Image if isinstance(scan, nib.Nifti2Pair | nib.Nifti2Image) else nib.Nifti1Image
+    )
     image: nib.Nifti1Image = kind(np.asarray(stored, np.uint8), scan.affine, _single(scan, kind))
     image.header.set_data_dtype(np.uint8)
     image.header.set_slope_inter(1, 0)

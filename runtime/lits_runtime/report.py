@@ -25,7 +25,8 @@ class Report:
     liver_cut: tuple[str, ...]
     """Sides of the field of view that the liver reaches: its volume is then a lower bound."""
     lesions: tuple[Lesion, ...]
-    """Largest first."""
+    """Largest first, at most `lesions.MAX_LESIONS`."""
+    lesion_count: int
     shape: tuple[int, int, int]
     """(i, j, k) of scan and mask."""
     spacing_mm: tuple[float, float, float]

@@ -131,11 +131,11 @@ class Task:
             self.warnings += range_warnings(tally.lowest_hu, tally.highest_hu)
             self._refuse_warnings()
             if self._options.cleans_up and self.sink.labels is not None:
-                tally, lesions = self._clean_up(self.sink.labels, tracker)
+                tally, found = self._clean_up(self.sink.labels, tracker)
             else:
-                lesions = tracker.lesions()
+                found = tracker.lesions()
             self.sink.finish()
-        return self._report(tally, lesions, time.perf_counter() - began)
+        return self._report(tally, *found, time.perf_counter() - began)
 
     def _read_ahead(self) -> Prefetched[Run]:
         if self._runs is None:
@@ -181,7 +181,7 @@ class Task:
 
     def _clean_up(
         self, labels: NDArray[np.uint8], tracker: LesionTracker
-    ) -> tuple[Tally, tuple[Lesion, ...]]:
+    ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
         geometry = self.scan.geometry
         clean_up(labels, geometry.voxel_ml, self._options)
         canonical, tally = geometry.to_canonical(labels), Tally(geometry)
@@ -199,7 +199,9 @@ class Task:
         if self._options.strict and self.warnings:
             raise VolumeError(f"{self.scan.name}: {self.warnings[0]} (a warning, but for --strict)")
 
-    def _report(self, tally: Tally, lesions: tuple[Lesion, ...], seconds: float) -> Report:
+    def _report(
+        self, tally: Tally, lesions: tuple[Lesion, ...], lesion_count: int, seconds: float
+    ) -> Report:
         geometry, segmenter = self.scan.geometry, self._segmenter
         volumes_ml = tally.volumes_ml(segmenter.metadata.classes)
         return Report(
@@ -208,6 +210,7 @@ class Task:
             tumour_burden_percent=burden_percent(volumes_ml),
             liver_cut=tally.liver_cut() if "liver" in volumes_ml else (),
             lesions=lesions,
+            lesion_count=lesion_count,
             shape=geometry.shape,
             spacing_mm=geometry.spacing_mm,
             axis_codes=geometry.axis_codes,
