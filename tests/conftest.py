@@ -1,0 +1,110 @@
+"""Shared fixtures: real CT where it is at hand, phantoms where not, and a model without weights."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# One thread each: the tensors here are small, and several processes share the processors.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import nibabel as nib
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from lits_runtime.phantom import make_phantom, write_phantom
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = Path(os.environ.get("LITS_SHARED_DATA", ROOT.parent / "shared/data"))
+
+TINY_METADATA = {
+    "format_version": 1,
+    "recipe": "tiny",
+    "settings": {},
+    "classes": ["liver", "lesion"],
+    "label_values": [1, 2],
+    "thresholds": [0.5, 0.5],
+    "context_slices": 0,
+    "orientation": "LPS",
+    "working_size": 0,
+    "precision": "fp32",
+    "opset": 18,
+    "training": {},
+    "parity": {},
+    "checkpoint_sha256": "0" * 64,
+    "licence": "none",
+    "intended_use": "tests",
+}
+
+
+def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
+    """A model that keeps the contract: liver from 50 HU, lesion from 100 HU."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["slab", "axis"], ["channel"]),
+        helper.make_node("Sub", ["channel", "offsets"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["probability"]),
+        helper.make_node("GreaterOrEqual", ["probability", "half"], ["masks"]),
+        helper.make_node("Cast", ["masks"], ["counted"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["counted", "axis"], ["summed"], keepdims=0),
+        helper.make_node("Cast", ["summed"], ["labels"], to=TensorProto.UINT8),
+    ]
+    constants = [
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("offsets", TensorProto.FLOAT, [1, 2, 1, 1], [50, 100]),
+        helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("slab", TensorProto.FLOAT, ["n", "height", "width"])],
+        [
+            helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", "height", "width"]),
+            helper.make_tensor_value_info(
+                "probability", TensorProto.FLOAT, ["n", 2, "height", "width"]
+            ),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    helper.set_model_props(model, {"lits": json.dumps(TINY_METADATA | (metadata or {}))})
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    path.write_bytes(tiny_model())
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small LiTS-style cases in three orientations, one of them compressed."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    for seed, orientation in enumerate(("LPS", "LAS", "RAS")):
+        phantom = make_phantom(seed, matrix=64, slices=8, orientation=orientation, lesions=2)
+        write_phantom(folder, seed, phantom, gzip=seed == 0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Volume and mask of LiTS case 44; where the shared data is absent, of a phantom."""
+    volume = SHARED_DATA / "lits/volume-44.nii.gz"
+    if volume.exists():
+        return volume, volume.with_name("segmentation-44.nii.gz")
+    phantom = make_phantom(44, matrix=256, slices=40, lesions=2)
+    return write_phantom(tmp_path_factory.mktemp("case"), 44, phantom)
+
+
+def random_hu(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Noise that crosses the tiny model's thresholds."""
+    return np.random.default_rng(seed).integers(-200, 300, shape).astype(np.int16)
+
+
+def load_nifti(path: Path) -> Any:
+    """nibabel's image; its annotations promise less than it has."""
+    return nib.load(path)
