@@ -126,7 +126,7 @@ def test_longest_diameters_are_those_of_all_pairs_of_corners(
     expected = []
     for number in range(1, regions.max() + 1):
         pixels = np.argwhere(regions == number)[:, ::-1]
-        corners = np.concatenate([pixels + (a, b) for a in (0, 1) for b in (0, 1)])
+        corners = np.concatenate([pixels + np.array((a, b)) for a in (0, 1) for b in (0, 1)])
         points = np.unique(corners, axis=0) @ step_mm.T
         expected.append(np.linalg.norm(points[:, None] - points[None], axis=2).max())
     np.testing.assert_allclose(found, expected)

@@ -101,13 +101,16 @@ class Cause:
             "versions": versions(),
         }
         record["files"] = {path.name: file_facts(path) for path in self._files(record)}
-        self._write(record)
-        return record
+        return self._write(record)
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write a record and give it as it will be read: with lists for tuples."""
         assert self.outputs.mask is not None
+        text = json.dumps(record, indent=1) + "\n"
         with atomic_path(record_path(self.outputs.mask)) as temporary:
-            temporary.write_text(json.dumps(record, indent=1) + "\n")
+            temporary.write_text(text)
+        written: dict[str, Any] = json.loads(text)
+        return written
 
 
 def file_facts(path: Path) -> dict[str, Any]:
