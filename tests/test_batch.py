@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import random_hu, tiny_model
+from test_streaming import load_image
 from test_volume import LPS_AFFINE
 
 from lits_runtime.atomic import remove_abandoned
@@ -70,7 +71,7 @@ def test_the_tree_is_mirrored_and_a_rerun_does_nothing(
     files = sorted(str(file.relative_to(out)) for file in out.rglob("*") if file.is_file())
     assert files == sorted(f"{name}{end}" for name in names for end in (".nii.gz", ".json"))
     for seed, name in enumerate(names):
-        mask = np.asanyarray(nib.load(out / f"{name}.nii.gz").dataobj)
+        mask = np.asanyarray(load_image(out / f"{name}.nii.gz").dataobj)
         np.testing.assert_array_equal(mask, expected_mask(seed))
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in out.rglob("*.*")}
     again = invoke(tiny_model_path, archive, "-o", out, "--json")
@@ -308,7 +309,7 @@ def test_killed_at_any_moment_reruns_complete_the_batch(
     assert not list(out.glob(".partial*"))
     for seed, name in enumerate(masks):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
-        mask = np.asanyarray(nib.load(out / name).dataobj)
+        mask = np.asanyarray(load_image(out / name).dataobj)
         np.testing.assert_array_equal(mask, expected_mask(seed, (96, 96, 40)))
 
 

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 
 CANONICAL_AXES = ("L", "P", "S")
+_FARTHEST_MM = 1e12
+"""Far beyond any affine, and far from where products of its entries overflow."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Geometry:
 
     @cached_property
     def _stored(self) -> NDArray[np.float64]:
-        orientation: NDArray[np.float64] = io_orientation(self.affine)
-        if not np.isfinite(self.affine).all() or np.isnan(orientation).any():
+        orientation: NDArray[np.float64] = np.full((3, 2), np.nan)
+        if np.isfinite(self.affine).all() and abs(self.affine).max() < _FARTHEST_MM:
+            with np.errstate(all="ignore"):
+                orientation = io_orientation(self.affine)
+        if np.isnan(orientation).any():
             raise VolumeError(
                 "the affine does not span three directions: "
-                f"{np.array2string(self.affine[:3, :3], separator=', ')}; repair the header's "
-                "sform or qform"
+                f"{self.affine[:3, :3].tolist()}; repair the header's sform or qform"
             )
         return orientation
 

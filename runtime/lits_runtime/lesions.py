@@ -198,7 +198,8 @@ class LesionTracker:
             self._finished = kept
 
     def _lesion(self, sums: NDArray[np.float64], peaks: NDArray[np.float64]) -> Lesion:
-        voxels, mean_hu, mean_square, chance = sums[0], *(sums[4:] / sums[0])
+        voxels = sums[0]
+        mean_hu, mean_square, chance = (sums[4:] / voxels).tolist()
         volume_ml = float(voxels) * self._geometry.voxel_ml
         x, y, z = (self._to_world @ [*(sums[1:4] / voxels), 1])[:3].tolist()
         first, last = int(-peaks[3]), int(peaks[2])
@@ -212,9 +213,9 @@ class LesionTracker:
             equivalent_sphere_diameter_mm=(6000 * volume_ml / pi) ** (1 / 3),
             centroid_mm=(x, y, z),
             slices=(first, last),
-            mean_hu=float(mean_hu),
+            mean_hu=mean_hu,
             sd_hu=float(max(mean_square - mean_hu**2, 0.0) ** 0.5),
-            mean_probability=float(chance) if known else None,
+            mean_probability=chance if known else None,
             largest_probability=float(peaks[1]) if known else None,
         )
 

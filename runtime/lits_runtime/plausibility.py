@@ -40,7 +40,8 @@ def _form_warnings(header: nib.Nifti1Header) -> list[str]:
     if not (sform and qform):
         return []
     try:
-        by_sform, by_qform = header.get_sform(), header.get_qform()
+        with np.errstate(all="ignore"):
+            by_sform, by_qform = header.get_sform(), header.get_qform()
     except (HeaderDataError, ValueError):
         return ["the qform is not a rotation: the sform is taken"]
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)

@@ -196,10 +196,13 @@ class Segmenter:
             return self._pool
 
 
-def _model_path(model: str | PathLike[str] | None) -> Path:
-    if model is not None:
-        return Path(fspath(model))
+def bundled_model() -> Path:
+    """The model that comes with the package."""
     return Path(str(importlib.resources.files("lits_runtime").joinpath(BUNDLED_MODEL)))
+
+
+def _model_path(model: str | PathLike[str] | None) -> Path:
+    return bundled_model() if model is None else Path(fspath(model))
 
 
 def _check_signature(session: Any, metadata: ModelMetadata) -> None:

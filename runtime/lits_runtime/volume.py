@@ -81,7 +81,10 @@ class Scan:
         if image.affine is None:
             raise VolumeError(f"{self.name}: no affine; save the volume with an sform or a qform")
         self.geometry = Geometry((shape[0], shape[1], shape[2]), np.array(image.affine, float))
-        slices, height, width = self.geometry.canonical_shape  # raises if the affine is degenerate
+        try:
+            slices, height, width = self.geometry.canonical_shape
+        except VolumeError as error:  # the affine is degenerate
+            raise VolumeError(f"{self.name}: {error}") from None
         if height * width > MAX_SLICE_VOXELS:
             raise VolumeError(
                 f"{self.name}: {slices} axial slices of {height} x {width}, expected at most "
