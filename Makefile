@@ -1,8 +1,9 @@
 # make demo: segment a phantom CT with the bundled model. make test: ruff, mypy and pytest.
+# make bench: speed and memory of the runtime; BENCH='-m fp16=model.onnx --checkpoint seed.pth'.
 PYTHON ?= python3
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -18,6 +19,9 @@ test: .venv-test/installed
 	.venv-test/bin/mypy
 	.venv-test/bin/python -m pytest
 
+bench: .venv-test/installed
+	.venv-test/bin/python -m lits_tools.benchmark_runtime_cli $(BENCH)
+
 .venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --editable '.[cpu,tools]'
@@ -29,4 +33,4 @@ test: .venv-test/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test demo build dist *.egg-info
+	rm -rf .venv .venv-test demo bench build dist *.egg-info

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lits_runtime.errors import (
+    CancelledError,
     CheckpointError,
     DatasetError,
     LitsError,
@@ -20,28 +21,39 @@ from lits_runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from lits_runtime.geometry import Geometry
     from lits_runtime.metadata import ModelMetadata
-    from lits_runtime.segmenter import Segmentation, Segmenter
-    from lits_runtime.volume import Geometry
+    from lits_runtime.options import Options
+    from lits_runtime.report import Report
+    from lits_runtime.segmentation import Segmentation
+    from lits_runtime.segmenter import Segmenter
+    from lits_runtime.volume import Scan
 
 __all__ = [
+    "CancelledError",
     "CheckpointError",
     "DatasetError",
     "Geometry",
     "LitsError",
     "ModelError",
     "ModelMetadata",
+    "Options",
     "ParityError",
     "ProviderError",
+    "Report",
+    "Scan",
     "Segmentation",
     "Segmenter",
     "VolumeError",
 ]
 
 _LAZY = {
-    "Geometry": "lits_runtime.volume",
+    "Geometry": "lits_runtime.geometry",
     "ModelMetadata": "lits_runtime.metadata",
-    "Segmentation": "lits_runtime.segmenter",
+    "Options": "lits_runtime.options",
+    "Report": "lits_runtime.report",
+    "Scan": "lits_runtime.volume",
+    "Segmentation": "lits_runtime.segmentation",
     "Segmenter": "lits_runtime.segmenter",
 }
 

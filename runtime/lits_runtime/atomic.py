@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_PREFIX = ".partial-"
 
 
 @contextmanager
@@ -13,14 +16,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     The folder of `target` is made if it is missing. The temporary name keeps the target's endings,
     which tell libraries the format. On any error the temporary file is removed and an older
-    `target` stays as it was.
+    `target` stays as it was. What a killed process leaves goes with `remove_abandoned`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     endings = "".join(target.suffixes[-2:])
-    descriptor, name = tempfile.mkstemp(prefix=".partial-", suffix=endings, dir=target.parent)
-    os.close(descriptor)
+    descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=endings, dir=target.parent)
     temporary = Path(name)
     try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held as long as this process lives
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -29,6 +33,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporary files in a folder whose process was killed."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its process lives
+            path.unlink()
 
 
 def _umask() -> int:

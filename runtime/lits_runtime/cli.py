@@ -1,22 +1,43 @@
 """lits-infer: segment CT scans with an exported model."""
 
+import json
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lits_runtime.command import Command, shared_options
 
+if TYPE_CHECKING:
+    from lits_runtime.batch import Outcome, Settings
+    from lits_runtime.jobs import Job
+
 logger = logging.getLogger(__name__)
 
 
+def _thresholds(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    thresholds = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        try:
+            thresholds[name] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: expected CLASS=PROBABILITY") from None
+    return thresholds
+
+
 @click.command(cls=Command)
-@click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("scan", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Mask to write, .nii or .nii.gz.  [default: SCAN_mask.nii.gz beside SCAN]",
+    type=click.Path(path_type=Path),
+    help="Mask to write (.nii, .nii.gz), or a folder.  [default: SCAN_mask.nii.gz beside SCAN]",
 )
 @click.option(
     "-m",
@@ -26,45 +47,188 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
     default="auto",
     show_default=True,
     help="What to run on; what is asked for, or an error.",
 )
+@click.option("--device-id", type=click.IntRange(0), default=0, help="Which GPU.  [default: 0]")
 @click.option("--threads", type=click.IntRange(1), help="For the CPU.  [default: all usable]")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Axial slices that go through the network at once.",
+    help="Axial slices that go through the network at once.  [default: by model and provider]",
 )
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing mask.")
+@click.option("--list", "listed", type=click.File(), help="File of scans, one a line; - is stdin.")
+@click.option("--pattern", help="Names of scans in folders.  [default: *.nii and *.nii.gz]")
+@click.option("--shard", help="Do the I-th of N parts: I/N, for array jobs.")
+@click.option(
+    "--mask",
+    "mask_kind",
+    type=click.Choice(["labels", "liver", "lesion"]),
+    default="labels",
+    show_default=True,
+    help="What the mask holds: 0/1/2, or 0/1 of one class (a liver includes its lesions).",
+)
+@click.option(
+    "--probability",
+    type=click.Path(path_type=Path),
+    help="Also write probabilities, uint8 with slope 1/255: a file, its name completed by the "
+    "class, or a folder.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Volumes and lesions of all scans, .json or .csv.",
+)
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    callback=_thresholds,
+    metavar="CLASS=P",
+    help="In place of the model's; may be repeated.",
+)
+@click.option("--tta", is_flag=True, help="Average over the transforms the model trained with.")
+@click.option("--keep-largest-liver", is_flag=True, help="Drop other components of the liver.")
+@click.option("--drop-lesions-outside-liver", is_flag=True, help="Drop lesions not at a liver.")
+@click.option(
+    "--min-lesion-ml", type=click.FloatRange(0), default=0.0, help="Smaller lesions become liver."
+)
+@click.option("--strict", is_flag=True, help="Warnings about a scan are errors.")
+@click.option("--max-voxels", type=click.IntRange(1), help="Refuse larger scans.  [default: 2**31]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per scan on stdout.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite, and redo what is done.")
 @shared_options
 def main(
-    scan: Path,
+    scan: tuple[Path, ...],
     output: Path | None,
-    model: Path | None,
-    provider: str,
-    threads: int | None,
-    batch_size: int,
-    force: bool,
+    listed: Any,
+    pattern: str | None,
+    shard: str | None,
+    probability: Path | None,
+    report: Path | None,
+    as_json: bool,
+    **wishes: Any,
 ) -> None:
-    """Segment the CT scan SCAN (NIfTI, any orientation) and write a mask on the scan's own grid.
+    """Segment CT scans (NIfTI, any orientation) and write masks on the scans' own grids.
 
-    Labels are those of LiTS: 0 background, 1 liver, 2 lesion.
+    SCAN is a file or a folder, which is searched. Labels are those of LiTS: 0 background, 1 liver,
+    2 lesion. Beside each mask a record (.json) is written last; a rerun skips what a record commits
+    with the same scan, model and settings. Exit status 0 only if all scans succeeded.
     """
-    from lits_runtime.segmenter import Segmenter
+    from lits_runtime.jobs import plan, read_list
+    from lits_runtime.jobs import shard as shard_of
 
-    stem = scan.name.removesuffix(".gz").removesuffix(".nii")
-    mask = output or scan.with_name(f"{stem}_mask.nii.gz")
-    if not mask.name.endswith((".nii", ".nii.gz")):
-        raise click.UsageError(f"{mask}: expected a name ending in .nii or .nii.gz")
-    if mask.resolve() == scan.resolve():
-        raise click.UsageError("the mask would overwrite the scan")
-    if mask.exists() and not force:
-        raise click.UsageError(f"{mask} exists; overwrite it with --force")
-    segmenter = Segmenter.open(model, provider=provider, threads=threads)
-    result = segmenter.segment_file(scan, mask, batch_size=batch_size)
-    volumes = ", ".join(f"{name} {ml:.1f} ml" for name, ml in result.volumes_ml.items())
-    logger.info("%s: %s (%s)", mask, volumes, result.provider)
+    if report is not None and report.suffix not in (".json", ".csv"):
+        raise click.UsageError(f"{report}: expected a name ending in .json or .csv")
+    try:
+        scans = (*scan, *(read_list(listed) if listed is not None else ()))
+        if not scans:
+            raise ValueError("no scan: name files or folders, or give --list")
+        jobs = plan(scans, output, pattern=pattern, probability=probability)
+        jobs = shard_of(jobs, shard) if shard else jobs
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    outcomes, signal_number = _run(jobs, _settings(wishes, jobs), as_json)
+    if report is not None:
+        from lits_runtime.tables import write_report
+
+        write_report([outcome.to_json() for outcome in outcomes], report)
+    _end(jobs, outcomes, signal_number)
+
+
+def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
+    from lits_runtime.batch import Settings, unexplained
+    from lits_runtime.options import Options
+    from lits_runtime.volume import MAX_VOXELS
+
+    if not wishes["force"] and (masks := unexplained(jobs)):
+        raise click.UsageError(
+            f"{masks[0]} exists{f', and {len(masks) - 1} more' if masks[1:] else ''}, without a "
+            "record of ours; overwrite with --force"
+        )
+    names = (
+        "thresholds",
+        "tta",
+        "keep_largest_liver",
+        "drop_lesions_outside_liver",
+        "min_lesion_ml",
+        "strict",
+    )
+    options = Options(**{name: wishes.pop(name) for name in names})
+    max_voxels = wishes.pop("max_voxels") or MAX_VOXELS
+    return Settings(options=options, max_voxels=max_voxels, **wishes)
+
+
+def _run(
+    jobs: "list[Job]", settings: "Settings", as_json: bool
+) -> "tuple[list[Outcome], int | None]":
+    from lits_runtime.batch import run_batch
+    from lits_runtime.console import ProgressBar, stopping_on_signals
+
+    outcomes = []
+    with stopping_on_signals() as stop, ProgressBar(len(jobs)) as bar:
+        try:
+            for outcome in run_batch(jobs, settings, progress=bar.show, cancel=stop.requested):
+                outcomes.append(outcome)
+                bar.scan_done()
+                _tell(outcome, len(jobs))
+                if as_json:
+                    click.echo(json.dumps(outcome.to_json()))
+                    sys.stdout.flush()
+        except ValueError as error:
+            _raise_as_usage_error(error)
+    return outcomes, stop.signal_number
+
+
+def _raise_as_usage_error(error: ValueError) -> None:
+    from lits_runtime.errors import LitsError
+
+    if isinstance(error, LitsError):
+        raise error
+    raise click.UsageError(str(error)) from None
+
+
+def _tell(outcome: "Outcome", of: int) -> None:
+    from lits_runtime.names import printable
+
+    scan, mask = printable(str(outcome.job.scan)), printable(str(outcome.job.mask))
+    if outcome.record is None:
+        if outcome.status == "failed" and of > 1:
+            logger.error("error: %s: %s", scan, " ".join(str(outcome.error).split()))
+        return
+    for warning in outcome.record["warnings"]:
+        logger.warning("warning: %s: %s", scan, warning)
+    figures = [f"{name} {ml:.1f} ml" for name, ml in outcome.record["volumes_ml"].items()]
+    if (burden := outcome.record["tumour_burden_percent"]) is not None:
+        figures.append(f"burden {burden:.1f} %")
+    figures.append(f"{outcome.record['lesion_count']} lesions")
+    if sides := outcome.record["liver_cut"]:
+        figures.append(f"the liver is cut by the field of view: {', '.join(sides)}")
+    if outcome.status == "skipped":
+        logger.info("%s: done before; %s", mask, ", ".join(figures))
+        return
+    logger.info("%s: %s (%s)", mask, ", ".join(figures), outcome.record["provider"])
+    if reason := outcome.record["whole_because"]:
+        logger.debug("%s: held whole: %s", scan, reason)
+
+
+def _end(jobs: "list[Job]", outcomes: "list[Outcome]", signal_number: int | None) -> None:
+    count: Callable[[str], int] = [outcome.status for outcome in outcomes].count
+    if len(jobs) > 1 or signal_number is not None:
+        left = len(jobs) - count("done") - count("skipped") - count("failed")
+        summary = f"{count('done')} done, {count('skipped')} done before, {count('failed')} failed"
+        logger.log(
+            logging.ERROR if signal_number is not None else logging.INFO,
+            "%s%s",
+            summary,
+            f", {left} left" if left else "",
+        )
+    context = click.get_current_context()
+    if signal_number is not None:
+        context.exit(128 + signal_number)
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failed and len(jobs) == 1:
+        raise failed[0]
+    context.exit(1 if failed else 0)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lits_runtime.errors import LitsError
+from lits_runtime.names import printable
 
 _EXTRA_OF_MODULE = {
     "onnxruntime": "cpu' or 'lits-toolkit[cuda",
@@ -45,7 +46,7 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
-        click.echo(f"error: {' '.join(message.split())}", err=True)
+        click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
         ctx.exit(1)
 
 

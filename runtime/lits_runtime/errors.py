@@ -6,7 +6,8 @@
     ├── ProviderError(RuntimeError)    the execution provider asked for did not load
     ├── CheckpointError(ValueError)    unreadable or unsafe checkpoint, or another architecture's
     ├── ParityError(RuntimeError)      the exported model does not say what the network says
-    └── DatasetError(ValueError)       scans and masks that do not make a data set
+    ├── DatasetError(ValueError)       scans and masks that do not make a data set
+    └── CancelledError(RuntimeError)   the caller asked for a scan to be given up
 
 Each class is also the builtin that a caller would expect, so that `except ValueError` works
 without an import from here. Every message says what was found and what would work.
@@ -39,3 +40,7 @@ class ParityError(LitsError, RuntimeError):
 
 class DatasetError(LitsError, ValueError):
     """Scans and masks do not make a usable data set."""
+
+
+class CancelledError(LitsError, RuntimeError):
+    """The caller asked for a scan to be given up; nothing was written."""

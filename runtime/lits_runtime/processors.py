@@ -10,11 +10,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 def usable_processors() -> int:
     """Processors by affinity and by cgroup quota (v2 and v1), at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = _cgroup_quota()
+    quota = cgroup_quota()
     return max(1, min(count or 1, math.ceil(quota) if quota else count or 1))
 
 
-def _cgroup_quota() -> float | None:
+def cgroup_quota() -> float | None:
+    """Processors' worth of time that the cgroup grants; None without a limit."""
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,183 +1,183 @@
-"""CT volumes: how a NIfTI grid maps to the canonical orientation, and reading one slab of it.
+"""CT volumes: what may be opened, and reading slabs of canonical axial slices of it."""
 
-Canonical arrays are (slices, height, width): slices run inferior to superior, rows anterior to
-posterior, columns from the patient's right to the left. In nibabel's words the voxel axes
-(column, row, slice) are then "LPS", the order in which most CT is stored.
-"""
-
+import io
 import math
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike, fspath
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    io_orientation,
-    ornt2axcodes,
-    ornt_transform,
-)
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.geometry import Geometry
+from lits_runtime.names import printable
+from lits_runtime.nifti import NiftiFile, damage_as_volume_error
 
-CANONICAL_AXES = ("L", "P", "S")
+__all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
+
 MAX_VOXELS = 2**31
 """A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
+MAX_SLICE_VOXELS = 2**24
+"""4096 x 4096. CT has 512 x 512 or 1024 x 1024, and a few slices at a time are held as float32."""
 
-ScanSource: TypeAlias = "str | PathLike[str] | SpatialImage | tuple[ArrayLike, ArrayLike]"
+ScanSource: TypeAlias = (
+    "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Scan"
+)
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The grid of a stored volume and the way from it to the canonical orientation and back."""
+class Run:
+    """Consecutive slices in the order in which they are stored, with their neighbours."""
 
-    shape: tuple[int, int, int]
-    """Voxels along the stored axes (i, j, k)."""
-    affine: NDArray[np.float64]
-    """(4, 4) voxel-to-world, mm, RAS+."""
-
-    @cached_property
-    def _stored(self) -> NDArray[np.float64]:
-        orientation: NDArray[np.float64] = io_orientation(self.affine)
-        if not np.isfinite(self.affine).all() or np.isnan(orientation).any():
-            raise VolumeError(
-                "the affine does not span three directions: "
-                f"{np.array2string(self.affine[:3, :3], separator=', ')}; repair the header's "
-                "sform or qform"
-            )
-        return orientation
-
-    @cached_property
-    def _to_canonical(self) -> NDArray[np.float64]:
-        transform: NDArray[np.float64] = ornt_transform(self._stored, axcodes2ornt(CANONICAL_AXES))
-        return transform
-
-    @cached_property
-    def _from_canonical(self) -> NDArray[np.float64]:
-        transform: NDArray[np.float64] = ornt_transform(axcodes2ornt(CANONICAL_AXES), self._stored)
-        return transform
-
-    @property
-    def axis_codes(self) -> str:
-        """Where the stored axes point, for example "LPS" or "RAS"."""
-        return "".join(ornt2axcodes(self._stored))
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along each stored axis, in array order.
-
-        >>> Geometry((4, 4, 2), np.diag([0.7, 0.7, 5.0, 1.0])).spacing_mm
-        (0.7, 0.7, 5.0)
-        """
-        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(i), float(j), float(k)
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel, sheared grids included."""
-        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
-
-    @property
-    def canonical_axes(self) -> tuple[int, int, int]:
-        """The stored axes that run along the slices, rows and columns: (2, 1, 0) for most CT."""
-        columns, rows, slices = np.argsort(self._to_canonical[:, 0]).tolist()
-        return slices, rows, columns
-
-    @property
-    def canonical_shape(self) -> tuple[int, int, int]:
-        """(slices, height, width)."""
-        slices, rows, columns = self.canonical_axes
-        return self.shape[slices], self.shape[rows], self.shape[columns]
-
-    def stored_range(self, start: int, stop: int) -> tuple[slice, slice, slice]:
-        """Index expression for the canonical slices `start` to `stop` of a stored array."""
-        axis = self.canonical_axes[0]
-        if self._to_canonical[axis, 1] < 0:
-            start, stop = self.shape[axis] - stop, self.shape[axis] - start
-        index = [slice(None)] * 3
-        index[axis] = slice(start, stop)
-        return index[0], index[1], index[2]
-
-    def to_canonical(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """View of an (i, j, k) array, or of a `stored_range` of one, as (slices, height, width)."""
-        oriented: NDArray[Any] = apply_orientation(stored, self._to_canonical)
-        return oriented.transpose(2, 1, 0)
-
-    def from_canonical(self, canonical: NDArray[Any]) -> NDArray[Any]:
-        """View of a (slices, height, width) array in the stored axis order (i, j, k)."""
-        stored: NDArray[Any] = apply_orientation(canonical.transpose(2, 1, 0), self._from_canonical)
-        return stored
+    start: int
+    """First canonical slice that the run is about."""
+    stop: int
+    low: int
+    """First canonical slice that `stored` holds: `start` less the neighbours there are."""
+    high: int
+    stored: NDArray[Any]
+    """(i, j, k) as stored, unscaled, cut along the slice axis."""
 
 
 class Scan:
     """A CT volume on disk or in memory that is read in slabs of canonical axial slices.
 
-    Nothing but the header is read until values are asked for. `read_slab` then reads only the
-    slices asked for, which is cheap for `.nii` (memory-mapped), cheap for `.nii.gz` where the
-    package indexed_gzip is installed, and slow otherwise: call `load` first to go through a whole
-    compressed volume.
+    Nothing but the header is read until values are asked for. `runs` goes through the whole volume
+    once; where the slice axis is the slowest of a file it streams, else it loads first. `read_slab`
+    reads any slices: cheap for `.nii` (memory-mapped), cheap for `.nii.gz` where the package
+    indexed_gzip is installed or after `load`, and slow otherwise.
     """
 
-    def __init__(self, image: SpatialImage, name: str) -> None:
+    def __init__(
+        self,
+        image: SpatialImage,
+        name: str,
+        file: NiftiFile | None = None,
+        max_voxels: int = MAX_VOXELS,
+    ) -> None:
         self.image = image
-        self.name = name
+        self.name = printable(name)
+        self.file = file
+        self.sha256: str | None = None
+        """Of the file, once it was read whole."""
         shape = tuple(int(size) for size in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) != 3:
-            raise VolumeError(f"{name}: {len(shape)} dimensions {shape}, expected one 3D volume")
-        if min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
-            raise VolumeError(f"{name}: shape {shape}, expected 1 to {MAX_VOXELS} voxels")
+            raise VolumeError(f"{self.name}: {len(shape)} dimensions {shape}, expected one volume")
+        if min(shape) < 1 or math.prod(shape) > max_voxels:
+            raise VolumeError(
+                f"{self.name}: shape {shape}, expected 1 to {max_voxels} voxels; the limit is an "
+                "option"
+            )
         dtype = image.get_data_dtype()
         if dtype.kind not in "iuf":
-            raise VolumeError(f"{name}: voxels of type {dtype}, expected integers or floats")
+            raise VolumeError(f"{self.name}: voxels of type {dtype}, expected integers or floats")
         if image.affine is None:
-            raise VolumeError(f"{name}: no affine; save the volume with an sform or a qform")
+            raise VolumeError(f"{self.name}: no affine; save the volume with an sform or a qform")
         self.geometry = Geometry((shape[0], shape[1], shape[2]), np.array(image.affine, float))
-        self.geometry.axis_codes  # noqa: B018  (raises now if the affine is degenerate)
+        try:
+            slices, height, width = self.geometry.canonical_shape
+        except VolumeError as error:  # the affine is degenerate
+            raise VolumeError(f"{self.name}: {error}") from None
+        if height * width > MAX_SLICE_VOXELS:
+            raise VolumeError(
+                f"{self.name}: {slices} axial slices of {height} x {width}, expected at most "
+                f"{MAX_SLICE_VOXELS} voxels in one"
+            )
         self._stored: NDArray[Any] | None = None
 
     @classmethod
-    def open(cls, source: ScanSource) -> "Scan":
-        """Open a path, a nibabel image, or an array (i, j, k) of HU with its affine.
+    def open(cls, source: ScanSource, *, max_voxels: int = MAX_VOXELS) -> "Scan":
+        """Open a path, a binary file object, a nibabel image, or HU (i, j, k) with an affine.
+
+        What is a `Scan` already is given back.
 
         Raises:
-            VolumeError: the source is not a readable 3D volume.
+            VolumeError: the source is not a readable 3D volume, or has more than `max_voxels`.
             FileNotFoundError: there is no such file.
         """
+        if isinstance(source, Scan):
+            return source
         if isinstance(source, SpatialImage):
-            return cls(source, source.get_filename() or "image")
+            return cls(source, source.get_filename() or "image", max_voxels=max_voxels)
         if isinstance(source, tuple):
-            return cls(_image_of_array(*source), "array")
-        name = fspath(source)
-        try:
-            image = nib.load(name)
-        except FileNotFoundError:
-            raise
-        except (ImageFileError, HeaderDataError, EOFError, ValueError, zlib.error) as error:
-            raise VolumeError(f"{name}: not a readable NIfTI volume: {error}") from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise VolumeError(f"{name}: not a readable NIfTI volume: {error}") from error
-        if not isinstance(image, SpatialImage):
-            raise VolumeError(f"{name}: a {type(image).__name__}, expected a NIfTI volume")
-        return cls(image, name)
+            return cls(_image_of_array(*source), "array", max_voxels=max_voxels)
+        if isinstance(source, str | PathLike):
+            file = NiftiFile.open(Path(fspath(source)))
+        else:
+            content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
+            file = NiftiFile.open(content)
+        return cls(file.image(), file.name, file, max_voxels)
+
+    @property
+    def streams(self) -> bool:
+        """Whether `runs` reads slice after slice instead of loading the volume."""
+        return self.file is not None and self.geometry.canonical_axes[0] == 2
+
+    @property
+    def whole_because(self) -> str | None:
+        """Why `runs` must hold the whole volume; None if it streams."""
+        if self.streams:
+            return None
+        if self.file is None:
+            return "the scan came from memory"
+        return f"the slices are not the slowest axis of the file ({self.geometry.axis_codes})"
 
     def load(self) -> "Scan":
         """Read all values once; later slabs come from memory."""
-        self._stored = self._read((slice(None), slice(None), slice(None)))
+        if self.file is None:
+            with damage_as_volume_error(self.name, "truncated or damaged"):
+                values = np.asanyarray(self.image.dataobj)
+            self._stored = values.reshape(self.geometry.shape)
+            return self
+        with self.file.voxels() as stream:
+            self._stored = stream.read(self.geometry.shape[2]).T
+            self.sha256 = stream.finish()
         return self
 
-    def read_slab(self, start: int, stop: int, context_slices: int = 0) -> NDArray[np.float32]:
-        """Hounsfield units of the canonical slices `start` to `stop` and their neighbours.
+    def runs(self, size: int, context_slices: int = 0) -> Iterator[Run]:
+        """All slices in the order in which they are stored, `size` at a time.
+
+        Raises:
+            VolumeError: the file is truncated or damaged, or holds more than its header says.
+        """
+        slices = self.geometry.canonical_shape[0]
+        if self.streams and self._stored is None:
+            yield from self._stream(size, context_slices)
+            return
+        if self._stored is None:
+            self.load()
+        assert self._stored is not None
+        for start in range(0, slices, size):
+            stop = min(start + size, slices)
+            low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
+            yield Run(start, stop, low, high, self._stored[self.geometry.stored_range(low, high)])
+
+    def _stream(self, size: int, context_slices: int) -> Iterator[Run]:
+        slices, flipped = self.geometry.shape[2], self.geometry.head_to_feet
+        assert self.file is not None
+        with self.file.voxels() as stream:
+            held, position = stream.read(0), 0
+            for start in range(0, slices, size):
+                stop = min(start + size, slices)
+                low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
+                fresh, kept = stream.read(high - position), position - low
+                held = np.concatenate([held[len(held) - kept :], fresh]) if kept else fresh
+                position = high
+                ends = (start, stop, low, high)
+                if flipped:
+                    ends = (slices - stop, slices - start, slices - high, slices - low)
+                yield Run(*ends, held.T)
+            self.sha256 = stream.finish()
+
+    def slab_hu(self, run: Run, context_slices: int = 0) -> NDArray[np.float32]:
+        """Hounsfield units of a run and its neighbours.
 
         Beyond the first and last slice the outermost slice is repeated.
 
@@ -185,29 +185,42 @@ class Scan:
             float32 (stop - start + 2 * context_slices, height, width), contiguous.
 
         Raises:
+            VolumeError: there are values that are not finite.
+        """
+        values = run.stored if self.file is None else self.file.scaled(run.stored)
+        return self._canonical(values, run, context_slices)
+
+    def _canonical(
+        self, values: NDArray[Any], run: Run, context_slices: int
+    ) -> NDArray[np.float32]:
+        with np.errstate(over="ignore", invalid="ignore"):  # the check below sees it
+            slab = np.ascontiguousarray(self.geometry.to_canonical(values), dtype=np.float32)
+        if values.dtype.kind == "f" and not np.isfinite(slab).all():
+            raise VolumeError(
+                f"{self.name}: values that are not finite between slices {run.low} and "
+                f"{run.high - 1}; replace them, for example by -1024"
+            )
+        before = run.low - (run.start - context_slices)
+        after = run.stop + context_slices - run.high
+        if before or after:
+            slab = np.pad(slab, ((before, after), (0, 0), (0, 0)), mode="edge")
+        return slab
+
+    def read_slab(self, start: int, stop: int, context_slices: int = 0) -> NDArray[np.float32]:
+        """Hounsfield units of the canonical slices `start` to `stop`; see `slab_hu`.
+
+        Raises:
             VolumeError: the file is truncated or damaged, or holds values that are not finite.
         """
         slices = self.geometry.canonical_shape[0]
         low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
         index = self.geometry.stored_range(low, high)
-        stored = self._read(index) if self._stored is None else self._stored[index]
-        slab = np.ascontiguousarray(self.geometry.to_canonical(stored), dtype=np.float32)
-        if stored.dtype.kind == "f" and not np.isfinite(slab).all():
-            raise VolumeError(
-                f"{self.name}: values that are not finite between slices {low} and {high - 1}; "
-                "replace them, for example by -1024"
-            )
-        before, after = low - (start - context_slices), stop + context_slices - high
-        if before or after:
-            slab = np.pad(slab, ((before, after), (0, 0), (0, 0)), mode="edge")
-        return slab
-
-    def _read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        if self._stored is not None:
+            return self.slab_hu(Run(start, stop, low, high, self._stored[index]), context_slices)
         extra = (0,) * (len(self.image.shape) - 3)
-        try:
-            return np.asanyarray(self.image.dataobj[(*index, *extra)])
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise VolumeError(f"{self.name}: truncated or damaged: {error}") from error
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            values = np.asanyarray(self.image.dataobj[(*index, *extra)])
+        return self._canonical(values, Run(start, stop, low, high, values), context_slices)
 
 
 def _image_of_array(values: ArrayLike, affine: ArrayLike) -> SpatialImage:

@@ -1,0 +1,207 @@
+"""Many scans with one model: each on its own, none lost, none done twice."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lits_runtime.atomic import remove_abandoned
+from lits_runtime.errors import CancelledError
+from lits_runtime.jobs import Job
+from lits_runtime.names import printable
+from lits_runtime.options import Options
+from lits_runtime.outputs import Outputs
+from lits_runtime.record import Cause, read_record, record_path
+from lits_runtime.segmenter import Segmenter
+from lits_runtime.task import Task
+from lits_runtime.volume import MAX_VOXELS, Scan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that is the same for every scan of a batch; plain values that any engine can ship."""
+
+    model: Path | None = None
+    """None: the bundled model."""
+    provider: str = "auto"
+    device_id: int = 0
+    threads: int | None = None
+    batch_size: int | None = None
+    options: Options = field(default_factory=Options)
+    mask_kind: str = "labels"
+    max_voxels: int = MAX_VOXELS
+    force: bool = False
+    """Make again what is committed, and overwrite files that no record explains."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan."""
+
+    job: Job
+    status: str
+    """"done", "skipped" (committed by an earlier run), "failed" or "cancelled"."""
+    record: dict[str, Any] | None = None
+    error: Exception | None = None
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object: paths, status, and the record or the error."""
+        return {
+            "scan": str(self.job.scan),
+            "mask": str(self.job.mask),
+            "status": self.status,
+            "error": None if self.error is None else printable(str(self.error)),
+            "record": self.record,
+        }
+
+
+def segment_scan(job: Job, settings: Settings) -> dict[str, Any]:
+    """Segment one scan, commit it and give its record; the unit of work for any engine.
+
+    The model is kept open for the next call with the same settings.
+
+    Raises:
+        LitsError: the scan, the model or the provider is at fault.
+        OSError: a file cannot be read or written.
+    """
+    return _Work(job, settings, _opened(settings)).finish(None, None)[1]
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    progress: Callable[[Job, int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Iterator[Outcome]:
+    """Segment scans one after the other, reading ahead into the next.
+
+    Args:
+        jobs: what to do; see `jobs.plan`.
+        settings: for all of them.
+        progress: called with the job, slices done and slices in all.
+        cancel: asked after each slab whether to stop; the scan in hand is then discarded.
+
+    Yields:
+        One outcome for each job, in order, until the end or the cancellation. A failed scan stops
+        nothing.
+
+    Raises:
+        LitsError: the model or the provider does not load.
+        ValueError: the options do not fit the model.
+    """
+    segmenter = _opened(settings)
+    settings.options.check(segmenter.metadata)
+    for folder in {file.parent for job in jobs for file in (job.mask, job.probability) if file}:
+        remove_abandoned(folder)
+    with ThreadPoolExecutor(1, thread_name_prefix="next scan") as preparer:
+
+        def prepare(index: int) -> Future[_Work] | None:
+            if index >= len(jobs):
+                return None
+            return preparer.submit(_Work, jobs[index], settings, segmenter)
+
+        upcoming = prepare(0)
+        for index, job in enumerate(jobs):
+            current, upcoming = upcoming, prepare(index + 1)
+            assert current is not None
+            outcome = _outcome(job, current, progress, cancel)
+            yield outcome
+            if outcome.status == "cancelled" or (cancel is not None and cancel()):
+                break
+        if upcoming is not None and not upcoming.cancel() and upcoming.exception() is None:
+            upcoming.result().close()
+
+
+def unexplained(jobs: Sequence[Job]) -> list[Path]:
+    """Masks that exist, but that no record says to be ours to overwrite."""
+    return [job.mask for job in jobs if job.mask.exists() and read_record(job.mask) is None]
+
+
+@lru_cache(1)
+def _model(model: Path | None, provider: str, threads: int | None, device_id: int) -> Segmenter:
+    return Segmenter.open(model, provider=provider, threads=threads, device_id=device_id)
+
+
+def _opened(settings: Settings) -> Segmenter:
+    return _model(settings.model, settings.provider, settings.threads, settings.device_id)
+
+
+def _outcome(
+    job: Job,
+    work: "Future[_Work]",
+    progress: Callable[[Job, int, int], None] | None,
+    cancel: Callable[[], bool] | None,
+) -> Outcome:
+    began = time.perf_counter()
+    told = None if progress is None else lambda done, of: progress(job, done, of)
+    try:
+        status, record = work.result().finish(told, cancel)
+    except CancelledError as error:
+        return Outcome(job, "cancelled", error=error, seconds=time.perf_counter() - began)
+    except Exception as error:  # whatever it is, the other scans go on
+        logger.debug("%s", printable(str(job.scan)), exc_info=True)
+        return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
+    return Outcome(job, status, record, seconds=time.perf_counter() - began)
+
+
+class _Work:
+    """One job: found committed when made, or opened and read ahead."""
+
+    def __init__(self, job: Job, settings: Settings, segmenter: Segmenter) -> None:
+        self._job, self._segmenter = job, segmenter
+        outputs = Outputs(mask=job.mask, mask_kind=settings.mask_kind, probability=job.probability)
+        self._cause = Cause(segmenter.model_sha256, settings.options, outputs)
+        self._task: Task | None = None
+        self._committed = None if settings.force else self._cause.committed(job.scan)
+        if self._committed is not None:
+            return
+        if not settings.force and unexplained([job]):
+            raise FileExistsError(
+                f"{printable(str(job.mask))} exists and has no record of ours; overwrite it with "
+                "--force"
+            )
+        scan = Scan.open(job.scan, max_voxels=settings.max_voxels)
+        self._task = segmenter.task(scan, settings.options, outputs, settings.batch_size)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.close()
+
+    def finish(
+        self,
+        progress: Callable[[int, int], None] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> tuple[str, dict[str, Any]]:
+        """Status and record."""
+        if self._task is None:
+            assert self._committed is not None
+            return "skipped", self._committed
+        path = record_path(self._job.mask)
+        before = path.read_bytes() if path.exists() else None
+        with self._task:
+            try:
+                self._cause.begin()
+                report = self._task.run(progress, cancel)
+            except BaseException:
+                _restore(path, before)
+                raise
+            return "done", self._cause.commit(self._job.scan, report, self._segmenter.metadata)
+
+
+def _restore(path: Path, before: bytes | None) -> None:
+    try:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(before)
+    except OSError as error:  # a full or read-only disk: the first error is the one to report
+        logger.debug("%s: %s", path, error)

@@ -1,0 +1,85 @@
+"""A batch at a terminal: the progress bar, and an orderly end on a signal."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from lits_runtime.jobs import Job
+from lits_runtime.names import printable
+
+
+class Stop:
+    """Whether a signal asked for the end, and which."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self.signal_number is not None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal; a second one ends the process as if nobody had listened."""
+        self.signal_number = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a wish to stop after the slab in hand."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class ProgressBar:
+    """Slices of the scan in hand, and which scan it is; nothing where stderr is no terminal."""
+
+    def __init__(self, scans: int) -> None:
+        self._scans, self._done = scans, 0
+        self._bar: Any = None
+        self._redirect: Any = None
+
+    def __enter__(self) -> "ProgressBar":
+        import logging
+
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        level = logging.getLogger("lits_runtime").level
+        self._bar = tqdm(unit="slice", leave=False, disable=True if level > logging.INFO else None)
+        self._redirect = logging_redirect_tqdm()
+        if not self._bar.disable:
+            self._redirect.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._bar.disable:
+            self._redirect.__exit__(kind, error, traceback)
+        self._bar.close()
+
+    def show(self, job: Job, done: int, of: int) -> None:
+        """Show `done` of `of` slices of a job."""
+        if self._bar.disable:
+            return
+        if self._bar.total != of or done < self._bar.n:
+            self._bar.reset(of)
+        name = printable(job.scan.name)
+        self._bar.set_description(f"{self._done + 1}/{self._scans} {name}", refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def scan_done(self) -> None:
+        """Count a scan."""
+        self._done += 1

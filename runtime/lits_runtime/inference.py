@@ -1,0 +1,98 @@
+"""From a slab of HU to labels: the model as it is, or with other thresholds, or averaged."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.errors import ModelError
+from lits_runtime.metadata import ModelMetadata
+from lits_runtime.options import Options
+
+_FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
+"""Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
+
+
+@dataclass(frozen=True)
+class SlabResult:
+    """What the model says of one slab."""
+
+    labels: NDArray[np.uint8]
+    """(n, height, width)"""
+    probability: NDArray[np.float32] | None
+    """(n, classes, height, width), where it was asked for or needed."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How the slabs of one scan go through a session."""
+
+    session: Any
+    metadata: ModelMetadata
+    options: Options
+    with_probability: bool
+    slices: int | None
+    """Pad each slab to this many slices; None: as they come."""
+
+    def __call__(self, slab_hu: NDArray[np.float32]) -> SlabResult:
+        """Segment float32 (n + 2 * context_slices, height, width)."""
+        n = len(slab_hu) - 2 * self.metadata.context_slices
+        if self.slices and n < self.slices:
+            # One shape throughout: cuDNN would tune its convolutions anew for the last slab.
+            slab_hu = np.pad(slab_hu, ((0, self.slices - n), (0, 0), (0, 0)), mode="edge")
+        if not (self.options.tta or self.options.thresholds):
+            names = ["labels", "probability"] if self.with_probability else ["labels"]
+            labels, *rest = run(self.session, names, slab_hu)
+            return SlabResult(labels[:n], rest[0][:n] if rest else None)
+        probability = self._probability(slab_hu)[:n]
+        return SlabResult(self._labels(probability), probability)
+
+    def _probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        total: NDArray[np.float32] = run(self.session, ["probability"], slab_hu)[0]
+        transforms = transforms_of(self.metadata) if self.options.tta else ()
+        for name in transforms:
+            axis = _FLIPPED_AXIS[name]
+            turned = np.ascontiguousarray(np.flip(slab_hu, axis))
+            probability = run(self.session, ["probability"], turned)[0]
+            total = total + np.flip(probability, (0, 2, 3)[axis])
+        mean: NDArray[np.float32] = total / np.float32(1 + len(transforms))
+        return mean
+
+    def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+        metadata = self.metadata
+        labels = np.zeros((len(probability), *probability.shape[2:]), np.uint8)
+        for channel, name in enumerate(metadata.classes):  # later classes win, as in the model
+            threshold = self.options.thresholds.get(name, metadata.thresholds[channel])
+            labels[probability[:, channel] >= threshold] = metadata.label_values[channel]
+        return labels
+
+
+def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
+    """The transforms under the recipe's setting "tta".
+
+    Raises:
+        ModelError: the model was trained without any, or with one that this runtime cannot undo.
+    """
+    names = tuple(metadata.settings.get("tta") or ())
+    if not names:
+        raise ModelError(
+            f"the recipe {metadata.recipe!r} trained without transforms to average over: run "
+            "without --tta"
+        )
+    if unknown := [name for name in names if name not in _FLIPPED_AXIS]:
+        raise ModelError(
+            f"the model asks for the transforms {unknown}, this runtime has {list(_FLIPPED_AXIS)}: "
+            "pip install --upgrade lits-toolkit, or run without --tta"
+        )
+    return names
+
+
+def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
+    """Run a session for some of its outputs; what is not asked for is not computed."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
+    return results

@@ -1,0 +1,287 @@
+"""NIfTI files from anywhere: the header is held to limits first, the voxels then pass once."""
+
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from lits_runtime.errors import VolumeError
+from lits_runtime.names import printable
+
+MAX_HEADER_BYTES = 2**24
+"""Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
+_MOST_BYTES_PER_BYTE = 1040  # deflate expands 1032:1 at most
+
+_CLASSES: dict[bytes, Any] = {
+    b"n+1\0": nib.Nifti1Image,
+    b"ni1\0": nib.Nifti1Pair,
+    b"n+2\0": nib.Nifti2Image,
+    b"ni2\0": nib.Nifti2Pair,
+}
+_IsalError = cast(type[Exception], isal_zlib.error)
+_DAMAGED = (EOFError, ValueError, OverflowError, zlib.error, _IsalError, ImageFileError)
+_UNREADABLE = (*_DAMAGED, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
+
+ByteSource: TypeAlias = "Path | BinaryIO"
+
+
+@contextmanager
+def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
+    """Turn what zlib, nibabel and numpy say of damaged bytes into a `VolumeError`.
+
+    An `OSError` that the system numbered (no such file, no permission) passes.
+    """
+    try:
+        with np.errstate(all="ignore"):  # of numbers in a header that are none
+            yield
+    except VolumeError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise VolumeError(f"{name}: {what}: {error}") from error
+    except _UNREADABLE as error:
+        raise VolumeError(f"{name}: {what}: {printable(str(error))}") from error
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """A NIfTI-1 or NIfTI-2 file, single or pair, whose header was read and found readable."""
+
+    name: str
+    """For messages: free of control characters."""
+    image_class: Any
+    header: Any
+    """nibabel's, with extensions."""
+    header_source: ByteSource
+    voxel_source: ByteSource
+
+    @classmethod
+    def open(cls, source: ByteSource) -> "NiftiFile":
+        """Read the header of a path, or of a binary file object that can seek.
+
+        Raises:
+            VolumeError: not NIfTI, or the header is damaged or larger than `MAX_HEADER_BYTES`.
+            FileNotFoundError: there is no such file.
+        """
+        name = printable(str(source if isinstance(source, Path) else _file_name(source)))
+        header_source, voxel_source = _pair(source)
+        with (
+            damage_as_volume_error(name, "not a readable NIfTI volume"),
+            _decompressed(header_source) as stream,
+        ):
+            start = stream.read(544)
+            image_class = _CLASSES.get(start[344:348]) or _CLASSES.get(start[4:8])
+            if image_class is None:
+                raise VolumeError(f"{name}: not a readable NIfTI volume: no NIfTI magic bytes")
+            kind = image_class.header_class
+            size = kind.template_dtype.itemsize
+            header = kind(start[:size], check=False)
+            end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
+            if not size <= end <= MAX_HEADER_BYTES:
+                raise VolumeError(
+                    f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected "
+                    f"{size} to {MAX_HEADER_BYTES}"
+                )
+            content = start[:end] + stream.read(max(end - len(start), 0))
+            header = kind.from_fileobj(io.BytesIO(content))
+            header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
+            header.get_slope_inter()
+        return cls(name, image_class, header, header_source, voxel_source)
+
+    def image(self) -> Any:
+        """A nibabel image of the file that reads values when they are asked for."""
+        with damage_as_volume_error(self.name, "not a readable NIfTI volume"):
+            if isinstance(self.voxel_source, Path):
+                return self.image_class.from_filename(str(self.voxel_source))
+            self.voxel_source.seek(0)
+            holder = FileHolder(fileobj=cast(Any, _inflated(self.voxel_source)))
+            return self.image_class.from_file_map({"image": holder, "header": holder})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(i, j, k); of four or more dimensions the first three, the rest must be 1."""
+        i, j, k = self.header.get_data_shape()[:3]
+        return int(i), int(j), int(k)
+
+    def scaled(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Stored numbers to values by the header's slope and intercept, as nibabel does."""
+        slope, intercept = self.header.get_slope_inter()
+        if slope is None or (slope == 1 and intercept == 0):
+            return raw
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused later
+            scaled: NDArray[Any] = apply_read_scaling(
+                raw, np.asanyarray(slope), np.asanyarray(intercept)
+            )
+        return scaled
+
+    @contextmanager
+    def voxels(self) -> Iterator["VoxelStream"]:
+        """Open the voxels for one pass.
+
+        Raises:
+            VolumeError: the file cannot hold what its header says.
+        """
+        digest = hashlib.sha256()
+        if self.header_source is not self.voxel_source:
+            digest.update(cast(Path, self.header_source).read_bytes())
+        offset, dtype = self.header.get_data_offset(), self.header.get_data_dtype()
+        needed = offset + dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        with (
+            damage_as_volume_error(self.name, "truncated or damaged"),
+            _decompressed(self.voxel_source, digest) as stream,
+        ):
+            held = _most_bytes(self.voxel_source)
+            if held < needed:
+                raise VolumeError(
+                    f"{self.name}: truncated or damaged: the header asks for {needed} bytes, the "
+                    f"file holds at most {held}"
+                )
+            for _ in range(0, offset, 2**16):
+                stream.read(min(2**16, offset))
+                offset -= min(2**16, offset)
+            yield VoxelStream(self, stream, digest)
+
+
+def file_sha256(path: Path) -> str:
+    """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
+    digest = hashlib.sha256()
+    for part in dict.fromkeys(_pair(path)):
+        with cast(Path, part).open("rb") as file:
+            while content := file.read(2**20):
+                digest.update(content)
+    return digest.hexdigest()
+
+
+class VoxelStream:
+    """The voxels of a NIfTI file, slice by slice along the slowest stored axis."""
+
+    def __init__(self, file: NiftiFile, stream: BinaryIO, digest: Any) -> None:
+        self._name, self._stream, self._digest = file.name, stream, digest
+        self._plane = (file.shape[1], file.shape[0])
+        self._dtype = file.header.get_data_dtype()
+
+    def read(self, count: int) -> NDArray[Any]:
+        """The next `count` planes as stored: (k, j, i), unscaled, in the file's byte order.
+
+        Raises:
+            VolumeError: the file ends before, or its compressed stream is damaged.
+        """
+        planes = np.empty((count, *self._plane), self._dtype)
+        view, filled = memoryview(cast(Any, planes.reshape(-1).view(np.uint8))), 0
+        with damage_as_volume_error(self._name, "truncated or damaged"):
+            while filled < len(view):
+                got = self._stream.readinto(view[filled:])  # type: ignore[attr-defined]
+                if not got:
+                    raise VolumeError(
+                        f"{self._name}: truncated or damaged: {len(view) - filled} bytes of "
+                        f"{count} slices are missing"
+                    )
+                filled += got
+        return planes
+
+    def finish(self) -> str:
+        """The SHA-256 of the file, once all planes are read.
+
+        Raises:
+            VolumeError: there is more than the header says, or a checksum is wrong.
+        """
+        with damage_as_volume_error(self._name, "truncated or damaged"):
+            if self._stream.read(1):
+                raise VolumeError(
+                    f"{self._name}: holds more than its header says; it is damaged, or the header "
+                    "is of another volume"
+                )
+        return str(self._digest.hexdigest())
+
+
+class _HashedFile(io.RawIOBase):
+    """A binary file that updates a digest with whatever is read from it."""
+
+    def __init__(self, file: BinaryIO, digest: Any) -> None:
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer))
+        self._digest.update(content)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _inflated(file: BinaryIO) -> BinaryIO:
+    start = file.read(2)
+    file.seek(0)
+    return _gunzip(file) if start == b"\x1f\x8b" else file
+
+
+def _gunzip(file: BinaryIO) -> BinaryIO:
+    stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
+    return cast(BinaryIO, stream)
+
+
+@contextmanager
+def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
+    """The content of a file, inflated if it is gzip; a file object of the caller stays open."""
+    file = source.open("rb") if isinstance(source, Path) else source
+    try:
+        file.seek(0)
+        compressed = file.read(2) == b"\x1f\x8b"
+        if isinstance(source, Path) and compressed != (source.suffix == ".gz"):
+            raise VolumeError(
+                f"{printable(str(source))}: not a readable NIfTI volume: "
+                f"{'gzip' if compressed else 'no gzip'} inside, which the name denies; rename it"
+            )
+        file.seek(0)
+        raw = file
+        if digest is not None:
+            raw = cast(BinaryIO, io.BufferedReader(_HashedFile(file, digest), 2**18))
+        yield _gunzip(raw) if compressed else raw
+    finally:
+        if isinstance(source, Path):
+            file.close()
+
+
+def _most_bytes(source: ByteSource) -> int:
+    if isinstance(source, Path):
+        size, compressed = source.stat().st_size, source.suffix == ".gz"
+    else:
+        here = source.tell()
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        compressed = source.read(2) == b"\x1f\x8b"
+        source.seek(here)
+    return size * (_MOST_BYTES_PER_BYTE if compressed else 1)
+
+
+def _file_name(file: BinaryIO) -> str:
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else "file object"
+
+
+def _pair(source: ByteSource) -> tuple[ByteSource, ByteSource]:
+    """Where header and voxels are: twice the same but for .hdr with .img."""
+    if not isinstance(source, Path):
+        return source, source
+    gz = ".gz" if source.suffix == ".gz" else ""
+    stem = source.name.removesuffix(gz)
+    if not stem.endswith((".hdr", ".img")):
+        return source, source
+    header, voxels = (source.with_name(stem[:-4] + end + gz) for end in (".hdr", ".img"))
+    return header, voxels

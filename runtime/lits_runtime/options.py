@@ -1,0 +1,67 @@
+"""What a caller may wish of one segmentation, as opposed to what the model says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lits_runtime.metadata import ModelMetadata
+
+MASK_KINDS = ("labels", "liver", "lesion")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Wishes that decide the labels. The defaults are the model's own labels, untouched."""
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """By class, in place of the model's: the probability from which a voxel belongs to it."""
+    tta: bool = False
+    """Average over the transforms that the model was trained with."""
+    keep_largest_liver: bool = False
+    """Of several connected livers keep the largest, with the lesions in it."""
+    min_lesion_ml: float = 0.0
+    """Lesions under this volume become liver."""
+    drop_lesions_outside_liver: bool = False
+    """Lesions that touch no liver become background."""
+    strict: bool = False
+    """Warnings about the scan are errors."""
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether the whole label volume is needed before it can be written."""
+        return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
+
+    def check(self, metadata: ModelMetadata) -> None:
+        """Hold the wishes against what the model can do.
+
+        Raises:
+            ValueError: a class or a clean-up that this model does not have, a threshold outside
+                0 to 1, a negative volume.
+        """
+        if unknown := sorted(set(self.thresholds) - set(metadata.classes)):
+            raise ValueError(f"no class {', '.join(unknown)}: the model has {metadata.classes}")
+        for name, threshold in self.thresholds.items():
+            if not 0 < threshold <= 1:
+                raise ValueError(f"threshold {threshold} of {name}: expected more than 0, up to 1")
+        if not 0 <= self.min_lesion_ml < float("inf"):
+            raise ValueError(f"smallest lesion of {self.min_lesion_ml} ml: expected 0 or more")
+        wants_liver = self.keep_largest_liver or self.drop_lesions_outside_liver
+        if wants_liver and "liver" not in metadata.classes:
+            raise ValueError(f"clean-up by the liver needs that class: it has {metadata.classes}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The wishes as plain JSON values."""
+        return asdict(self) | {"thresholds": dict(self.thresholds)}
+
+
+def select(labels: Any, mask_kind: str) -> Any:
+    """Of uint8 labels 0/1/2 what a mask file shall hold, uint8 of the same shape.
+
+    Raises:
+        ValueError: `mask_kind` is none of `MASK_KINDS`.
+    """
+    if mask_kind not in MASK_KINDS:
+        raise ValueError(f"mask {mask_kind!r}: expected one of {', '.join(MASK_KINDS)}")
+    if mask_kind == "labels":
+        return labels
+    return (labels >= 1 if mask_kind == "liver" else labels == 2).astype("uint8")

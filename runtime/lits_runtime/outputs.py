@@ -1,0 +1,103 @@
+"""Where the labels and probabilities of one scan go: to files as they come, or into memory."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.inference import SlabResult
+from lits_runtime.mask import mask_writer
+from lits_runtime.options import select
+from lits_runtime.volume import Run, Scan
+
+_Write: TypeAlias = Callable[[NDArray[np.uint8]], None]
+_PROBABILITY_SLOPE = 1 / 255
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to keep of one scan, and where."""
+
+    in_memory: bool = False
+    with_probability: bool = False
+    """In memory; `probability` names files."""
+    mask: Path | None = None
+    mask_kind: str = "labels"
+    probability: Path | None = None
+
+    def probability_path(self, name: str) -> Path:
+        """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+        if self.probability is None:
+            raise ValueError("no file for probabilities was asked for")
+        stem = self.probability.name.removesuffix(".gz").removesuffix(".nii")
+        return self.probability.with_name(f"{stem}_{name}{self.probability.name[len(stem) :]}")
+
+
+class Sink:
+    """Takes the slabs of one scan in stored order.
+
+    The files get their names when the `ExitStack` is left without an error.
+
+    Args:
+        scan: whose grid and header the outputs take.
+        outputs: what to keep.
+        classes: channels of the probabilities.
+        whole: hold the labels until `finish`, because they are asked for, or will be cleaned up,
+            or do not come in the order of the file.
+        files: closes the files.
+    """
+
+    def __init__(
+        self, scan: Scan, outputs: Outputs, classes: tuple[str, ...], whole: bool, files: ExitStack
+    ) -> None:
+        self._scan, self._outputs = scan, outputs
+        shape = scan.geometry.shape
+        self.labels = np.zeros(shape, np.uint8, order="F") if whole else None
+        """(i, j, k), held where the whole volume is."""
+        self.probability: dict[str, NDArray[np.uint8]] = {}
+        """By class, (i, j, k) in 255ths, held where they are asked for or come out of order."""
+        self._files: dict[str, _Write] = {}
+        self._channels = dict(enumerate(classes))
+        if outputs.probability is not None:
+            for name in classes:
+                path = outputs.probability_path(name)
+                self._files[name] = files.enter_context(
+                    mask_writer(path, shape, scan.image, _PROBABILITY_SLOPE)
+                )
+        elif not outputs.with_probability:
+            self._channels = {}
+        if outputs.probability is None or not scan.streams:
+            for name in self._channels.values():
+                self.probability[name] = np.zeros(shape, np.uint8, order="F")
+        self._mask: _Write | None = None
+        if outputs.mask is not None:
+            self._mask = files.enter_context(mask_writer(outputs.mask, shape, scan.image))
+
+    def put(self, run: Run, result: SlabResult) -> None:
+        """Take the next slab."""
+        geometry = self._scan.geometry
+        index = geometry.stored_range(run.start, run.stop)
+        if self.labels is not None:
+            self.labels[index] = geometry.from_canonical(result.labels)
+        elif self._mask is not None:
+            self._mask(geometry.from_canonical(select(result.labels, self._outputs.mask_kind)))
+        if result.probability is None:
+            return
+        for channel, name in self._channels.items():
+            parts = np.rint(result.probability[:, channel] * 255).astype(np.uint8)
+            if name in self.probability:
+                self.probability[name][index] = geometry.from_canonical(parts)
+            else:
+                self._files[name](geometry.from_canonical(parts))
+
+    def finish(self) -> None:
+        """Write what was held."""
+        if self.labels is not None and self._mask is not None:
+            self._mask(select(self.labels, self._outputs.mask_kind))
+        for name, stored in self.probability.items():
+            if name in self._files:
+                self._files[name](stored)

@@ -1,0 +1,100 @@
+"""Two bounded stages: items fetched ahead by a thread, and worked on by several in order."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from queue import Empty, Full, Queue
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_POLL_S = 0.05
+
+
+class Prefetched(Generic[T]):
+    """Iterates in a thread of its own, at most `depth` items ahead of who takes them.
+
+    The thread starts at once and ends when the items do, at an error (which the taker gets), or
+    when the block is left.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._items = items
+        self._queue: Queue[tuple[T | None, BaseException | None]] = Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Prefetched[T]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item, error = self._queue.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    def close(self) -> None:
+        """Stop fetching, and wait until the thread has let go of what it reads."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get_nowait()
+            except Empty:
+                self._thread.join(_POLL_S)
+
+    def _fetch(self) -> None:
+        items = iter(self._items)
+        try:
+            for item in items:
+                if not self._put(item, None):
+                    return
+            self._put(None, None)
+        except BaseException as error:  # whatever it is, the taker must get it
+            self._put(None, error)
+        finally:
+            if hasattr(items, "close"):
+                items.close()
+
+    def _put(self, item: T | None, error: BaseException | None) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put((item, error), timeout=_POLL_S)
+            except Full:
+                continue
+            return True
+        return False
+
+
+def ordered_map(
+    pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int
+) -> Iterator[R]:
+    """Results in the order of the items, with at most `depth` of them under way or waiting."""
+    under_way: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= depth:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+        for future in under_way:
+            if not future.cancelled():
+                future.exception()  # waits: nothing may run on what the caller now closes

@@ -1,0 +1,222 @@
+"""One scan on its way through the runtime: read ahead, run, collected and written in order."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.cleanup import clean_up
+from lits_runtime.errors import CancelledError, VolumeError
+from lits_runtime.inference import Inference, SlabResult, transforms_of
+from lits_runtime.lesions import Lesion, LesionTracker
+from lits_runtime.options import Options, select
+from lits_runtime.outputs import Outputs, Sink
+from lits_runtime.pipeline import Prefetched, ordered_map
+from lits_runtime.plausibility import geometry_warnings, range_warnings
+from lits_runtime.report import LESION, Report, Tally, burden_percent
+from lits_runtime.volume import Run, Scan, ScanSource
+
+if TYPE_CHECKING:
+    from lits_runtime.segmenter import Segmenter
+
+Progress: TypeAlias = Callable[[int, int], None]
+Cancel: TypeAlias = Callable[[], bool]
+
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 2, 16
+"""Slices at once: few on the CPU, where several slabs run side by side and memory counts."""
+MAX_SLAB_VOXELS = 2**24
+"""Slices larger than CT's go through the network in smaller batches, down to one."""
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """One run with what the model said of it."""
+
+    run: Run
+    result: SlabResult
+    slab_hu: NDArray[np.float32] | None
+    """(n, height, width), where there are lesions to measure."""
+    lowest_hu: float
+    highest_hu: float
+
+
+class Task:
+    """One scan: opened when made, read ahead in the background if it streams."""
+
+    def __init__(
+        self,
+        segmenter: "Segmenter",
+        scan: ScanSource,
+        options: Options,
+        outputs: Outputs,
+        batch_size: int | None,
+    ) -> None:
+        self._segmenter, self._options, self._outputs = segmenter, options, outputs
+        metadata = segmenter.metadata
+        options.check(metadata)
+        if options.tta:
+            transforms_of(metadata)  # raises before anything is read
+        select(np.zeros(0, np.uint8), outputs.mask_kind)
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: expected 1 or more")
+        self.scan = Scan.open(scan)
+        self.warnings = geometry_warnings(self.scan)
+        self._refuse_warnings()
+        _, height, width = self.scan.geometry.canonical_shape
+        # Neighbours are resized anew for each slab, so models that see them get larger ones.
+        few = CPU_BATCH_SIZE + 2 * metadata.context_slices
+        wanted = batch_size or (few if segmenter.provider == "cpu" else GPU_BATCH_SIZE)
+        self._batch_size = max(1, min(wanted, MAX_SLAB_VOXELS // (height * width)))
+        self._infer = Inference(
+            segmenter.session,
+            metadata,
+            options,
+            outputs.with_probability or outputs.probability is not None,
+            None if segmenter.provider == "cpu" else self._batch_size,
+        )
+        self._runs: Prefetched[Run] | None = None
+        if self.scan.streams:
+            self._read_ahead()
+        self.sink: Sink | None = None
+        """Holds the labels and probabilities asked for in memory, once the scan has run."""
+
+    def __enter__(self) -> "Task":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._runs is not None:
+            self._runs.close()
+
+    @cached_property
+    def whole_because(self) -> str | None:
+        """Why the whole volume is held; None if it streams."""
+        if self._options.cleans_up:
+            return "clean-up in 3D needs all labels"
+        if self._outputs.in_memory:
+            return "the labels were asked for in memory"
+        return self.scan.whole_because
+
+    def run(self, progress: Progress | None = None, cancel: Cancel | None = None) -> Report:
+        """Segment the scan and write what the outputs name."""
+        began = time.perf_counter()
+        geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
+        tally, tracker = Tally(geometry), LesionTracker(geometry)
+        with ExitStack() as files, closing(self._slabs()) as slabs:
+            whole = self.whole_because is not None
+            self.sink = Sink(self.scan, self._outputs, classes, whole, files)
+            done = 0
+            for slab in slabs:
+                if cancel is not None and cancel():
+                    raise CancelledError(f"{self.scan.name}: given up as asked, nothing written")
+                self._measure(slab, tally, tracker)
+                self.sink.put(slab.run, slab.result)
+                done += slab.run.stop - slab.run.start
+                if progress is not None:
+                    progress(done, geometry.canonical_shape[0])
+            self.warnings += range_warnings(tally.lowest_hu, tally.highest_hu)
+            self._refuse_warnings()
+            if self._options.cleans_up and self.sink.labels is not None:
+                tally, found = self._clean_up(self.sink.labels, tracker)
+            else:
+                found = tracker.lesions()
+            self.sink.finish()
+        return self._report(tally, *found, time.perf_counter() - began)
+
+    def _read_ahead(self) -> Prefetched[Run]:
+        if self._runs is None:
+            runs = self.scan.runs(self._batch_size, self._segmenter.metadata.context_slices)
+            self._runs = Prefetched(runs, self._segmenter.lanes + 1)
+        return self._runs
+
+    def _slabs(self) -> Generator[_Slab, None, None]:
+        with self._read_ahead() as runs:
+            depth = 2 * self._segmenter.lanes
+            yield from ordered_map(self._segmenter.pool(), self._work, runs, depth)
+
+    def _work(self, run: Run) -> _Slab:
+        context = self._segmenter.metadata.context_slices
+        slab_hu = self.scan.slab_hu(run, context)
+        result = self._infer(slab_hu)
+        own_hu = slab_hu[context : context + run.stop - run.start]
+        has_lesion = bool((result.labels == LESION).any())
+        return _Slab(
+            run,
+            result,
+            own_hu if has_lesion else None,
+            float(own_hu.min()),
+            float(own_hu.max()),
+        )
+
+    def _measure(self, slab: _Slab, tally: Tally, tracker: LesionTracker) -> None:
+        run, labels = slab.run, slab.result.labels
+        tally.add(run.start, labels)
+        tally.see(slab.lowest_hu, slab.highest_hu)
+        if slab.slab_hu is None:
+            tracker.skip()
+            return
+        chance = self._lesion_probability(slab.result)
+        upwards = not self.scan.geometry.head_to_feet
+        for index in range(len(labels))[:: 1 if upwards else -1]:
+            tracker.add(
+                run.start + index,
+                labels[index],
+                slab.slab_hu[index],
+                None if chance is None else chance[index],
+            )
+
+    def _clean_up(
+        self, labels: NDArray[np.uint8], tracker: LesionTracker
+    ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
+        geometry = self.scan.geometry
+        clean_up(labels, geometry.voxel_ml, self._options)
+        canonical, tally = geometry.to_canonical(labels), Tally(geometry)
+        for index, slice_labels in enumerate(canonical):
+            tally.add(index, slice_labels[None])
+        return tally, tracker.lesions(canonical)
+
+    def _lesion_probability(self, result: SlabResult) -> NDArray[np.float32] | None:
+        classes = self._segmenter.metadata.classes
+        if result.probability is None or "lesion" not in classes:
+            return None
+        return result.probability[:, classes.index("lesion")]
+
+    def _refuse_warnings(self) -> None:
+        if self._options.strict and self.warnings:
+            raise VolumeError(f"{self.scan.name}: {self.warnings[0]} (a warning, but for --strict)")
+
+    def _report(
+        self, tally: Tally, lesions: tuple[Lesion, ...], lesion_count: int, seconds: float
+    ) -> Report:
+        geometry, segmenter = self.scan.geometry, self._segmenter
+        volumes_ml = tally.volumes_ml(segmenter.metadata.classes)
+        return Report(
+            warnings=tuple(self.warnings),
+            volumes_ml=volumes_ml,
+            tumour_burden_percent=burden_percent(volumes_ml),
+            liver_cut=tally.liver_cut() if "liver" in volumes_ml else (),
+            lesions=lesions,
+            lesion_count=lesion_count,
+            shape=geometry.shape,
+            spacing_mm=geometry.spacing_mm,
+            axis_codes=geometry.axis_codes,
+            whole_because=self.whole_because,
+            provider=segmenter.provider,
+            model_sha256=segmenter.model_sha256,
+            scan_sha256=self.scan.sha256,
+            seconds=seconds,
+        )

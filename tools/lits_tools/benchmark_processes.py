@@ -1,0 +1,66 @@
+"""Timing whole processes, in turn, so that a machine whose speed drifts is fair to all."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process from start to exit."""
+
+    seconds: float
+    peak_mb: float
+    """Largest resident set; 1 MB is 10**6 bytes."""
+    output: str
+
+
+def run(command: Sequence[str]) -> Run:
+    """Run a Python command line to its end.
+
+    Args:
+        command: arguments of the interpreter that runs this.
+
+    Raises:
+        RuntimeError: the process failed; the message ends with what it said.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-500:]}")
+    return Run(seconds, usage.ru_maxrss * 1024 / 1e6, said)
+
+
+def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
+    """Run several commands A B A B ..., after one round that is not counted."""
+    results: dict[str, list[Run]] = {name: [] for name in commands}
+    for turn in range(runs + 1):
+        for name, command in commands.items():
+            result = run(command)
+            if turn:
+                results[name].append(result)
+    return results
+
+
+def median_seconds(runs: Sequence[Run]) -> float:
+    """The median of the wall seconds."""
+    return statistics.median(run.seconds for run in runs)
+
+
+def median_ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
+    """The median of the ratios of the runs of each turn."""
+    pairs = zip(above, below, strict=True)
+    return statistics.median(one.seconds / other.seconds for one, other in pairs)
