@@ -16,7 +16,8 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.volume import CANONICAL_AXES, Geometry, Scan, ScanSource
+from lits_runtime.geometry import CANONICAL_AXES
+from lits_runtime.volume import Geometry, Scan, ScanSource
 from lits_tools.surface import Spacing
 
 logger = logging.getLogger(__name__)
