@@ -56,9 +56,10 @@ class Tally:
 
     def add(self, start: int, labels: NDArray[np.uint8]) -> None:
         """Count labels (n, height, width) from canonical slice `start` on."""
-        counts = np.bincount(labels.ravel(), minlength=3)
-        self.voxels += counts
-        if counts[0] == labels.size:
+        lesion = np.count_nonzero(labels == LESION)
+        liver = np.count_nonzero(labels) - lesion  # many times as fast as bincount
+        self.voxels += (labels.size - liver - lesion, liver, lesion)
+        if not liver and not lesion:
             return
         for name, edge in (
             ("left", labels[:, :, -1]),

@@ -1,5 +1,9 @@
-"""The scan that speed is measured on: a CT of 512 x 512 with noise, made once."""
+"""The scan that speed is measured on: a CT of 512 x 512 with noise, made once.
 
+python -m lits_tools.benchmark_scan OUTPUT SLICES [SOURCE]
+"""
+
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -14,8 +18,8 @@ MATRIX = 512
 _NOISE_HU = 12.0
 
 
-def benchmark_scan(path: Path, slices: int, source: Path | None) -> Path:
-    """Write an int16 .nii.gz unless it is there already.
+def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
+    """Write an int16 .nii.gz.
 
     Args:
         path: where.
@@ -23,8 +27,6 @@ def benchmark_scan(path: Path, slices: int, source: Path | None) -> Path:
         source: a CT to interpolate from, with noise added; None: the phantom, at 60 slices and
             then the same.
     """
-    if path.exists():
-        return path
     if source is None:
         phantom = make_phantom(1, matrix=MATRIX, slices=60, lesions=3)
         scan = Scan.open((phantom.volume_hu, phantom.affine)).load()
@@ -36,7 +38,6 @@ def benchmark_scan(path: Path, slices: int, source: Path | None) -> Path:
     affine = np.diag([-spacing_mm[0] * shape[2] / MATRIX, -spacing_mm[0] * shape[1] / MATRIX, 1, 1])
     with atomic_path(path) as temporary:
         nib.save(nib.Nifti1Image(volume_hu.T, affine), temporary)
-    return path
 
 
 def _stretched(scan: Scan, slices: int) -> NDArray[np.int16]:
@@ -61,3 +62,7 @@ def _along(plane: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArra
     share = (positions - below).astype(np.float32)[:, None]
     between: NDArray[np.float32] = plane[below] * (1 - share) + plane[below + 1] * share
     return between
+
+
+if __name__ == "__main__":
+    benchmark_scan(Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))

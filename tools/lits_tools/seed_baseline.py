@@ -2,8 +2,8 @@
 
 python -m lits_tools.seed_baseline CHECKPOINT SCAN MASK
 
-The whole volume as float64, slice by slice with batch 1 through PyTorch, the result held as
-float64, saved by nibabel. Nothing here is meant to be used otherwise.
+The whole volume as float64, slice by slice with batch 1 through PyTorch, saved by nibabel. Nothing
+here is meant to be used otherwise.
 """
 
 import sys
@@ -24,7 +24,7 @@ def segment(checkpoint: Path, scan: Path, mask: Path) -> None:
     size = trained.recipe.size
     image = nib.load(scan)
     volume = image.get_fdata()  # type: ignore[attr-defined]
-    result = np.zeros(volume.shape)
+    result = np.zeros(volume.shape, np.uint8)
     with torch.no_grad():
         for index in range(volume.shape[2]):
             slice_hu = volume[:, :, index]
@@ -37,7 +37,7 @@ def segment(checkpoint: Path, scan: Path, mask: Path) -> None:
                 probability, slice_hu.shape, mode="bilinear", align_corners=False
             )
             result[:, :, index] = (probability[0, -1] > 0.5).numpy()
-    nib.save(nib.Nifti1Image(result.astype(np.uint8), image.affine), mask)  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(result, image.affine), mask)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
