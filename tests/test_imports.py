@@ -14,13 +14,13 @@ OURS = {
     "lits_export": ROOT / "export/lits_export",
     "lits_tools": ROOT / "tools/lits_tools",
 }
-BASE = {"click", "nibabel", "numpy", "onnxruntime", "tqdm"}
+BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
 TRAIN = {"torch", "torchvision"}
 ALLOWED = {
     "lits_runtime": BASE,
     "lits_train": BASE | TRAIN | {"lits_runtime"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "onnx"},
-    "lits_tools": BASE | TRAIN | {"lits_runtime", "lits_train", "lits_export", "matplotlib"},
+    "lits_tools": BASE | TRAIN | {*OURS, "edt", "matplotlib", "PIL", "rich", "scipy"},
 }
 
 
