@@ -4,20 +4,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from conftest import load_nifti, random_hu
 from test_volume import LPS_AFFINE, reorient
 from torch.utils.data import DataLoader
 
 from lits_runtime import DatasetError
-from lits_train.dataset import (
-    Case,
-    SliceDataset,
-    find_cases,
-    fingerprint,
-    split_cases,
-    usable_cases,
-)
-from lits_train.recipe import DEFAULT, SEED
+from lits_train.cases import Case, find_cases, fingerprint, split_cases, usable_cases
+from lits_train.dataset import SliceDataset
+from lits_train.pipeline import Preprocessing
+from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
 
 
 def write_case(
@@ -79,14 +75,43 @@ def test_an_item_is_one_canonical_slice_and_its_mask(tmp_path: Path) -> None:
     assert len(dataset) == 15
     hu = random_hu((40, 36, 5), seed=1).transpose(2, 1, 0)
     for item in (2, 7, 12):
-        slab_hu, labels = dataset.read(item, context_slices=1)
-        np.testing.assert_array_equal(slab_hu, hu[1:4])
-        assert labels.shape == (36, 40)
-        np.testing.assert_array_equal(labels, dataset.read(2)[1])
-        scaled, masks, case_index = dataset[item]
-        assert scaled.shape == (3, 32, 32)
-        assert masks.shape == (1, 32, 32)
-        assert case_index == item // 5
+        sample = dataset[item]
+        assert sample["hu"].shape == (1, 32, 32)
+        assert sample["labels"].shape == (1, 32, 32)
+        assert torch.equal(sample["labels"], dataset[2]["labels"])
+        assert (int(sample["case"]), int(sample["slice"])) == (item // 5, 2)
+        np.testing.assert_array_equal(sample["range_hu"][0], [hu[2].min(), hu[2].max()])
+        assert sample["spacing_mm"].tolist() == pytest.approx([2.5, 0.9, 0.875], rel=1e-3)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_training_and_model_see_the_same_input(tmp_path: Path, recipe: Recipe) -> None:
+    write_case(tmp_path, "1")
+    cases, _ = usable_cases(find_cases(tmp_path))
+    recipe = recipe.override(size=32)
+    sample = SliceDataset(cases, recipe)[0]
+    preprocessing = Preprocessing(recipe)
+    trained = preprocessing.of_batch(sample["hu"][None], sample["range_hu"][None])
+    hu = random_hu((40, 36, 5), seed=1).transpose(2, 1, 0).astype(np.float32)
+    slab_hu = hu[[0, 0, 1]] if recipe.context_slices else hu[:1]  # the end is repeated
+    torch.testing.assert_close(preprocessing(torch.from_numpy(slab_hu)), trained)
+
+
+def test_liver_only_cases_are_named_beside_the_data(tmp_path: Path) -> None:
+    for case_id in ("1", "28"):
+        write_case(tmp_path, case_id)
+    (tmp_path / "cases.json").write_text('{"liver_only": ["28"]}')
+    cases, _ = usable_cases(find_cases(tmp_path))
+    assert [case.liver_only for case in cases] == [False, True]
+    assert [bool(SliceDataset(cases, SEED)[item]["liver_only"]) for item in (0, 5)] == [False, True]
+    for text, message in (
+        ("{", "not readable JSON"),
+        ('{"liver": ["1"]}', "expected"),
+        ('{"liver_only": ["7"]}', "cases that are not here: 7"),
+    ):
+        (tmp_path / "cases.json").write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            find_cases(tmp_path)
 
 
 def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
@@ -106,12 +131,12 @@ def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
 def test_masks_follow_their_volume_even_under_a_wrong_affine(tmp_path: Path) -> None:
     """As in LiTS volumes 28 to 47, whose masks carry another affine than the scan."""
     write_case(tmp_path, "1")
-    reference = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED).read(3)
+    reference = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED)[3]
     mask = load_nifti(tmp_path / "segmentation-1.nii")
     stored = np.asanyarray(mask.dataobj).copy()
     nib.save(nib.Nifti1Image(stored, np.diag([1.0, 1, -1, 1])), tmp_path / "segmentation-1.nii")
-    wrong = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED).read(3)
-    np.testing.assert_array_equal(wrong[1], reference[1])
+    wrong = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED)[3]
+    assert torch.equal(wrong["labels"], reference["labels"])
 
 
 def test_workers_read_the_same_items(phantom_folder: Path) -> None:
@@ -122,12 +147,13 @@ def test_workers_read_the_same_items(phantom_folder: Path) -> None:
         list(DataLoader(dataset, batch_size=4, num_workers=workers)) for workers in (0, 2)
     )
     for one, other in zip(alone, shared, strict=True):
-        for mine, theirs in zip(one, other, strict=True):
-            assert (mine == theirs).all()
+        assert one.keys() == other.keys()
+        for key in one:
+            assert torch.equal(one[key], other[key]), key
 
 
 def test_split_is_by_case_with_a_seed() -> None:
-    cases = [Case(str(i), Path(), Path(), 1) for i in range(10)]
+    cases = [Case(str(i), Path(), Path()) for i in range(10)]
     training, validation = split_cases(cases, 0.2, seed=0)
     assert len(validation) == 2
     assert {c.case_id for c in training} | {c.case_id for c in validation} == set("0123456789")

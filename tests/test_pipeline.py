@@ -6,7 +6,13 @@ from conftest import random_hu
 from lits_runtime import CheckpointError
 from lits_train.losses import DiceCounter, segmentation_loss
 from lits_train.network import SegmentationNetwork
-from lits_train.pipeline import Preprocessing, SlabSegmenter, class_targets, resize_labels
+from lits_train.pipeline import (
+    Preprocessing,
+    SlabSegmenter,
+    class_targets,
+    known_classes,
+    resize_labels,
+)
 from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
 
 
@@ -45,8 +51,8 @@ def test_resize_keeps_means_and_masks_take_the_nearest() -> None:
     scaled = Preprocessing(SEED)(slab_hu)
     assert scaled[0, 0, 8:-8, 8:-8].sub(0.5).abs().max() < 0.05
     labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]).byte()
-    assert resize_labels(labels, (2, 2)).tolist() == [[0, 1], [2, 0]]
-    assert resize_labels(labels, (2, 2)).dtype == torch.uint8
+    assert resize_labels(labels[None], (2, 2))[0].tolist() == [[0, 1], [2, 0]]
+    assert resize_labels(labels[None], (2, 2))[0].dtype == torch.uint8
 
 
 def test_targets_count_lesions_to_the_liver() -> None:
@@ -119,23 +125,50 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 def test_loss_of_a_sure_and_right_network_is_near_nothing_and_dice_counts() -> None:
     masks = torch.zeros(2, 1, 8, 8)
     masks[0, 0, :4] = 1
-    right = (masks * 2 - 1) * 20
-    assert segmentation_loss(right, masks, dice_weight=1.0) < 1e-3
-    bce_only = segmentation_loss(-right, masks, dice_weight=0.0)
-    assert bce_only == pytest.approx(20.0)
-    assert segmentation_loss(-right, masks, dice_weight=1.0) > bce_only + 0.9
+    right, known = (masks * 2 - 1) * 20, torch.ones(2, 1)
+    bce, with_dice = SEED, SEED.override(dice_weight=1.0)
+    assert segmentation_loss(right, masks, known, with_dice) < 1e-3
+    assert segmentation_loss(-right, masks, known, bce) == pytest.approx(20.0)
+    assert segmentation_loss(-right, masks, known, with_dice) > 20.9
     small = torch.nn.functional.interpolate(right, size=(4, 4))
-    assert segmentation_loss(small, masks, 0.0) < 1
+    assert segmentation_loss(small, masks, known, bce) < 1
+
+
+def test_a_focal_factor_leaves_the_unsure_pixels_to_count() -> None:
+    logits, targets = torch.tensor([[[[0.0, 2.0]]]]), torch.ones(1, 1, 1, 2)
+    entropy = -logits.sigmoid().log()
+    expected = (entropy * (1 - logits.sigmoid()) ** 2).mean()
+    recipe = SEED.override(focal_gamma=2.0)
+    found = segmentation_loss(logits, targets, torch.ones(1, 1), recipe)
+    assert found == pytest.approx(float(expected))
+
+
+def test_what_a_slice_does_not_tell_of_is_not_learnt() -> None:
+    """A liver-only slice: whatever the lesion logits are, loss and gradient are the liver's."""
+    logits = torch.randn(2, 2, 8, 8, requires_grad=True)
+    targets = (torch.rand(2, 2, 8, 8) > 0.5).float()
+    known = known_classes(torch.tensor([True, False]), DEFAULT.classes)
+    assert known.tolist() == [[1, 0], [1, 1]]
+    loss = segmentation_loss(logits, targets, known, DEFAULT)
+    loss.backward()
+    assert logits.grad is not None
+    assert not logits.grad[0, 1].any()
+    assert logits.grad[0, 0].all()
+    other = targets.clone()
+    other[0, 1] = 1 - other[0, 1]
+    assert segmentation_loss(logits, other, known, DEFAULT) == loss
 
 
 def test_dice_is_per_case_and_1_where_both_are_empty() -> None:
-    counter = DiceCounter(cases=3, classes=1)
-    gt = torch.zeros(3, 1, 2, 2)
-    pred = torch.zeros(3, 1, 2, 2)
+    counter = DiceCounter(cases=4, classes=1)
+    gt = torch.zeros(5, 1, 2, 2)
+    pred = torch.zeros(5, 1, 2, 2)
     gt[0, 0, 0] = pred[0, 0, 0] = 1  # case 0, first slice: 2 voxels, both found
     gt[1, 0, 0, 0] = 1  # case 0, second slice: 1 voxel, missed
     pred[2, 0, 0, 0] = 1  # case 1: 1 voxel invented; case 2 is empty in both
-    counter.add(pred, gt, torch.tensor([0, 0, 1]))
+    pred[4] = 1  # case 3 does not tell of the class
+    known = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]])
+    counter.add(pred, gt, known, torch.tensor([0, 0, 1, 2, 3]))
     assert counter.mean_dice() == [pytest.approx((4 / 5 + 0 + 1) / 3)]
 
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
 from lits_runtime import CheckpointError, DatasetError
+from lits_train.cases import find_cases
 from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint
 from lits_train.cli import main
-from lits_train.dataset import find_cases
 from lits_train.loop import RunSettings, train
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe

@@ -58,7 +58,7 @@ def main(data: Path, output: Path, recipe: str, **options: Any) -> None:
     """
     import torch
 
-    from lits_train.dataset import find_cases
+    from lits_train.cases import find_cases
     from lits_train.loop import RunSettings, train
     from lits_train.recipe import RECIPES
 

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 
 from lits_runtime.errors import CheckpointError, DatasetError
+from lits_train.cases import Case, fingerprint, split_cases, usable_cases
 from lits_train.checkpoint import (
     BEST_NAME,
     LAST_NAME,
@@ -30,9 +31,10 @@ from lits_train.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from lits_train.dataset import Case, SliceDataset, fingerprint, split_cases, usable_cases
+from lits_train.dataset import Sample, SliceDataset
 from lits_train.losses import DiceCounter, segmentation_loss
 from lits_train.network import SegmentationNetwork
+from lits_train.pipeline import Preprocessing, class_targets, known_classes
 from lits_train.provenance import software_versions
 from lits_train.recipe import Recipe
 
@@ -122,6 +124,7 @@ class _TrainingState:
         self.recipe, self.run, self.provenance = recipe, run, provenance
         self.device = torch.device(run.device)
         torch.manual_seed(run.seed)
+        self.preprocessing = Preprocessing(recipe)
         self.network = SegmentationNetwork(recipe)
         if run.weights != "none" and not run.resume:
             self.network.load_encoder(run.weights)
@@ -151,7 +154,7 @@ class _TrainingState:
         self.schedule.step()
         self.epoch = epoch
         by_class = dict(zip(self.recipe.classes, dice, strict=True))
-        score = sum(dice) / len(dice)
+        score = sum(value for value in dice if value == value) / len(dice)  # NaN: nothing known
         scores = {"epochs": epoch, "loss": loss, "validation_dice": by_class}
         best = score > self.best_score
         if best:
@@ -210,11 +213,11 @@ def _train_epoch(state: _TrainingState, loader: DataLoader[Any], title: str) -> 
     losses: list[float] = []
     quiet = not logger.isEnabledFor(logging.INFO)
     with tqdm(loader, title, unit="batch", disable=quiet, leave=False) as progress:
-        for scaled, masks_gt, _ in progress:
-            scaled, masks_gt = _to_device(state, scaled), _to_device(state, masks_gt)
+        for batch in progress:
+            scaled, masks_gt, known = _inputs(state, batch)
             with state.autocast():
                 logits = state.network(scaled)
-            loss = segmentation_loss(logits, masks_gt, state.recipe.dice_weight)
+            loss = segmentation_loss(logits, masks_gt, known, state.recipe)
             state.optimizer.zero_grad()
             state.scaler.scale(loss).backward()
             state.scaler.step(state.optimizer)
@@ -229,17 +232,27 @@ def _validate(state: _TrainingState, loader: DataLoader[Any], cases: int) -> lis
     state.network.eval()
     counter = DiceCounter(cases, len(state.recipe.classes))
     thresholds = torch.tensor(state.recipe.thresholds, device=state.device).view(1, -1, 1, 1)
-    for scaled, masks_gt, case_index in loader:
+    for batch in loader:
+        scaled, masks_gt, known = _inputs(state, batch)
         with state.autocast():
-            logits = state.network(_to_device(state, scaled)).float()
+            logits = state.network(scaled).float()
         logits = functional.interpolate(logits, size=masks_gt.shape[2:], mode="bilinear")
         masks_pred = (logits.sigmoid() >= thresholds).float()
-        counter.add(masks_pred, masks_gt.to(state.device), case_index)
+        counter.add(masks_pred, masks_gt, known, batch["case"])
     return counter.mean_dice()
 
 
-def _to_device(state: _TrainingState, batch: Tensor) -> Tensor:
-    return batch.to(state.device, memory_format=torch.channels_last, non_blocking=True)
+def _inputs(state: _TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    """The network's input, target masks and which classes are known, on the device."""
+    hu, slice_range_hu, labels, liver_only = (
+        tensor.to(state.device, non_blocking=True)
+        for tensor in (batch["hu"], batch["range_hu"], batch["labels"], batch["liver_only"])
+    )
+    classes = state.recipe.classes
+    scaled = state.preprocessing.of_batch(hu, slice_range_hu)
+    masks_gt = class_targets(labels[:, state.recipe.context_slices], classes)
+    scaled = scaled.contiguous(memory_format=torch.channels_last)
+    return scaled, masks_gt, known_classes(liver_only, classes)
 
 
 def _optimizer(recipe: Recipe, network: SegmentationNetwork) -> torch.optim.Optimizer:

@@ -1,32 +1,53 @@
 """What training minimises, and the Dice score that judges it."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lits_train.recipe import Recipe
 
-def segmentation_loss(logits: Tensor, targets: Tensor, dice_weight: float) -> Tensor:
-    """Binary cross-entropy with logits plus `dice_weight` times one minus the soft Dice.
+
+def segmentation_loss(
+    logits: Tensor,
+    targets: Tensor,
+    known: Tensor,
+    recipe: Recipe,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> Tensor:
+    """Binary cross-entropy with logits plus `recipe.dice_weight` times one minus the soft Dice.
+
+    Both are over all slices of the batch together: a slice without lesions then does not count as
+    a perfect one (Milletari et al., V-Net, 2016). With `recipe.focal_gamma` the cross-entropy of a
+    pixel is weighted by (1 - probability of its true class) ** gamma (Lin et al., ICCV 2017).
 
     Args:
         logits: float (n, classes, h, w); resized to the targets' size if it differs.
         targets: masks of 0 and 1, float (n, classes, height, width).
-        dice_weight: 0 for cross-entropy alone, as the seed recipe has it.
-
-    The soft Dice is pooled over the batch (Milletari et al., V-Net, 2016): a slice without lesions
-    then does not count as a perfect one.
+        known: float (n, classes), 0 where a slice says nothing about a class, else 1.
+        recipe: its weights.
+        total: adds up sums (..., classes) over all processes, so that the loss is that of the
+            batch as a whole.
     """
     if logits.shape[2:] != targets.shape[2:]:
         logits = functional.interpolate(
             logits, size=targets.shape[2:], mode="bilinear", align_corners=False
         )
-    logits = logits.float()
-    loss = functional.binary_cross_entropy_with_logits(logits, targets)
-    if dice_weight:
-        probability = logits.sigmoid()
-        overlap = (probability * targets).sum(dim=(0, 2, 3))
-        total = probability.sum(dim=(0, 2, 3)) + targets.sum(dim=(0, 2, 3))
-        loss = loss + dice_weight * (1 - (2 * overlap + 1) / (total + 1)).mean()
+    logits, weights = logits.float(), known[:, :, None, None]
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if recipe.focal_gamma:
+        entropy = entropy * (1 - torch.exp(-entropy)) ** recipe.focal_gamma
+    pixels = targets.shape[2] * targets.shape[3]
+    sums = [(entropy * weights).sum(dim=(0, 2, 3)), known.sum(dim=0) * pixels]
+    if recipe.dice_weight:
+        probability, masks = logits.sigmoid() * weights, targets * weights
+        sums += [(probability * masks).sum(dim=(0, 2, 3)), (probability + masks).sum(dim=(0, 2, 3))]
+    sums = list(total(torch.stack(sums)))
+    loss = sums[0].sum() / sums[1].sum().clamp(min=1)
+    if recipe.dice_weight:
+        dice = (2 * sums[2] + 1) / (sums[3] + 1)
+        loss = loss + recipe.dice_weight * (1 - dice).mean()
     return loss
 
 
@@ -36,15 +57,29 @@ class DiceCounter:
     def __init__(self, cases: int, classes: int) -> None:
         self.overlap = torch.zeros(cases, classes)
         self.total = torch.zeros(cases, classes)
+        self.known = torch.zeros(cases, classes)
 
-    def add(self, masks_pred: Tensor, masks_gt: Tensor, cases: Tensor) -> None:
-        """Add slices: masks (n, classes, h, w) of 0 and 1, and the index (n,) of their case."""
-        overlap = (masks_pred * masks_gt).sum(dim=(2, 3)).cpu()
-        total = (masks_pred.sum(dim=(2, 3)) + masks_gt.sum(dim=(2, 3))).cpu()
-        self.overlap.index_add_(0, cases, overlap)
-        self.total.index_add_(0, cases, total)
+    def add(self, masks_pred: Tensor, masks_gt: Tensor, known: Tensor, cases: Tensor) -> None:
+        """Add slices.
+
+        Args:
+            masks_pred: of 0 and 1, (n, classes, h, w).
+            masks_gt: the same.
+            known: (n, classes), 0 where a slice says nothing about a class.
+            cases: (n,), index of each slice's case.
+        """
+        cases = cases.cpu()
+        overlap = (masks_pred * masks_gt).sum(dim=(2, 3)) * known
+        total = (masks_pred.sum(dim=(2, 3)) + masks_gt.sum(dim=(2, 3))) * known
+        self.overlap.index_add_(0, cases, overlap.cpu())
+        self.total.index_add_(0, cases, total.cpu())
+        self.known.index_add_(0, cases, known.cpu())
 
     def mean_dice(self) -> list[float]:
-        """Dice per class, mean over the cases; a class absent from both masks scores 1."""
+        """Dice per class, mean over the cases that tell of it; absent from both masks it is 1.
+
+        NaN where no case tells of the class.
+        """
         dice = torch.where(self.total > 0, 2 * self.overlap / self.total.clamp(min=1), 1.0)
-        return [float(value) for value in dice.mean(dim=0)]
+        known = (self.known > 0).float()
+        return [float(value) for value in (dice * known).sum(dim=0) / known.sum(dim=0)]

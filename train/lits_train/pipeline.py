@@ -9,10 +9,11 @@ from lits_train.recipe import LABEL_VALUES, Recipe
 
 
 class Preprocessing(nn.Module):
-    """A slab of HU to the network's input: scaled to 0..1, resized, context slices as channels.
+    """A slab of HU to the network's input: resized, scaled to 0..1, context slices as channels.
 
-    The one definition of the preprocessing: training calls it, and the export traces it. All of it
-    is float32 in every precision, because sums and ranges of raw HU do not fit float16.
+    The one definition of the preprocessing: the export traces `forward`, and training, which keeps
+    slices at working size, calls `scale`. All of it is float32 in every precision, because sums and
+    ranges of raw HU do not fit float16.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -23,21 +24,32 @@ class Preprocessing(nn.Module):
 
     def forward(self, slab_hu: Tensor) -> Tensor:
         """(n + 2 * context_slices, height, width) HU to (n, 3, size, size) in 0..1."""
-        if self.window_hu is None:
-            low_hu = slab_hu.amin(dim=(1, 2), keepdim=True)
-            high_hu = slab_hu.amax(dim=(1, 2), keepdim=True)
-            range_hu = (high_hu - low_hu).clamp(min=1e-3).unsqueeze(1)  # a constant slice: all 0
-            above_hu = slab_hu - low_hu
-        else:
-            low, high = self.window_hu
-            above_hu = slab_hu.clamp(low, high) - low
-            range_hu = torch.tensor(high - low)
-        # Dividing after the resize comes to the same and takes a sixteenth of the time.
-        scaled = resize(above_hu.unsqueeze(1), (self.size, self.size)) / range_hu
+        resized_hu = resize(slab_hu.unsqueeze(1), (self.size, self.size))[:, 0]
+        scaled = self.scale(resized_hu, range_hu(slab_hu) if self.window_hu is None else None)
         if self.context_slices:
             n = scaled.shape[0] - 2
-            return torch.cat([scaled[0:n], scaled[1 : n + 1], scaled[2 : n + 2]], dim=1)
-        return torch.cat([scaled, scaled, scaled], dim=1)
+            return torch.stack([scaled[0:n], scaled[1 : n + 1], scaled[2 : n + 2]], dim=1)
+        return torch.stack([scaled, scaled, scaled], dim=1)
+
+    def of_batch(self, hu: Tensor, slice_range_hu: Tensor) -> Tensor:
+        """`hu` and `range_hu` of a batch of samples to the network's input (n, 3, size, size)."""
+        scaled = self.scale(hu, slice_range_hu)
+        return scaled if self.context_slices else scaled.expand(-1, 3, -1, -1)
+
+    def scale(self, resized_hu: Tensor, slice_range_hu: Tensor | None) -> Tensor:
+        """HU (..., height, width) to 0..1.
+
+        Args:
+            resized_hu: slices at working size.
+            slice_range_hu: (..., 2), least and greatest HU of each slice before it was resized;
+                needed by a recipe without a window.
+        """
+        if self.window_hu is not None:
+            low, high = self.window_hu
+            return (resized_hu.clamp(low, high) - low) / (high - low)
+        assert slice_range_hu is not None
+        low_hu, high_hu = slice_range_hu[..., 0, None, None], slice_range_hu[..., 1, None, None]
+        return (resized_hu - low_hu) / (high_hu - low_hu).clamp(min=1e-3)  # a constant slice: 0
 
 
 class SlabSegmenter(nn.Module):
@@ -83,9 +95,14 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     )
 
 
+def range_hu(slab_hu: Tensor) -> Tensor:
+    """Least and greatest HU of each slice, (..., height, width) to (..., 2)."""
+    return torch.stack([slab_hu.amin(dim=(-2, -1)), slab_hu.amax(dim=(-2, -1))], dim=-1)
+
+
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest-neighbour resize of uint8 (height, width) to `size`."""
-    return functional.interpolate(labels[None, None], size=size, mode="nearest-exact")[0, 0]
+    """Nearest-neighbour resize of uint8 (n, height, width) to `size`."""
+    return functional.interpolate(labels[None], size=size, mode="nearest-exact")[0]
 
 
 def class_targets(labels: Tensor, classes: tuple[str, ...]) -> Tensor:
@@ -95,3 +112,10 @@ def class_targets(labels: Tensor, classes: tuple[str, ...]) -> Tensor:
     [[[0.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]
     """
     return torch.stack([labels >= LABEL_VALUES[name] for name in classes], dim=-3).float()
+
+
+def known_classes(liver_only: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """Which classes a slice tells of: bool (n,) to float32 (n, classes) of 0 and 1."""
+    return torch.stack(
+        [~liver_only if name == "lesion" else torch.ones_like(liver_only) for name in classes], 1
+    ).float()

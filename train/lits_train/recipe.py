@@ -1,6 +1,6 @@
 """Recipes: every setting that makes a network, its input and its training, in one dataclass."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from lits_runtime.errors import CheckpointError
@@ -37,9 +37,38 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     schedule: str
-    """"constant", or "cosine": half a cosine down to zero over the epochs of the run."""
+    """"constant", or over the steps of the run down to zero: "cosine", half a cosine, or "poly",
+    (1 - step / steps) ** 0.9 as in nnU-Net."""
     batch_size: int
+    """Slices in one step, over all processes."""
     epochs: int
+    # What follows came later; a checkpoint without it was trained with these values.
+    warmup_steps: int = 0
+    """The learning rate rises linearly over these."""
+    ema_decay: float = 0.0
+    """Validate and keep the exponential moving average of the weights. 0: keep the weights."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradients. 0: not clipped."""
+    focal_gamma: float = 0.0
+    """Exponent of the focal factor of the cross-entropy (Lin et al., ICCV 2017). 0: plain."""
+    epoch_slices: int = 0
+    """Slices drawn in one epoch. 0: as many as there are."""
+    lesion_share: float = 0.0
+    """Part of the drawn slices that hold a lesion, where cases have them."""
+    liver_share: float = 0.0
+    """Part of the drawn slices that hold liver but no lesion. Both 0: slices as they come."""
+    rotation_degrees: float = 0.0
+    """Largest in-plane rotation, either way."""
+    zoom: float = 0.0
+    """Largest relative change of size and, separately, of aspect: 0.25 is 1 / 1.25 to 1.25."""
+    shift: float = 0.0
+    """Largest shift, in parts of the slice."""
+    elastic: float = 0.0
+    """Standard deviation of a smooth displacement field, in parts of the slice."""
+    intensity_augmentation: float = 0.0
+    """Probability, for each slice and each kind, of noise, blur, gamma, contrast and thickness."""
+    synthetic_lesions: float = 0.0
+    """Probability that a liver slice is given synthetic lesions."""
 
     def __post_init__(self) -> None:
         if self.context_slices not in (0, 1):
@@ -67,8 +96,9 @@ class Recipe:
             CheckpointError: keys are missing or unknown, or a value is not possible.
         """
         known = {field.name for field in fields(cls)}
-        if set(settings) != known:
-            missing, extra = sorted(known - set(settings)), sorted(set(settings) - known)
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(settings) <= known:
+            missing, extra = sorted(needed - set(settings)), sorted(set(settings) - known)
             raise CheckpointError(
                 f"the checkpoint's recipe lacks {missing} and has unknown {extra}; it was written "
                 "by another version of lits-toolkit"
