@@ -24,8 +24,13 @@ class Preprocessing(nn.Module):
 
     def forward(self, slab_hu: Tensor) -> Tensor:
         """(n + 2 * context_slices, height, width) HU to (n, 3, size, size) in 0..1."""
+        slice_range_hu = None
+        if self.window_hu is None:  # from 0, so that a constant slice is 0 without rounding errors
+            slice_range_hu = range_hu(slab_hu)
+            slab_hu = slab_hu - slice_range_hu[..., :1, None]
+            slice_range_hu = slice_range_hu - slice_range_hu[..., :1]
         resized_hu = resize(slab_hu.unsqueeze(1), (self.size, self.size))[:, 0]
-        scaled = self.scale(resized_hu, range_hu(slab_hu) if self.window_hu is None else None)
+        scaled = self.scale(resized_hu, slice_range_hu)
         if self.context_slices:
             n = scaled.shape[0] - 2
             return torch.stack([scaled[0:n], scaled[1 : n + 1], scaled[2 : n + 2]], dim=1)
@@ -49,7 +54,7 @@ class Preprocessing(nn.Module):
             return (resized_hu.clamp(low, high) - low) / (high - low)
         assert slice_range_hu is not None
         low_hu, high_hu = slice_range_hu[..., 0, None, None], slice_range_hu[..., 1, None, None]
-        return (resized_hu - low_hu) / (high_hu - low_hu).clamp(min=1e-3)  # a constant slice: 0
+        return (resized_hu - low_hu) / (high_hu - low_hu).clamp(min=1)  # of a constant slice
 
 
 class SlabSegmenter(nn.Module):
