@@ -10,10 +10,10 @@ from lits_train.pipeline import (
     Preprocessing,
     SlabSegmenter,
     class_targets,
-    known_classes,
+    known_pixels,
     resize_labels,
 )
-from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
 
 
 def test_minmax_takes_each_slice_s_own_range() -> None:
@@ -125,7 +125,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
 def test_loss_of_a_sure_and_right_network_is_near_nothing_and_dice_counts() -> None:
     masks = torch.zeros(2, 1, 8, 8)
     masks[0, 0, :4] = 1
-    right, known = (masks * 2 - 1) * 20, torch.ones(2, 1)
+    right, known = (masks * 2 - 1) * 20, torch.ones_like(masks)
     bce, with_dice = SEED, SEED.override(dice_weight=1.0)
     assert segmentation_loss(right, masks, known, with_dice) < 1e-3
     assert segmentation_loss(-right, masks, known, bce) == pytest.approx(20.0)
@@ -139,21 +139,26 @@ def test_a_focal_factor_leaves_the_unsure_pixels_to_count() -> None:
     entropy = -logits.sigmoid().log()
     expected = (entropy * (1 - logits.sigmoid()) ** 2).mean()
     recipe = SEED.override(focal_gamma=2.0)
-    found = segmentation_loss(logits, targets, torch.ones(1, 1), recipe)
+    found = segmentation_loss(logits, targets, torch.ones_like(targets), recipe)
     assert found == pytest.approx(float(expected))
 
 
 def test_what_a_slice_does_not_tell_of_is_not_learnt() -> None:
-    """A liver-only slice: whatever the lesion logits are, loss and gradient are the liver's."""
+    """A liver-only slice, and one row of another whose lesions nobody marked."""
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)
     targets = (torch.rand(2, 2, 8, 8) > 0.5).float()
-    known = known_classes(torch.tensor([True, False]), DEFAULT.classes)
-    assert known.tolist() == [[1, 0], [1, 1]]
+    labels = torch.ones(2, 8, 8, dtype=torch.uint8)
+    labels[1, 0] = LESION_UNKNOWN
+    known = known_pixels(labels, torch.tensor([True, False]), DEFAULT.classes)
+    assert known[:, 0].all()
+    assert known[:, 1].sum(dim=(1, 2)).tolist() == [0, 56]
     loss = segmentation_loss(logits, targets, known, DEFAULT)
     loss.backward()
     assert logits.grad is not None
     assert not logits.grad[0, 1].any()
-    assert logits.grad[0, 0].all()
+    assert not logits.grad[1, 1, 0].any()
+    assert logits.grad[1, 1, 1:].all()
+    assert logits.grad[:, 0].all()
     other = targets.clone()
     other[0, 1] = 1 - other[0, 1]
     assert segmentation_loss(logits, other, known, DEFAULT) == loss
@@ -167,7 +172,8 @@ def test_dice_is_per_case_and_1_where_both_are_empty() -> None:
     gt[1, 0, 0, 0] = 1  # case 0, second slice: 1 voxel, missed
     pred[2, 0, 0, 0] = 1  # case 1: 1 voxel invented; case 2 is empty in both
     pred[4] = 1  # case 3 does not tell of the class
-    known = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]])
+    known = torch.ones_like(gt)
+    known[4] = 0
     counter.add(pred, gt, known, torch.tensor([0, 0, 1, 2, 3]))
     assert counter.mean_dice() == [pytest.approx((4 / 5 + 0 + 1) / 3)]
 

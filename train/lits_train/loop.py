@@ -34,7 +34,7 @@ from lits_train.checkpoint import (
 from lits_train.dataset import Sample, SliceDataset
 from lits_train.losses import DiceCounter, segmentation_loss
 from lits_train.network import SegmentationNetwork
-from lits_train.pipeline import Preprocessing, class_targets, known_classes
+from lits_train.pipeline import Preprocessing, class_targets, known_pixels
 from lits_train.provenance import software_versions
 from lits_train.recipe import Recipe
 
@@ -250,9 +250,9 @@ def _inputs(state: _TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tenso
     )
     classes = state.recipe.classes
     scaled = state.preprocessing.of_batch(hu, slice_range_hu)
-    masks_gt = class_targets(labels[:, state.recipe.context_slices], classes)
+    middle = labels[:, state.recipe.context_slices]
     scaled = scaled.contiguous(memory_format=torch.channels_last)
-    return scaled, masks_gt, known_classes(liver_only, classes)
+    return scaled, class_targets(middle, classes), known_pixels(middle, liver_only, classes)
 
 
 def _optimizer(recipe: Recipe, network: SegmentationNetwork) -> torch.optim.Optimizer:

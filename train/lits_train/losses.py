@@ -25,7 +25,7 @@ def segmentation_loss(
     Args:
         logits: float (n, classes, h, w); resized to the targets' size if it differs.
         targets: masks of 0 and 1, float (n, classes, height, width).
-        known: float (n, classes), 0 where a slice says nothing about a class, else 1.
+        known: float, the targets' shape, 0 where nobody knows what a pixel is, else 1.
         recipe: its weights.
         total: adds up sums (..., classes) over all processes, so that the loss is that of the
             batch as a whole.
@@ -34,14 +34,13 @@ def segmentation_loss(
         logits = functional.interpolate(
             logits, size=targets.shape[2:], mode="bilinear", align_corners=False
         )
-    logits, weights = logits.float(), known[:, :, None, None]
+    logits = logits.float()
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     if recipe.focal_gamma:
         entropy = entropy * (1 - torch.exp(-entropy)) ** recipe.focal_gamma
-    pixels = targets.shape[2] * targets.shape[3]
-    sums = [(entropy * weights).sum(dim=(0, 2, 3)), known.sum(dim=0) * pixels]
+    sums = [(entropy * known).sum(dim=(0, 2, 3)), known.sum(dim=(0, 2, 3))]
     if recipe.dice_weight:
-        probability, masks = logits.sigmoid() * weights, targets * weights
+        probability, masks = logits.sigmoid() * known, targets * known
         sums += [(probability * masks).sum(dim=(0, 2, 3)), (probability + masks).sum(dim=(0, 2, 3))]
     sums = list(total(torch.stack(sums)))
     loss = sums[0].sum() / sums[1].sum().clamp(min=1)
@@ -65,15 +64,15 @@ class DiceCounter:
         Args:
             masks_pred: of 0 and 1, (n, classes, h, w).
             masks_gt: the same.
-            known: (n, classes), 0 where a slice says nothing about a class.
+            known: the same, 0 where nobody knows what a pixel is.
             cases: (n,), index of each slice's case.
         """
         cases = cases.cpu()
-        overlap = (masks_pred * masks_gt).sum(dim=(2, 3)) * known
-        total = (masks_pred.sum(dim=(2, 3)) + masks_gt.sum(dim=(2, 3))) * known
+        overlap = (masks_pred * masks_gt * known).sum(dim=(2, 3))
+        total = ((masks_pred + masks_gt) * known).sum(dim=(2, 3))
         self.overlap.index_add_(0, cases, overlap.cpu())
         self.total.index_add_(0, cases, total.cpu())
-        self.known.index_add_(0, cases, known.cpu())
+        self.known.index_add_(0, cases, known.amax(dim=(2, 3)).cpu())
 
     def mean_dice(self) -> list[float]:
         """Dice per class, mean over the cases that tell of it; absent from both masks it is 1.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lits_train.network import SegmentationNetwork
-from lits_train.recipe import LABEL_VALUES, Recipe
+from lits_train.recipe import LABEL_VALUES, LESION_UNKNOWN, Recipe
 
 
 class Preprocessing(nn.Module):
@@ -111,16 +111,26 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def class_targets(labels: Tensor, classes: tuple[str, ...]) -> Tensor:
-    """LiTS labels (..., height, width) to float32 masks (..., classes, height, width).
+    """Labels (..., height, width) to float32 masks (..., classes, height, width).
 
-    >>> class_targets(torch.tensor([[0, 1, 2]]), ("liver", "lesion")).tolist()
-    [[[0.0, 1.0, 1.0]], [[0.0, 0.0, 1.0]]]
+    >>> class_targets(torch.tensor([[0, 1, 2, 3]]), ("liver", "lesion")).tolist()
+    [[[0.0, 1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0, 0.0]]]
     """
-    return torch.stack([labels >= LABEL_VALUES[name] for name in classes], dim=-3).float()
+    masks = {"liver": labels >= LABEL_VALUES["liver"], "lesion": labels == LABEL_VALUES["lesion"]}
+    return torch.stack([masks[name] for name in classes], dim=-3).float()
 
 
-def known_classes(liver_only: Tensor, classes: tuple[str, ...]) -> Tensor:
-    """Which classes a slice tells of: bool (n,) to float32 (n, classes) of 0 and 1."""
-    return torch.stack(
-        [~liver_only if name == "lesion" else torch.ones_like(liver_only) for name in classes], 1
-    ).float()
+def known_pixels(labels: Tensor, liver_only: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """What slices tell of each class: 1 where a pixel's target counts, 0 where nobody knows it.
+
+    Args:
+        labels: (n, height, width), with `LESION_UNKNOWN` where that is so.
+        liver_only: bool (n,), slices that tell nothing of lesions.
+        classes: the recipe's.
+
+    Returns:
+        float32 (n, classes, height, width).
+    """
+    lesion = (labels != LESION_UNKNOWN) & ~liver_only[:, None, None]
+    known = {"liver": torch.ones_like(lesion), "lesion": lesion}
+    return torch.stack([known[name] for name in classes], dim=1).float()

@@ -8,6 +8,9 @@ from lits_runtime.errors import CheckpointError
 LABEL_VALUES = {"liver": 1, "lesion": 2}
 """LiTS values of the classes. A lesion is part of the liver: the liver's mask is label >= 1."""
 
+LESION_UNKNOWN = 3
+"""Label in training arrays only: liver, of which nobody says whether it is lesion."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -69,6 +72,8 @@ class Recipe:
     """Probability, for each slice and each kind, of noise, blur, gamma, contrast and thickness."""
     synthetic_lesions: float = 0.0
     """Probability that a liver slice is given synthetic lesions."""
+    tta: tuple[str, ...] = ()
+    """Flips that the network trains with and that may be averaged over: "flip_slices"."""
 
     def __post_init__(self) -> None:
         if self.context_slices not in (0, 1):

@@ -1,0 +1,134 @@
+"""Joint augmentation of slices, neighbours and labels, in Hounsfield units, on the batch's device.
+
+Nothing here flips left and right or front and back: the liver lies on the right, and a network that
+learnt otherwise would find it in the spleen. The order of the slices may be turned round.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lits_train.dataset import Sample
+from lits_train.draws import Draws
+from lits_train.recipe import Recipe
+from lits_train.synthetic_lesions import add_lesions
+
+AIR_HU = -1024.0
+"""What lies beyond the picture once it is turned or shifted."""
+_KNOTS_HU = torch.linspace(-160.0, 280.0, 9)
+"""Where the tone curve of soft tissue bends."""
+
+
+def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
+    """The batch augmented as the recipe says; the given one stays as it is.
+
+    Args:
+        batch: n samples, on any device.
+        recipe: how strongly.
+        seeds: one for each sample; the same seed gives the same sample.
+    """
+    draws = Draws(seeds, batch["hu"].device)
+    hu, labels = batch["hu"].clone(), batch["labels"].clone()
+    if recipe.synthetic_lesions:
+        for sample in draws.chosen(recipe.synthetic_lesions):
+            z, y, x = batch["spacing_mm"][sample].tolist()
+            add_lesions(hu[sample], labels[sample], (z, y, x), draws.generators[sample])
+    if "flip_slices" in recipe.tta and (turned := draws.chosen(0.5)):
+        hu[turned], labels[turned] = hu[turned].flip(1), labels[turned].flip(1)
+    if recipe.intensity_augmentation:
+        _intensity(hu, labels, recipe.intensity_augmentation, draws)
+    if recipe.rotation_degrees or recipe.zoom or recipe.shift or recipe.elastic:
+        hu, labels = _warp(hu, labels, recipe, draws)
+    return {**batch, "hu": hu, "labels": labels}
+
+
+def _warp(hu: Tensor, labels: Tensor, recipe: Recipe, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Rotate, zoom, shift and deform; neighbours and labels go with their slice."""
+    angle = draws.uniform(-1, 1) * recipe.rotation_degrees * torch.pi / 180
+    zoom = (1 + recipe.zoom) ** draws.uniform(-1, 1)
+    aspect = (1 + recipe.zoom / 2) ** draws.uniform(-0.5, 0.5)
+    shift = draws.uniform(-2, 2, 2) * recipe.shift  # a slice is 2 wide in grid units
+    columns = torch.stack([angle.cos(), -angle.sin()], 1) / (zoom * aspect)[:, None]
+    rows = torch.stack([angle.sin(), angle.cos()], 1) / (zoom / aspect)[:, None]
+    theta = torch.cat([torch.stack([columns, rows], 1), shift[:, :, None]], 2)
+    grid = functional.affine_grid(theta, [len(hu), 1, *hu.shape[2:]], align_corners=False)
+    if recipe.elastic:
+        coarse = draws.normal(2, 7, 7) * 2 * recipe.elastic
+        field = functional.interpolate(
+            coarse, size=hu.shape[2:], mode="bicubic", align_corners=False
+        )
+        grid = grid + field.permute(0, 2, 3, 1)
+    warped = functional.grid_sample(hu - AIR_HU, grid, align_corners=False) + AIR_HU
+    moved = functional.grid_sample(labels.float(), grid, mode="nearest", align_corners=False)
+    return warped, moved.to(torch.uint8)
+
+
+def _intensity(hu: Tensor, labels: Tensor, probability: float, draws: Draws) -> None:
+    """Change hu (n, slices, h, w) in place, each kind with the given probability."""
+    for kind in (_thickness, _contrast_phase, _level, _blur, _noise):
+        if chosen := draws.chosen(probability):
+            hu[chosen] = kind(hu[chosen], labels[chosen], draws.of(chosen))
+
+
+def _thickness(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Thicker slices, which blend into their neighbours; or, one time in four, no neighbours."""
+    if hu.shape[1] < 3:
+        return hu
+    share = draws.uniform(0, 1 / 3)[:, None, None]
+    alone = (draws.uniform(0, 1) < 0.25)[:, None, None]
+    before, middle, after = hu.unbind(1)
+    centre = (1 - 2 * share) * middle + share * (before + after)
+    before, after = (
+        torch.where(alone, middle, (1 - share) * slice_hu + share * middle)
+        for slice_hu in (before, after)
+    )
+    return torch.stack([before, torch.where(alone, middle, centre), after], 1)
+
+
+def _contrast_phase(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Another uptake of contrast agent: a rising tone curve for soft tissue, a shift for the liver.
+
+    The curve is a random monotone one, as in Zhou et al., Models Genesis, MICCAI 2019.
+    """
+    knots = _KNOTS_HU.to(hu.device)
+    step = float(knots[1] - knots[0])
+    rises = step * draws.uniform(0.55, 1.6, len(knots) - 1)
+    curve = torch.cat([torch.zeros_like(rises[:, :1]), rises.cumsum(1)], 1)
+    curve = curve - curve[:, 4:5] + knots[4]  # 60 HU, about a liver, stays where it is
+    position = ((hu - knots[0]) / step).clamp(0, len(knots) - 1.001)
+    below = position.long()
+    flat = below.flatten(1)
+    low, high = (curve.gather(1, flat + i).view(hu.shape) for i in (0, 1))
+    toned = low + (high - low) * (position - below)
+    toned = toned + (hu - hu.clamp(float(knots[0]), float(knots[-1])))
+    liver = functional.avg_pool2d((labels > 0).float(), 5, stride=1, padding=2)
+    return toned + liver * draws.uniform(-25, 25)[:, None, None, None]
+
+
+def _level(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Another scanner's calibration: gain around 50 HU, and offset."""
+    gain, offset = draws.uniform(0.8, 1.25), draws.uniform(-20, 20)
+    return (hu - 50) * gain[:, None, None, None] + 50 + offset[:, None, None, None]
+
+
+def _blur(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """A softer reconstruction kernel."""
+    reach = torch.arange(-3, 4, device=hu.device)
+    sigma = draws.uniform(0.4, 1.3)[:, None]
+    kernel = torch.exp(-(reach**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(hu.shape[1], 0)[:, None]
+    flat = functional.pad(hu.flatten(0, 1)[None], (3, 3, 3, 3), mode="replicate")
+    blurred = functional.conv2d(flat, kernel[:, :, None, :], groups=kernel.shape[0])
+    blurred = functional.conv2d(blurred, kernel[:, :, :, None], groups=kernel.shape[0])
+    return blurred.view(hu.shape)
+
+
+def _noise(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Quantum noise of a lower dose, with the grain that reconstruction gives it."""
+    noise = draws.normal(*hu.shape[1:])
+    grain = draws.uniform(0, 1)[:, None, None, None]
+    coarse = functional.avg_pool2d(noise, 3, stride=1, padding=1) * 3  # same deviation
+    mixed = (1 - grain) * noise + grain * coarse
+    return hu + mixed * draws.uniform(2, 28)[:, None, None, None]
