@@ -131,4 +131,4 @@ def _noise(hu: Tensor, labels: Tensor, draws: Draws) -> Tensor:
     grain = draws.uniform(0, 1)[:, None, None, None]
     coarse = functional.avg_pool2d(noise, 3, stride=1, padding=1) * 3  # same deviation
     mixed = (1 - grain) * noise + grain * coarse
-    return hu + mixed * draws.uniform(2, 28)[:, None, None, None]
+    return hu + mixed * draws.uniform(2, 20)[:, None, None, None]

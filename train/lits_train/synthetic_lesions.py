@@ -15,7 +15,7 @@ from torch.nn import functional
 from lits_train.recipe import LABEL_VALUES
 
 LIVER, LESION = LABEL_VALUES["liver"], LABEL_VALUES["lesion"]
-RADIUS_MM = (2.5, 32.0)
+RADIUS_MM = (2.5, 45.0)
 """Least and greatest; in between the logarithm is uniform."""
 MOST_LESIONS = 6
 _SMALLEST_LIVER = 200
@@ -62,10 +62,10 @@ def add_lesions(
         return 0
     area_mm2 = int(liver.sum()) * spacing_mm[1] * spacing_mm[2]
     texture_hu = float((values - smooth[liver]).std()) * 1.1
-    count = 1 + int((_uniform(generator, 0, 1) ** 2.5) * MOST_LESIONS)
+    count = 1 + int((_uniform(generator, 0, 1) ** 2) * MOST_LESIONS)
     for _ in range(count):
         at = places[int(_uniform(generator, 0, len(places) - 1e-3))].tolist()
-        largest = min(RADIUS_MM[1], 0.4 * (area_mm2 / torch.pi) ** 0.5)
+        largest = min(RADIUS_MM[1], 0.5 * (area_mm2 / torch.pi) ** 0.5)
         low, high = RADIUS_MM[0], max(largest, RADIUS_MM[0] * 1.5)
         radius_mm = low * (high / low) ** _uniform(generator, 0, 1)
         site = _site(hu, at, radius_mm, spacing_mm, generator)
@@ -128,13 +128,16 @@ def _paint(
     distance, shape, device = site.distance, site.distance.shape, hu.device
     inside = torch.sigmoid((1 - distance) / _uniform(rng, 0.03, 0.14))
     bright = _uniform(rng, 0, 1) < 0.12  # hypervascular; most lesions are darker than the liver
-    level_hu = liver_hu + (_uniform(rng, 12, 50) if bright else -_uniform(rng, 10, 60))
+    level_hu = liver_hu + (_uniform(rng, 12, 50) if bright else -_uniform(rng, 12, 90))
     fine = torch.randn(shape, generator=rng, device=device)
     fine = 0.5 * fine + 0.5 * functional.avg_pool2d(fine, 3, stride=1, padding=1) * 3
     blotches = _smooth_noise(shape, 6, rng, device) * _uniform(rng, 0, 10)
     values = level_hu + fine * texture_hu * _uniform(rng, 0.7, 1.1) + blotches
     if _uniform(rng, 0, 1) < 0.25:  # necrosis
         values = values - _uniform(rng, 8, 30) * torch.sigmoid((0.55 - distance) / 0.08)
+    if _uniform(rng, 0, 1) < 0.12:  # calcification
+        speckles = _smooth_noise(shape, 9, rng, device) - 0.6
+        values = values + _uniform(rng, 50, 400) * speckles.clamp(min=0)
     if _uniform(rng, 0, 1) < 0.3:  # capsule
         rim = torch.exp(-(((distance - 1) / 0.12) ** 2))
         values = values + _uniform(rng, 8, 35) * rim

@@ -1,0 +1,169 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lits_runtime.phantom import make_phantom
+from lits_runtime.volume import Scan
+from lits_train.augment import AIR_HU, augment
+from lits_train.dataset import Sample, resized_slab
+from lits_train.recipe import DEFAULT, LESION_UNKNOWN, Recipe
+from lits_train.synthetic_lesions import add_lesions
+
+STILL = DEFAULT.override(
+    rotation_degrees=0.0,
+    zoom=0.0,
+    shift=0.0,
+    elastic=0.0,
+    intensity_augmentation=0.0,
+    synthetic_lesions=0.0,
+    tta=(),
+)
+SPACING_MM = (2.0, 2.5, 2.5)
+
+
+def middle_of(path: Path, mask: Path) -> tuple[Tensor, Tensor]:
+    scans = [Scan.open(file).load() for file in (path, mask)]
+    start = scans[0].geometry.canonical_shape[0] // 2
+    slab_hu, labels = (scan.read_slab(start, start + 1, 1) for scan in scans)
+    hu, _, small = resized_slab(slab_hu, labels, 160)
+    return hu, small
+
+
+@pytest.fixture(scope="module")
+def batch(real_case: tuple[Path, Path]) -> Sample:
+    """Six slices of a real case, or of the phantom where none is at hand."""
+    hu, labels = middle_of(*real_case)
+    return Sample(
+        hu=hu.repeat(6, 1, 1, 1),
+        range_hu=torch.zeros(6, 3, 2),
+        labels=labels.clamp(max=1).repeat(6, 1, 1, 1),
+        spacing_mm=torch.tensor(SPACING_MM).repeat(6, 1),
+        liver_only=torch.zeros(6, dtype=torch.bool),
+        case=torch.zeros(6, dtype=torch.int64),
+        slice=torch.arange(6),
+    )
+
+
+def test_without_strength_nothing_changes(batch: Sample) -> None:
+    augmented = augment(batch, STILL, range(6))
+    assert torch.equal(augmented["hu"], batch["hu"])
+    assert torch.equal(augmented["labels"], batch["labels"])
+
+
+def test_a_seed_decides_whatever_the_batch_and_the_original_stays(batch: Sample) -> None:
+    recipe = STILL.override(
+        rotation_degrees=20.0,
+        zoom=0.25,
+        shift=0.1,
+        elastic=0.01,
+        intensity_augmentation=0.5,
+        synthetic_lesions=0.8,
+        tta=("flip_slices",),
+    )
+    before = {key: value.clone() for key, value in dict[str, Any](batch).items()}
+    together = augment(batch, recipe, range(6))
+    again = augment(batch, recipe, range(6))
+    for key in ("hu", "labels"):
+        assert torch.equal(together[key], again[key])
+        assert torch.equal(batch[key], before[key])
+    half: Any = {key: value[3:] for key, value in dict[str, Any](batch).items()}
+    alone = augment(half, recipe, range(3, 6))
+    torch.testing.assert_close(alone["hu"], together["hu"][3:], atol=0.05, rtol=0)
+    assert torch.equal(alone["labels"], together["labels"][3:])
+    assert not torch.equal(together["hu"][0], together["hu"][1])
+
+
+@pytest.mark.parametrize(
+    "strength", [{"rotation_degrees": 25.0}, {"zoom": 0.3}, {"shift": 0.15}, {"elastic": 0.01}]
+)
+def test_labels_move_with_the_picture(strength: dict[str, float]) -> None:
+    """A bright disc whose mask is known: after the warp the mask still covers what is bright."""
+    rows, columns = np.ogrid[:96, :96]
+    disc = torch.tensor((rows - 40) ** 2 + (columns - 55) ** 2 < 18**2)
+    hu = torch.where(disc, 100.0, 0.0).repeat(4, 3, 1, 1)
+    batch = Sample(
+        hu=hu,
+        range_hu=torch.zeros(4, 3, 2),
+        labels=disc.to(torch.uint8).repeat(4, 3, 1, 1),
+        spacing_mm=torch.ones(4, 3),
+        liver_only=torch.zeros(4, dtype=torch.bool),
+        case=torch.zeros(4),
+        slice=torch.zeros(4),
+    )
+    moved = augment(batch, STILL.override(**strength), range(4))
+    bright, mask = moved["hu"] > 50, moved["labels"] == 1
+    dice = 2 * (bright & mask).sum() / (bright.sum() + mask.sum())
+    assert dice > 0.97
+    assert (mask != disc).any(dim=(1, 2, 3)).sum() >= 3  # a draw may be next to nothing
+    assert moved["hu"].min() >= AIR_HU
+
+
+def test_intensities_change_and_labels_do_not(batch: Sample) -> None:
+    moved = augment(batch, STILL.override(intensity_augmentation=1.0), range(6))
+    assert torch.equal(moved["labels"], batch["labels"])
+    assert torch.isfinite(moved["hu"]).all()
+    change = (moved["hu"] - batch["hu"])[batch["labels"] == 1]
+    assert 3 < change.abs().mean() < 80
+    liver, elsewhere = (moved["hu"][batch["labels"] == k].median() for k in (1, 0))
+    assert liver > elsewhere + 30  # still a CT
+
+
+def test_turning_the_slices_round_is_what_tta_undoes(batch: Sample) -> None:
+    moved = augment(batch, STILL.override(tta=("flip_slices",)), range(6))
+    turned = [torch.equal(moved["hu"][i], batch["hu"][i].flip(0)) for i in range(6)]
+    kept = [torch.equal(moved["hu"][i], batch["hu"][i]) for i in range(6)]
+    assert any(turned)
+    assert any(kept)
+    assert all(one != other for one, other in zip(turned, kept, strict=True))
+
+
+def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) -> None:
+    shares, contrasts = [], []
+    for seed in range(40):
+        hu, labels = batch["hu"][0].clone(), batch["labels"][0].clone()
+        count = add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(seed))
+        assert 1 <= count <= 6
+        lesion, liver = labels == 2, batch["labels"][0] == 1
+        assert not (labels > 2).any()
+        shares.append(float(lesion.sum() / liver.sum()))
+        if lesion[1].sum() > 20:
+            contrasts.append(float(hu[1][lesion[1]].median() - hu[1][labels[1] == 1].median()))
+        untouched = (hu == batch["hu"][0]).float().mean()
+        assert untouched > 0.3  # far from the liver
+    assert len(contrasts) > 20
+    assert np.median(contrasts) < -15  # most are darker than the liver
+    assert max(contrasts) > 5  # some brighter
+    assert 0.002 < np.median(shares) < 0.5
+
+
+def test_no_liver_no_lesion_and_unknown_liver_stays_unknown() -> None:
+    hu, labels = torch.zeros(3, 64, 64), torch.zeros(3, 64, 64, dtype=torch.uint8)
+    assert add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(0)) == 0
+    assert not hu.any()
+    labels[:, 10:50, 10:50] = LESION_UNKNOWN
+    assert add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(0)) == 0
+    assert set(labels.unique().tolist()) == {0, LESION_UNKNOWN}
+
+
+def test_phantom_and_one_slice_without_neighbours() -> None:
+    phantom = make_phantom(3, matrix=96, slices=12, lesions=0)
+    hu = torch.tensor(phantom.volume_hu[:, :, 6].T.copy(), dtype=torch.float32)[None]
+    labels = torch.tensor(phantom.labels[:, :, 6].T.copy())[None]
+    recipe: Recipe = STILL.override(
+        context_slices=0, synthetic_lesions=1.0, intensity_augmentation=1.0
+    )
+    batch = Sample(
+        hu=hu[None],
+        range_hu=torch.zeros(1, 1, 2),
+        labels=labels[None],
+        spacing_mm=torch.tensor([[5.0, 4.0, 4.0]]),
+        liver_only=torch.zeros(1, dtype=torch.bool),
+        case=torch.zeros(1),
+        slice=torch.zeros(1),
+    )
+    found = [bool((augment(batch, recipe, [seed])["labels"] == 2).any()) for seed in range(5)]
+    assert any(found)
