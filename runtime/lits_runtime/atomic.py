@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -8,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = ".partial-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 @contextmanager
@@ -17,7 +19,23 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The folder of `target` is made if it is missing. The temporary name keeps the target's endings,
     which tell libraries the format. On any error the temporary file is removed and an older
     `target` stays as it was. What a killed process leaves goes with `remove_abandoned`.
+
+    Raises:
+        OSError: the disk is full, read-only or forbidden; it names the target.
     """
+    try:
+        with _partial(target) as temporary:
+            yield temporary
+    except OSError as error:
+        ours = error.filename is not None and _PREFIX in str(error.filename)
+        if not ours and error.errno not in _NO_ROOM:
+            raise
+        reason = f"cannot write: {error.strerror}; make room, or choose another output"
+        raise OSError(error.errno, reason, str(target)) from error
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     endings = "".join(target.suffixes[-2:])
     descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=endings, dir=target.parent)
