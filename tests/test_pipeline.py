@@ -38,7 +38,7 @@ def test_constant_slices_are_finite() -> None:
 
 
 def test_window_clips_and_context_slices_become_channels() -> None:
-    slab_hu = torch.tensor([-1000.0, -150.0, 50.0, 250.0, 3000.0]).view(5, 1, 1).expand(5, 32, 32)
+    slab_hu = torch.tensor([-1000.0, 0.0, 125.0, 250.0, 3000.0]).view(5, 1, 1).expand(5, 32, 32)
     scaled = Preprocessing(DEFAULT.override(size=32))(slab_hu)
     assert scaled.shape == (3, 3, 32, 32)
     expected = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.5, 1.0], [0.5, 1.0, 1.0]])
@@ -95,7 +95,7 @@ def test_skip_connections_reach_the_decoder() -> None:
     recipe = DEFAULT.override(size=64)
     network = SegmentationNetwork(recipe).eval()
     widths = [stage.conv[0].in_channels for stage in network.decoder]  # type: ignore[union-attr, index]
-    assert widths == [128 + 208, 64 + 104, 32 + 48, 16 + 32]
+    assert widths == [64 + 208, 32 + 104, 24 + 48, 16 + 32]
 
 
 def test_recipes_survive_json_and_refuse_other_keys() -> None:
@@ -181,5 +181,5 @@ def test_dice_is_per_case_and_1_where_both_are_empty() -> None:
 def test_numbers_from_numpy_and_torch_agree_on_the_window() -> None:
     slab_hu = random_hu((3, 32, 32)).astype(np.float32)
     scaled = Preprocessing(DEFAULT.override(size=32, context_slices=0))(torch.from_numpy(slab_hu))
-    expected = (np.clip(slab_hu, -150, 250) + 150) / 400
+    expected = np.clip(slab_hu, 0, 250) / 250
     np.testing.assert_allclose(scaled[:, 0].numpy(), expected, atol=1e-6)

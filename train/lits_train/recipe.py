@@ -148,18 +148,35 @@ DEFAULT = Recipe(
     thresholds=(0.5, 0.5),
     size=256,
     context_slices=1,
-    window_hu=(-150.0, 250.0),
-    decoder_channels=(128, 64, 32, 16),
+    window_hu=(0.0, 250.0),
+    decoder_channels=(64, 32, 24, 16),
     skip_connections=True,
     decoder_norm=True,
     dice_weight=1.0,
     optimizer="adamw",
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     weight_decay=1e-2,
     schedule="cosine",
     batch_size=16,
     epochs=50,
+    warmup_steps=50,
+    ema_decay=0.999,
+    clip_norm=5.0,
+    lesion_share=0.3,
+    liver_share=0.5,
+    rotation_degrees=15.0,
+    zoom=0.25,
+    shift=0.08,
+    elastic=0.008,
+    intensity_augmentation=0.2,
+    synthetic_lesions=0.5,
+    tta=("flip_slices",),
 )
-"""Liver and lesion, neighbouring slices, an abdominal window, U-Net skips."""
+"""Liver and lesion, neighbouring slices, U-Net skips, augmentation, lesions painted into livers.
+
+The window is about what nnU-Net measures inside the livers of LiTS (percentiles 0.5 and 99.5: -17
+and 201 HU). Half the working size comes out of four decoder stages: a fifth costs more than it
+gives.
+"""
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, SEED)}
