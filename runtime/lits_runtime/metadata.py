@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lits_runtime.errors import ModelError
+from lits_runtime.names import brief
 
 METADATA_KEY = "lits"
 FORMAT_VERSION = 1
 ORIENTATION = "LPS"
+MAX_CONTEXT_SLICES = 16
 DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
 
 
@@ -55,9 +57,9 @@ class ModelMetadata:
         """
         try:
             content = json.loads(text)
-        except ValueError as error:
-            raise ModelError(f"the model's metadata is not JSON: {error}") from error
-        if not isinstance(content, dict) or not isinstance(content.get("format_version"), int):
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"the model's metadata is not JSON: {brief(error)}") from error
+        if not isinstance(content, dict) or not _is(content.get("format_version"), int):
             raise ModelError(
                 "the model's metadata has no format version; export it with lits-export"
             )
@@ -70,13 +72,46 @@ class ModelMetadata:
         if missing:
             raise ModelError(f"the model's metadata lacks {', '.join(missing)}: damaged file")
         known = {field.name: content[field.name] for field in fields(cls)}
-        for key in ("classes", "label_values", "thresholds"):
-            known[key] = tuple(known[key])
-        metadata = cls(**known)
-        if metadata.orientation != ORIENTATION:
-            raise ModelError(
-                f"the model's orientation is {metadata.orientation}, not {ORIENTATION}"
-            )
-        if not len(metadata.classes) == len(metadata.label_values) == len(metadata.thresholds):
-            raise ModelError("the model's classes, label values and thresholds differ in number")
+        wrong = [name for name, kind in _KINDS.items() if not _is(known[name], kind)]
+        wrong += [
+            name
+            for name, kind in _LISTS.items()
+            if not _is(known[name], list) or not all(_is(entry, kind) for entry in known[name])
+        ]
+        if wrong:
+            raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
+        metadata = cls(**(known | {key: tuple(known[key]) for key in _LISTS}))
+        metadata._check()
         return metadata
+
+    def _check(self) -> None:
+        if self.orientation != ORIENTATION:
+            raise ModelError(
+                f"the model's orientation is {brief(self.orientation)}, not {ORIENTATION}"
+            )
+        if not len(self.classes) == len(self.label_values) == len(self.thresholds):
+            raise ModelError("the model's classes, label values and thresholds differ in number")
+        if not 0 <= self.context_slices <= MAX_CONTEXT_SLICES:
+            raise ModelError(
+                f"the model's metadata asks for {self.context_slices} context slices, expected 0 "
+                f"to {MAX_CONTEXT_SLICES}"
+            )
+        if not all(1 <= value <= 255 for value in self.label_values):
+            raise ModelError(f"the model's label values are {self.label_values}, expected 1 to 255")
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("context_slices", "working_size", "opset"), int),
+    **dict.fromkeys(("settings", "training", "parity"), dict),
+    **dict.fromkeys(("recipe", "orientation", "precision", "checkpoint_sha256"), str),
+    **dict.fromkeys(("licence", "intended_use"), str),
+}
+_LISTS: dict[str, type | tuple[type, ...]] = {
+    "classes": str,
+    "label_values": int,
+    "thresholds": (int, float),
+}
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
