@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import ModelError
 from lits_runtime.metadata import ModelMetadata
-from lits_runtime.names import brief
 from lits_runtime.options import Options
-from lits_runtime.providers import SILENT
+from lits_runtime.providers import SILENT, onnxruntime_reason
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
 """Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
@@ -124,5 +123,7 @@ def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[
         results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
         shape = " x ".join(map(str, slab_hu.shape))
-        raise ModelError(f"the model failed on a slab of {shape}: {brief(error)}") from error
+        raise ModelError(
+            f"the model failed on a slab of {shape}: {onnxruntime_reason(error)}"
+        ) from error
     return results

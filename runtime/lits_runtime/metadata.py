@@ -10,7 +10,10 @@ from lits_runtime.names import brief
 METADATA_KEY = "lits"
 FORMAT_VERSION = 1
 ORIENTATION = "LPS"
+LABEL_VALUES = {"liver": 1, "lesion": 2}
+"""LiTS values of the classes that there are."""
 MAX_CONTEXT_SLICES = 16
+MAX_DEPTH = 16
 DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
 
 
@@ -63,6 +66,8 @@ class ModelMetadata:
             raise ModelError(
                 "the model's metadata has no format version; export it with lits-export"
             )
+        if _deeper(content, MAX_DEPTH):
+            raise ModelError(f"the model's metadata is nested deeper than {MAX_DEPTH} levels")
         if content["format_version"] > FORMAT_VERSION:
             raise ModelError(
                 f"the model has format {content['format_version']}, this runtime reads up to "
@@ -96,8 +101,12 @@ class ModelMetadata:
                 f"the model's metadata asks for {self.context_slices} context slices, expected 0 "
                 f"to {MAX_CONTEXT_SLICES}"
             )
-        if not all(1 <= value <= 255 for value in self.label_values):
-            raise ModelError(f"the model's label values are {self.label_values}, expected 1 to 255")
+        found = list(zip(self.classes, self.label_values, strict=True))
+        if not found or len(set(found)) < len(found) or set(found) - set(LABEL_VALUES.items()):
+            raise ModelError(
+                f"the model's classes and label values are {brief(found)}, expected some of "
+                f"{LABEL_VALUES}"
+            )
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -115,3 +124,8 @@ _LISTS: dict[str, type | tuple[type, ...]] = {
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(entry, levels - 1) for entry in inner)

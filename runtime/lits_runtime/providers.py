@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ PROVIDERS = {
 }
 SILENT = 4
 """Log level at which ONNX Runtime prints nothing; its errors are raised, and reach the caller."""
+_ONNXRUNTIME_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |"
+    r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? "
+)
 LIBRARIES = {"cuda": ("libcuda.so.1",), "tensorrt": ("libcuda.so.1", "libnvinfer.so.10")}
 """What a provider opens only once it is in use: the driver, and TensorRT itself."""
 _INSTALL_CUDA = "pip uninstall onnxruntime onnxruntime-gpu; pip install 'lits-toolkit[cuda]'"
@@ -121,10 +126,24 @@ def _create(model: bytes, provider: str, threads: int, device_id: int) -> Any:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
         if provider != "cpu":
-            raise ProviderError(f"provider {provider} did not start: {brief(error)}") from error
-        raise ModelError(f"ONNX Runtime cannot load the model: {brief(error)}") from error
+            raise ProviderError(
+                f"provider {provider} did not start: {onnxruntime_reason(error)}"
+            ) from error
+        raise ModelError(
+            f"ONNX Runtime cannot load the model: {onnxruntime_reason(error)}"
+        ) from error
     _give_back_freed_memory()
     return session
+
+
+def onnxruntime_reason(error: Exception) -> str:
+    r"""What ONNX Runtime says, without its error codes, source files and C++ signatures.
+
+    >>> found = "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/a.cc:9 void f(int, g(h)) No way"
+    >>> onnxruntime_reason(RuntimeError(found))
+    'No way'
+    """
+    return brief(_ONNXRUNTIME_NOISE.sub("", str(error)))
 
 
 def _give_back_freed_memory() -> None:

@@ -81,7 +81,6 @@ class Segmenter:
         threads = threads or usable_processors()
         lanes = min(threads, MAX_LANES)
         session = open_session(content, provider, threads // lanes, device_id)
-        _check_signature(session)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
         return cls(session, metadata, found, lanes)
@@ -205,13 +204,3 @@ def bundled_model() -> Path:
 
 def _model_path(model: str | PathLike[str] | None) -> Path:
     return bundled_model() if model is None else Path(fspath(model))
-
-
-def _check_signature(session: Any) -> None:
-    inputs = [(node.name, node.type, len(node.shape)) for node in session.get_inputs()]
-    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    if inputs != [("slab", "tensor(float)", 3)] or outputs != {
-        "labels": ("tensor(uint8)", 3),
-        "probability": ("tensor(float)", 4),
-    }:
-        raise ModelError(f"the model takes {inputs} and gives {outputs}: not the contract's slab")
