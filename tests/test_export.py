@@ -6,6 +6,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from node_runtime import compare_with_node
 from numpy.typing import NDArray
 from onnx import TensorProto
 
@@ -52,6 +53,28 @@ def exported(checkpoint: Path) -> dict[str, ExportResult]:
         )
         for precision in TOLERANCES
     }
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_node_gives_the_same_labels(
+    exported: dict[str, ExportResult], precision: str, tmp_path: Path
+) -> None:
+    phantom = make_phantom(7, matrix=160, slices=6, lesions=3)
+    scan = Scan.open((phantom.volume_hu, phantom.affine)).load()
+    context = Segmenter.open(exported[precision].model).metadata.context_slices
+    compare_with_node(exported[precision].model, scan.read_slab(0, 6, context), tmp_path)
+
+
+def test_slices_of_a_model_without_context_are_independent(
+    checkpoint: Path, exported: dict[str, ExportResult]
+) -> None:
+    """What --triton's batching stands on."""
+    if load_checkpoint(checkpoint).recipe.context_slices:
+        return
+    slab_hu = next(phantom_slabs(0)).slab_hu
+    segmenter = Segmenter.open(exported["fp32"].model, provider="cpu")
+    alone = [segmenter.labels(slab_hu[index : index + 1]) for index in range(len(slab_hu))]
+    np.testing.assert_array_equal(np.concatenate(alone), segmenter.labels(slab_hu))
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)

@@ -15,7 +15,7 @@ OURS = {
     "lits_tools": ROOT / "tools/lits_tools",
 }
 BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
-TRAIN = {"torch", "torchvision"}
+TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
     "lits_runtime": BASE,
     "lits_train": BASE | TRAIN | {"lits_runtime"},

@@ -118,4 +118,4 @@ def test_doctor_fails_where_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     result = CliRunner().invoke(doctor, ["-m", str(tmp_path / "broken.onnx")])
     assert result.exit_code == 1
-    assert "cannot load the model" in result.output
+    assert "not an ONNX file" in result.output

@@ -8,6 +8,7 @@ import pytest
 from conftest import SHARED_DATA, load_nifti, random_hu, tiny_model
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from test_volume import AXIS_CODES, LPS_AFFINE, reorient
 
 from lits_runtime import ModelError, ProviderError, Segmenter
@@ -36,9 +37,13 @@ def test_labels_do_not_depend_on_the_batch(segmenter: Segmenter, batch_size: int
 
 
 def test_context_slices_are_the_neighbours_with_the_ends_repeated() -> None:
-    # The tiny model labels each slice of what it gets, so it gives two slices too many: the
-    # runtime must hand over n + 2 slices, and the model's own first n are those before.
-    model = Segmenter.open(tiny_model({"context_slices": 1}), provider="cpu")
+    # The runtime must hand over n + 2 slices, of which this model labels the first n.
+    proto = onnx.load_from_string(tiny_model({"context_slices": 1}))
+    proto.graph.node[0].input[0] = "first"
+    proto.graph.node.insert(0, helper.make_node("Slice", ["slab", "start", "stop"], ["first"]))
+    for name, index in (("start", 0), ("stop", -2)):
+        proto.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [index]))
+    model = Segmenter.open(proto.SerializeToString(), provider="cpu")
     volume = random_hu((4, 4, 6))
     result = model.segment((volume, LPS_AFFINE), batch_size=2)
     before = np.concatenate([volume[..., :1], volume[..., :-1]], axis=2)
@@ -150,7 +155,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
         node.input[:] = ["scan" if name == "slab" else name for name in node.input]
     renamed.graph.input[0].name = "scan"
     cases: dict[str, bytes] = {
-        "cannot load the model": b"not a model",
+        "not an ONNX file": b"not a model",
         "no metadata 'lits'": plain.SerializeToString(),
         "not the contract's slab": renamed.SerializeToString(),
         "reads up to 1": tiny_model({"format_version": 2}),

@@ -1,5 +1,6 @@
 """What a user installs: the wheel, alone, in an environment without torch."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from conftest import ROOT, load_nifti
 
 from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.segmenter import bundled_model
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,10 @@ def test_wheel_runs_without_torch(wheel: Path, tmp_path: Path) -> None:
         assert missing.returncode == 1
         assert f"pip install 'lits-toolkit[{extra}]'" in missing.stderr
         assert missing.stderr.count("\n") == 1
+    export = str(home / "bin/lits-export")
+    inspected = run(export, "--inspect", "--json", str(bundled_model()))
+    assert inspected.returncode == 0, inspected.stderr
+    assert json.loads(inspected.stdout)["metadata"]["classes"] == ["liver", "lesion"]
     refused = run(infer, str(volume), "-o", "gpu.nii.gz", "--provider", "cuda")
     assert refused.returncode == 1
     assert "lits-toolkit[cuda]" in refused.stderr

@@ -1,5 +1,6 @@
 """lits-export: turn a checkpoint into one verified ONNX file."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -43,6 +44,13 @@ logger = logging.getLogger(__name__)
 @click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of labels.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option("--intended-use", default=DISCLAIMER, help="Text to embed.")
+@click.option(
+    "--triton",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the model into this Triton model repository.",
+)
+@click.option("--inspect", is_flag=True, help="Print what the model CHECKPOINT says of itself.")
+@click.option("--json", "as_json", is_flag=True, help="With --inspect: print JSON.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing model.")
 @shared_options
 def main(
@@ -55,15 +63,30 @@ def main(
     min_dice: float | None,
     licence: str,
     intended_use: str,
+    triton: Path | None,
+    inspect: bool,
+    as_json: bool,
     force: bool,
 ) -> None:
     """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
 
-    Out of tolerance, nothing is written and the exit status is 1.
+    CHECKPOINT is the .pth of a run, or a .pth or .safetensors of weights alone if they are of the
+    seed recipe's network. Out of tolerance, nothing is written and the exit status is 1. With
+    --inspect, or with --triton and a model (.onnx), a model is taken in place of a checkpoint, and
+    neither torch nor onnx is needed.
     """
-    model = output or checkpoint.with_suffix(".onnx")
-    if model.exists() and not force:
+    if inspect:
+        return _inspect(checkpoint, as_json)
+    if as_json:
+        raise click.UsageError("--json belongs to --inspect")
+    exported = triton is not None and checkpoint.suffix == ".onnx"
+    model = checkpoint if exported else output or checkpoint.with_suffix(".onnx")
+    if model.exists() and not exported and not force:
         raise click.UsageError(f"{model} exists; overwrite it with --force")
+    if triton is not None and (triton / model.stem).exists() and not force:
+        raise click.UsageError(f"{triton / model.stem} exists; overwrite it with --force")
+    if exported:
+        return _write_repository(model, triton)
 
     from lits_export.export import ExportSettings, export_model
     from lits_export.parity import TOLERANCES, Tolerance
@@ -76,3 +99,19 @@ def main(
     settings = ExportSettings(precision, check_on, tolerance, provider, licence, intended_use)
     result = export_model(checkpoint, model, settings)
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
+    _write_repository(model, triton)
+
+
+def _inspect(model: Path, as_json: bool) -> None:
+    from lits_runtime.describe import describe
+
+    description = describe(model)
+    click.echo(json.dumps(description.to_json(), indent=1) if as_json else description.text())
+
+
+def _write_repository(model: Path, folder: Path | None) -> None:
+    if folder is None:
+        return
+    from lits_export.triton import write_repository
+
+    logger.info("%s: version 1 for Triton", write_repository(model, folder))

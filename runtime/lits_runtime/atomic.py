@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,35 @@ def _partial(target: Path) -> Iterator[Path]:
         raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name and place when the block succeeds.
+
+    On any error it is removed and an older `target` stays as it was. Replacing an older folder
+    takes two renames: between them, for a moment, there is none.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
+    older = temporary.with_name(f"{temporary.name}-older")
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+        temporary.chmod(0o777 & ~_umask())
+        if target.exists():
+            target.rename(older)
+        temporary.rename(target)
+    except BaseException:
+        if older.exists() and not target.exists():
+            older.rename(target)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -29,6 +29,8 @@ class Settings:
 
     model: Path | None = None
     """None: the bundled model."""
+    model_sha256: str | None = None
+    """Of the only content of it to accept."""
     provider: str = "auto"
     device_id: int = 0
     threads: int | None = None
@@ -126,12 +128,22 @@ def unexplained(jobs: Sequence[Job]) -> list[Path]:
 
 
 @lru_cache(1)
-def _model(model: Path | None, provider: str, threads: int | None, device_id: int) -> Segmenter:
-    return Segmenter.open(model, provider=provider, threads=threads, device_id=device_id)
+def _model(
+    model: Path | None, sha256: str | None, provider: str, threads: int | None, device_id: int
+) -> Segmenter:
+    return Segmenter.open(
+        model, provider=provider, threads=threads, device_id=device_id, sha256=sha256
+    )
 
 
 def _opened(settings: Settings) -> Segmenter:
-    return _model(settings.model, settings.provider, settings.threads, settings.device_id)
+    return _model(
+        settings.model,
+        settings.model_sha256,
+        settings.provider,
+        settings.threads,
+        settings.device_id,
+    )
 
 
 def _outcome(

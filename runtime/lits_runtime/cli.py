@@ -45,6 +45,7 @@ def _thresholds(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Model written by lits-export.  [default: the bundled one]",
 )
+@click.option("--model-sha256", metavar="HEX", help="Refuse a model with another SHA-256.")
 @click.option(
     "--provider",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),

@@ -14,6 +14,7 @@ _EXTRA_OF_MODULE = {
     "torch": "train",
     "torchvision": "train",
     "indexed_gzip": "train",
+    "safetensors": "train",
     "onnx": "export",
     "onnxscript": "export",
     "matplotlib": "tools",

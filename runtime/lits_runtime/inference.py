@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import ModelError
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.options import Options
+from lits_runtime.providers import SILENT, onnxruntime_reason
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
 """Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
@@ -43,21 +44,40 @@ class Inference:
             slab_hu = np.pad(slab_hu, ((0, self.slices - n), (0, 0), (0, 0)), mode="edge")
         if not (self.options.tta or self.options.thresholds):
             names = ["labels", "probability"] if self.with_probability else ["labels"]
-            labels, *rest = run(self.session, names, slab_hu)
+            labels, *rest = self._run(names, slab_hu)
             return SlabResult(labels[:n], rest[0][:n] if rest else None)
         probability = self._probability(slab_hu)[:n]
         return SlabResult(self._labels(probability), probability)
 
     def _probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        total: NDArray[np.float32] = run(self.session, ["probability"], slab_hu)[0]
+        total: NDArray[np.float32] = self._run(["probability"], slab_hu)[0]
         transforms = transforms_of(self.metadata) if self.options.tta else ()
         for name in transforms:
             axis = _FLIPPED_AXIS[name]
             turned = np.ascontiguousarray(np.flip(slab_hu, axis))
-            probability = run(self.session, ["probability"], turned)[0]
+            probability = self._run(["probability"], turned)[0]
             total = total + np.flip(probability, (0, 2, 3)[axis])
         mean: NDArray[np.float32] = total / np.float32(1 + len(transforms))
         return mean
+
+    def _run(self, names: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
+        """Run the session and hold it to the contract."""
+        metadata = self.metadata
+        n, (height, width) = len(slab_hu) - 2 * metadata.context_slices, slab_hu.shape[1:]
+        shapes = {
+            "labels": (n, height, width),
+            "probability": (n, len(metadata.classes), height, width),
+        }
+        results = run(self.session, names, slab_hu)
+        for name, found in zip(names, results, strict=True):
+            if found.shape != shapes[name]:
+                raise ModelError(f"the model gave {name} {found.shape}, expected {shapes[name]}")
+            if name == "labels" and found.max(initial=0) > max(metadata.label_values, default=0):
+                raise ModelError(
+                    f"the model gave label {found.max()}, its metadata promises "
+                    f"{', '.join(map(str, metadata.label_values))}"
+                )
+        return results
 
     def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
         metadata = self.metadata
@@ -89,10 +109,21 @@ def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
 
 
 def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-    """Run a session for some of its outputs; what is not asked for is not computed."""
+    """Run a session for some of its outputs; what is not asked for is not computed.
+
+    Raises:
+        ModelError: ONNX Runtime failed, with its reason.
+    """
     import onnxruntime
 
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True
-    results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
+    options.log_severity_level = SILENT
+    try:
+        results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
+    except Exception as error:  # onnxruntime's own classes share no base but Exception
+        shape = " x ".join(map(str, slab_hu.shape))
+        raise ModelError(
+            f"the model failed on a slab of {shape}: {onnxruntime_reason(error)}"
+        ) from error
     return results

@@ -10,11 +10,13 @@ import importlib.metadata
 import io
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lits_runtime.errors import ModelError, ProviderError
+from lits_runtime.names import brief
 from lits_runtime.processors import usable_processors
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,12 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+SILENT = 4
+"""Log level at which ONNX Runtime prints nothing; its errors are raised, and reach the caller."""
+_ONNXRUNTIME_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |"
+    r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? "
+)
 LIBRARIES = {"cuda": ("libcuda.so.1",), "tensorrt": ("libcuda.so.1", "libnvinfer.so.10")}
 """What a provider opens only once it is in use: the driver, and TensorRT itself."""
 _INSTALL_CUDA = "pip uninstall onnxruntime onnxruntime-gpu; pip install 'lits-toolkit[cuda]'"
@@ -110,17 +118,32 @@ def _create(model: bytes, provider: str, threads: int, device_id: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = SILENT
+    # Its other format is not what was looked into, though a file may be made to be both.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     wanted = _settings(model, provider, device_id)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
-        reason = str(error).splitlines()[0]
         if provider != "cpu":
-            raise ProviderError(f"provider {provider} did not start: {reason}") from error
-        raise ModelError(f"ONNX Runtime cannot load the model: {reason}") from error
+            raise ProviderError(
+                f"provider {provider} did not start: {onnxruntime_reason(error)}"
+            ) from error
+        raise ModelError(
+            f"ONNX Runtime cannot load the model: {onnxruntime_reason(error)}"
+        ) from error
     _give_back_freed_memory()
     return session
+
+
+def onnxruntime_reason(error: Exception) -> str:
+    r"""What ONNX Runtime says, without its error codes, source files and C++ signatures.
+
+    >>> found = "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/a.cc:9 void f(int, g(h)) No way"
+    >>> onnxruntime_reason(RuntimeError(found))
+    'No way'
+    """
+    return brief(_ONNXRUNTIME_NOISE.sub("", str(error)))
 
 
 def _give_back_freed_memory() -> None:

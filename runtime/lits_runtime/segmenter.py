@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import ModelError
 from lits_runtime.inference import run
-from lits_runtime.metadata import METADATA_KEY, ModelMetadata
+from lits_runtime.metadata import ModelMetadata
+from lits_runtime.model_file import check, read_content
 from lits_runtime.options import Options
 from lits_runtime.outputs import Outputs
 from lits_runtime.processors import usable_processors
@@ -54,8 +55,9 @@ class Segmenter:
         provider: str = "auto",
         threads: int | None = None,
         device_id: int = 0,
+        sha256: str | None = None,
     ) -> "Segmenter":
-        """Open a model file.
+        """Open a model file, once it has been looked into (see `model_file.check`).
 
         Args:
             model: path or content of a model written by lits-export; None: the bundled one.
@@ -63,26 +65,25 @@ class Segmenter:
                 error.
             threads: for the CPU; None takes all that this process may use.
             device_id: which GPU.
+            sha256: of the only content to accept, in hexadecimal.
 
         Raises:
-            ModelError: not a model of this project, damaged, or of a newer format.
+            ModelError: not a model of this project, damaged, hostile, of a newer format, or of
+                another SHA-256.
             ProviderError: the provider did not load; the message names what is missing.
             FileNotFoundError: there is no such file.
         """
-        content = model if isinstance(model, bytes) else _model_path(model).read_bytes()
+        content = model if isinstance(model, bytes) else read_content(_model_path(model))
+        found = hashlib.sha256(content).hexdigest()
+        if sha256 is not None and found != sha256.lower():
+            raise ModelError(f"the model's SHA-256 is {found}, expected {sha256}")
+        metadata = check(content).metadata
         threads = threads or usable_processors()
         lanes = min(threads, MAX_LANES)
         session = open_session(content, provider, threads // lanes, device_id)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise ModelError(
-                f"the model has no metadata {METADATA_KEY!r}: it was not written by lits-export"
-            )
-        metadata = ModelMetadata.from_json(text)
-        _check_signature(session, metadata)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
-        return cls(session, metadata, hashlib.sha256(content).hexdigest(), lanes)
+        return cls(session, metadata, found, lanes)
 
     def segment(
         self,
@@ -203,15 +204,3 @@ def bundled_model() -> Path:
 
 def _model_path(model: str | PathLike[str] | None) -> Path:
     return bundled_model() if model is None else Path(fspath(model))
-
-
-def _check_signature(session: Any, metadata: ModelMetadata) -> None:
-    inputs = [(node.name, node.type, len(node.shape)) for node in session.get_inputs()]
-    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    if inputs != [("slab", "tensor(float)", 3)] or outputs != {
-        "labels": ("tensor(uint8)", 3),
-        "probability": ("tensor(float)", 4),
-    }:
-        raise ModelError(f"the model takes {inputs} and gives {outputs}: not the contract's slab")
-    if metadata.context_slices < 0:
-        raise ModelError(f"the model's metadata asks for {metadata.context_slices} context slices")

@@ -1,8 +1,6 @@
 """Checkpoints: weights with all that is needed to rebuild the network, written atomically."""
 
-import hashlib
-import pickle
-import warnings
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,17 @@ from torch import Tensor
 
 from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import CheckpointError
+from lits_runtime.names import brief
 from lits_train.network import SegmentationNetwork
-from lits_train.recipe import Recipe
+from lits_train.recipe import RECIPES, SEED, Recipe
+from lits_train.state_dict import find_state_dict, misfit
+from lits_train.weights_file import read_weights
 
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
 FORMAT_VERSION = 1
+MAX_SIZE, MAX_CHANNELS = 4096, 1024
+"""Of a recipe's working size and decoder, so that no file can ask for much memory."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,10 @@ class Checkpoint:
         Raises:
             CheckpointError: the weights are not of the recipe's network.
         """
-        network = SegmentationNetwork(self.recipe)
-        try:
-            network.load_state_dict(self.state_dict)
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights do not fit the recipe: {error}") from error
+        network = _untrained(self.recipe)
+        if difference := misfit(self.state_dict, network.state_dict()):
+            raise CheckpointError(f"the weights do not fit the recipe: {difference}")
+        network.load_state_dict(self.state_dict)
         return network.eval()
 
 
@@ -61,36 +63,77 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without running any code that it may carry (`weights_only=True`).
+    """Read a checkpoint without running any code that it may carry.
+
+    Weights alone, as .pth or .safetensors, are taken too if they are of the seed recipe's network:
+    bare or under "state_dict" or "model_state_dict", with or without the prefixes of DataParallel
+    and torch.compile.
 
     Raises:
-        CheckpointError: not a checkpoint of this project, damaged, or of a newer format.
+        CheckpointError: damaged, unsafe, of a newer format, or weights that do not fit the recipe;
+            the message says what was found.
         FileNotFoundError: there is no such file.
     """
-    data = path.read_bytes()
+    content, sha256 = read_weights(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the error that follows says it better
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        if not isinstance(content, dict) or "recipe" not in content:
+            return _bare(content, sha256)
+        return _complete(content, sha256)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
+    """Of lits-train, or of .safetensors with a recipe."""
+    version = content.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: refused, it is damaged or holds more than tensors: {reason}"
-        ) from error
-    except Exception as error:  # torch.load raises whatever the damaged bytes provoke
-        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
-    if not isinstance(content, dict) or "recipe" not in content or "state_dict" not in content:
-        found = sorted(map(str, content))[:5] if isinstance(content, dict) else type(content)
-        raise CheckpointError(f"{path}: holds {found}, expected a checkpoint of lits-train")
-    if content.get("format_version", 0) > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format {content['format_version']}, this version of lits-toolkit reads up to "
-            f"{FORMAT_VERSION}; upgrade it"
+            f"format {brief(version)}, this version of lits-toolkit reads up to {FORMAT_VERSION}; "
+            "upgrade it"
         )
-    return Checkpoint(
-        Recipe.from_json(content["recipe"]),
-        content["state_dict"],
-        content.get("training", {}),
-        content.get("resume", {}),
-        hashlib.sha256(data).hexdigest(),
+    state = find_state_dict({"state_dict": content.get("state_dict")})
+    settings, training, resume = (content.get(key, {}) for key in ("recipe", "training", "resume"))
+    if state is None or not all(isinstance(part, dict) for part in (settings, training, resume)):
+        raise CheckpointError("its parts are not those that lits-train writes: damaged")
+    try:
+        json.dumps(training)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"its training facts are not plain values: {brief(error)}") from error
+    recipe = Recipe.from_json(settings)
+    if difference := misfit(state, _untrained(recipe).state_dict()):
+        raise CheckpointError(
+            f"the weights do not fit the recipe {brief(recipe.name)}: {difference}"
+        )
+    return Checkpoint(recipe, state, training, resume, sha256)
+
+
+def _bare(content: Any, sha256: str) -> Checkpoint:
+    """Weights without settings, which only the seed recipe makes up for."""
+    state = find_state_dict(content)
+    if state is None:
+        found = brief(sorted(map(str, content))[:5] if isinstance(content, dict) else type(content))
+        raise CheckpointError(f"holds {found}, expected a checkpoint of lits-train or a state dict")
+    difference = misfit(state, _untrained(SEED).state_dict())
+    if not difference:
+        return Checkpoint(SEED, state, {"source": "weights alone"}, sha256=sha256)
+    if any(not misfit(state, _untrained(recipe).state_dict()) for recipe in RECIPES.values()):
+        raise CheckpointError(
+            "weights of the default recipe's network without its settings: give the checkpoint "
+            "that lits-train wrote, or .safetensors with the recipe's JSON under the key recipe"
+        )
+    hint = ""
+    if "trunk_output.block1.block1-0.proj.0.weight" in state:
+        hint = "; these are of a RegNetY alone: train with lits-train --weights FILE"
+    raise CheckpointError(
+        f"not weights of the seed recipe's network, the only ones taken without settings: "
+        f"{difference}{hint}"
     )
+
+
+def _untrained(recipe: Recipe) -> SegmentationNetwork:
+    try:
+        if recipe.size > MAX_SIZE or max(recipe.decoder_channels) > MAX_CHANNELS:
+            raise ValueError(f"size {recipe.size}, decoder channels {recipe.decoder_channels}")
+        return SegmentationNetwork(recipe)
+    except Exception as error:  # torch raises whatever odd settings provoke
+        raise CheckpointError(f"the recipe's settings make no network: {brief(error)}") from error

@@ -29,7 +29,7 @@ from lits_runtime.command import Command, shared_options
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="Start of the encoder.",
+    help="Start of the encoder; FILE is .pth or .safetensors, of RegNetY-400MF or of a run.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Override the recipe's.")
 @click.option("--size", type=click.IntRange(32), help="Working size; override the recipe's.")

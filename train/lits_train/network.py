@@ -8,6 +8,8 @@ from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
 from lits_runtime.errors import CheckpointError
 from lits_train.recipe import Recipe
+from lits_train.state_dict import find_state_dict, misfit
+from lits_train.weights_file import read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,8 +77,10 @@ class SegmentationNetwork(nn.Module):
         return logits
 
     def load_encoder(self, weights: str) -> None:
-        """Fill the encoder from ImageNet ("imagenet"), or from a file of RegNetY-400MF weights.
+        """Fill the encoder from ImageNet ("imagenet"), or from a file.
 
+        The file (.pth or .safetensors) holds weights of torchvision's RegNetY-400MF, or of a
+        network like this one, whose encoder is taken; wrapped and prefixed as for a checkpoint.
         Source of the ImageNet weights: torchvision's `RegNet_Y_400MF_Weights`; they are looked for
         in torch's cache and downloaded when missing.
 
@@ -84,14 +88,29 @@ class SegmentationNetwork(nn.Module):
             CheckpointError: the weights cannot be had or are of another architecture.
         """
         state = _imagenet_weights() if weights == "imagenet" else _weights_file(Path(weights))
-        regnet = regnet_y_400mf()
-        regnet.fc = nn.Identity()
-        try:
-            regnet.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
-        except RuntimeError as error:
-            raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {error}") from error
-        ours = nn.ModuleList([regnet.stem, *regnet.trunk_output])
-        self.encoder.load_state_dict(ours.state_dict())
+        ours = any(name.startswith("encoder.") for name in state)
+        names = {name: _source_name(name, ours) for name in self.encoder.state_dict()}
+        state = {
+            name: tensor
+            for name, tensor in state.items()
+            if (name.startswith("encoder.") if ours else not name.startswith("fc."))
+        }
+        expected = {names[name]: tensor for name, tensor in self.encoder.state_dict().items()}
+        if difference := misfit(state, expected):
+            raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {difference}")
+        self.encoder.load_state_dict({name: state[source] for name, source in names.items()})
+
+
+def _source_name(name: str, ours: bool) -> str:
+    """The name of an encoder's tensor in a file of ours, or of torchvision's.
+
+    >>> _source_name("0.1.bias", ours=True), _source_name("2.block2-0.proj.0.weight", ours=False)
+    ('encoder.0.1.bias', 'trunk_output.block2.block2-0.proj.0.weight')
+    """
+    stage, _, rest = name.partition(".")
+    if ours:
+        return f"encoder.{name}"
+    return f"stem.{rest}" if stage == "0" else f"trunk_output.block{stage}.{rest}"
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
@@ -108,12 +127,7 @@ def _imagenet_weights() -> dict[str, Tensor]:
 
 
 def _weights_file(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # torch.load raises whatever the damaged bytes provoke
-        raise CheckpointError(f"{path}: not a readable file of weights: {error}") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a state dict")
+    state = find_state_dict(read_weights(path)[0])
+    if state is None:
+        raise CheckpointError(f"{path}: holds no state dict")
     return state

@@ -1,0 +1,70 @@
+"""A model as a repository for NVIDIA Triton Inference Server; needs neither torch nor onnx.
+
+Source: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/
+model_configuration.html, and model_config.proto of triton-inference-server/common.
+"""
+
+import json
+from pathlib import Path
+
+from lits_runtime.atomic import atomic_folder
+from lits_runtime.graph_reader import Value
+from lits_runtime.model_file import ModelFile, check, read_content
+
+MAX_BATCH_SIZE = 64
+"""Axial slices that Triton may put into one run."""
+_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
+_INDEPENDENT = f"""\
+# The leading axis of every tensor holds axial slices, which this model segments each by itself: it
+# is Triton's batch axis, left out of dims, and requests of one matrix are batched together. A
+# request holds at most max_batch_size = {MAX_BATCH_SIZE} slices."""
+_NEIGHBOURS = """\
+# This model looks at {context} neighbouring slice(s) on either side: slab holds n + {more} slices
+# for n slices of labels. So slices are no independent batch entries, and slabs of two requests must
+# not be joined: no batching by Triton. A request is a batch itself: send slabs of many slices."""
+
+
+def write_repository(model: Path, folder: Path) -> Path:
+    """Write `folder`/NAME/config.pbtxt and NAME/1/model.onnx, NAME being the model's without .onnx.
+
+    NAME appears whole or not at all, in place of an older one.
+
+    Raises:
+        ModelError: not a model of lits-export.
+    """
+    content = read_content(model)
+    config = configuration(model.stem, check(content))
+    target = folder / model.stem
+    with atomic_folder(target) as temporary:
+        (temporary / "1").mkdir()
+        (temporary / "1/model.onnx").write_bytes(content)
+        (temporary / "config.pbtxt").write_text(config, "utf-8")
+    return target
+
+
+def configuration(name: str, file: ModelFile) -> str:
+    """Triton's model configuration, with names, types and sizes from the graph."""
+    context = file.metadata.context_slices
+    batched = context == 0
+    comment = _INDEPENDENT if batched else _NEIGHBOURS.format(context=context, more=2 * context)
+    lines = [
+        f"# {file.metadata.recipe}, {file.metadata.precision}, SHA-256 {file.sha256}",
+        f"# Needs ONNX Runtime with opset {file.opsets.get('', 0)} and IR {file.ir_version}.",
+        comment,
+        f"name: {json.dumps(name)}",
+        'platform: "onnxruntime_onnx"',
+        'backend: "onnxruntime"',
+        'default_model_filename: "model.onnx"',
+        f"max_batch_size: {MAX_BATCH_SIZE if batched else 0}",
+        *(["dynamic_batching { }"] if batched else []),
+        *(_tensor("input", value, batched) for value in file.inputs),
+        *(_tensor("output", value, batched) for value in file.outputs),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tensor(role: str, value: Value, batched: bool) -> str:
+    sizes = [size if isinstance(size, int) else -1 for size in value.dims[1 if batched else 0 :]]
+    return (
+        f"{role} {{ name: {json.dumps(value.name)} data_type: {_TYPES[value.type]} dims: {sizes} }}"
+    )

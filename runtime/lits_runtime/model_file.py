@@ -1,0 +1,92 @@
+"""A model file, looked into before anything is done with it; needs no onnx."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lits_runtime.errors import ModelError
+from lits_runtime.graph_reader import GraphReader, Tensor, Value
+from lits_runtime.metadata import METADATA_KEY, ModelMetadata
+from lits_runtime.names import brief
+
+MAX_MODEL_BYTES = 2**30
+"""Fifty times a float32 model; protobuf itself ends at twice this."""
+_INPUTS = {"slab": ("float32", 3)}
+_OUTPUTS = {"labels": ("uint8", 3), "probability": ("float32", 4)}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The parts of a checked file."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    ir_version: int
+    producer: str
+    opsets: dict[str, int]
+    """By domain; "" is ONNX itself."""
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    operators: dict[str, int]
+    """How many nodes there are of each."""
+    tensors: tuple[Tensor, ...]
+    """Initialisers and constants."""
+    metadata: ModelMetadata
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: the file is larger than `MAX_MODEL_BYTES`.
+        FileNotFoundError: there is no such file.
+    """
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        content = b"" if size > MAX_MODEL_BYTES else file.read(MAX_MODEL_BYTES + 1)
+    _check_size(max(size, len(content)))
+    return content
+
+
+def check(content: bytes) -> ModelFile:
+    """Look into a model before anything is done with it.
+
+    Refused is whatever lits-export does not write and a hostile file could use: data kept in other
+    files, operators beyond ONNX's own, subgraphs (`Loop` may run for ever), functions, sparse
+    tensors, tensors that declare more than they hold.
+
+    Raises:
+        ModelError: damaged, or refused; the message says what was found.
+    """
+    _check_size(len(content))
+    reader = GraphReader(content)
+    if METADATA_KEY not in reader.properties:
+        raise ModelError(
+            f"the model has no metadata {METADATA_KEY!r}: it was not written by lits-export"
+        )
+    inputs, outputs = (
+        {value.name: (value.type, len(value.dims)) for value in values}
+        for values in (reader.inputs, reader.outputs)
+    )
+    if (inputs, outputs) != (_INPUTS, _OUTPUTS):
+        raise ModelError(
+            f"the model takes {brief(inputs)} and gives {brief(outputs)}: not the contract's slab"
+        )
+    return ModelFile(
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        ir_version=reader.ir_version,
+        producer=reader.producer,
+        opsets=reader.opsets,
+        inputs=tuple(reader.inputs),
+        outputs=tuple(reader.outputs),
+        operators=dict(reader.operators.most_common()),
+        tensors=tuple(reader.tensors),
+        metadata=ModelMetadata.from_json(reader.properties[METADATA_KEY]),
+    )
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_MODEL_BYTES:
+        raise ModelError(f"the model has {size} bytes, expected at most {MAX_MODEL_BYTES}")

@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import tiny_model
+
+from lits_export.cli import main
+from lits_runtime.describe import describe, table
+from lits_runtime.segmenter import bundled_model
+
+
+def test_inspect_tells_people_what_the_file_says() -> None:
+    result = CliRunner().invoke(main, ["--inspect", str(bundled_model())])
+    assert result.exit_code == 0, result.output
+    for expected in (
+        "4aa1d304eec69dc53318f07def9750d414356e0d907cc47da6bb4f9fa2d257f8",
+        "precision                fp16 (weights: 3982524 float16, 689649 float32)",
+        "classes                  liver (label 1, from 0.5), lesion (label 2, from 0.5)",
+        "input                    slab float32 [n + 2, height, width]",
+        "output probability       probability float32 [n, 2, height, width]",
+        "ONNX                     IR 10, opset 18, by lits-export",
+        "CC BY-NC-SA 4.0",
+        "not for clinical use",
+        "validation_dice.liver    0.974878",
+    ):
+        assert expected in result.stdout
+    lines = result.stdout.splitlines()
+    (head,) = (line for line in lines if line.startswith("  class  "))
+    figures = dict(zip(head.split(), lines[lines.index(head) + 2].split(), strict=True))
+    assert figures["class"] == "liver"
+    assert figures["dice"] == "0.99997"
+    assert figures["changed_voxels"] == "129"
+
+
+def test_inspect_tells_machines_everything() -> None:
+    result = CliRunner().invoke(main, ["--inspect", "--json", str(bundled_model())])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["size_bytes"] == bundled_model().stat().st_size
+    assert found["inputs"] == [
+        {"name": "slab", "type": "float32", "dims": ["n + 2", "height", "width"]}
+    ]
+    assert found["opsets"] == {"": 18}
+    assert found["operators"]["Conv"] == 90
+    assert found["metadata"]["parity"]["classes"]["liver"]["changed_voxels"] == 129
+    assert found["metadata"]["settings"]["window_hu"] == [-150.0, 250.0]
+
+
+def test_what_is_read_is_what_onnx_reads(tiny_model_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    for path in (bundled_model(), tiny_model_path):
+        model, file = onnx.load(path), describe(path).file
+        assert file.ir_version == model.ir_version
+        assert sum(file.operators.values()) == len(model.graph.node)
+        expected = {
+            tensor.name: (
+                helper.tensor_dtype_to_np_dtype(tensor.data_type).name,
+                tuple(tensor.dims),
+            )
+            for tensor in model.graph.initializer
+        }
+        assert {t.name: (t.type, t.dims) for t in file.tensors} == expected
+
+
+def test_inspect_needs_none_of_the_heavy_packages() -> None:
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        refused = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "nibabel", "lits_train")
+        if name.partition(".")[0] in refused:
+            raise ImportError(f"{{name}} is not needed to look into a file")
+sys.meta_path.insert(0, Refuse())
+from lits_export.cli import main
+main(["--inspect", {str(bundled_model())!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "liver (label 1" in done.stdout
+
+
+def test_text_of_strangers_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    evil = "\x1b[2J\x1b]0;owned\x07\u202e\ud800"
+    path.write_bytes(tiny_model({"licence": evil, "training": {evil: [evil]}, "recipe": evil}))
+    result = CliRunner().invoke(main, ["--inspect", str(path)])
+    assert result.exit_code == 0, result.output
+    assert all(line.isprintable() for line in result.stdout.splitlines())
+    assert "\\x1b[2J" in result.stdout
+
+
+def test_json_belongs_to_inspect(tiny_model_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--json", str(tiny_model_path)])
+    assert result.exit_code == 2
+    assert "--inspect" in result.stderr
+
+
+@pytest.mark.parametrize("classes", [None, {}, {"liver": 3}])
+def test_a_model_without_parity_figures_has_a_table_without_rows(classes: object) -> None:
+    assert len(table(classes)) <= 1

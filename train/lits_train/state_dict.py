@@ -1,0 +1,63 @@
+"""State dicts of others: where a file keeps them, and how far they fit a network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WRAPPERS = ("state_dict", "model_state_dict")
+"""Keys under which training scripts keep the weights beside other things."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+_SHOWN = 3
+
+
+def find_state_dict(content: Any) -> dict[str, Tensor] | None:
+    """The tensors by name that a file's content holds, without wrappers and prefixes, or None."""
+    if not isinstance(content, Mapping):
+        return None
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    state = dict(content)
+    if not state or not all(isinstance(name, str) for name in state):
+        return None
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        return None
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """How a state dict differs from that of a network; empty if it fits and is finite."""
+    shapes = [
+        f"{name} {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    parts = [
+        ("missing", [name for name in expected if name not in state]),
+        ("unknown", [name for name in state if name not in expected]),
+        ("of another shape", shapes),
+    ]
+    if not any(names for _, names in parts):
+        unusable = [name for name in expected if not _usable(state[name])]
+        parts = [("not plain finite numbers", unusable)]
+    found = [f"{len(names)} {what} ({_some(names)})" for what, names in parts if names]
+    if not found:
+        return ""
+    return f"of {len(expected)} tensors expected and {len(state)} found, {', '.join(found)}"
+
+
+def _usable(tensor: Tensor) -> bool:
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+        return False
+    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, ..." if len(names) > _SHOWN else shown
