@@ -65,6 +65,18 @@ def test_node_gives_the_same_labels(
     compare_with_node(exported[precision].model, scan.read_slab(0, 6, context), tmp_path)
 
 
+def test_slices_of_a_model_without_context_are_independent(
+    checkpoint: Path, exported: dict[str, ExportResult]
+) -> None:
+    """What --triton's batching stands on."""
+    if load_checkpoint(checkpoint).recipe.context_slices:
+        return
+    slab_hu = next(phantom_slabs(0)).slab_hu
+    segmenter = Segmenter.open(exported["fp32"].model, provider="cpu")
+    alone = [segmenter.labels(slab_hu[index : index + 1]) for index in range(len(slab_hu))]
+    np.testing.assert_array_equal(np.concatenate(alone), segmenter.labels(slab_hu))
+
+
 @pytest.mark.parametrize("precision", TOLERANCES)
 def test_the_file_says_what_the_network_says(
     checkpoint: Path, exported: dict[str, ExportResult], precision: str
