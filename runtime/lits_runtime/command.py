@@ -15,6 +15,8 @@ _EXTRA_OF_MODULE = {
     "torchvision": "train",
     "indexed_gzip": "train",
     "safetensors": "train",
+    "kagglehub": "download",
+    "rich": "train' or 'lits-toolkit[tools",
     "onnx": "export",
     "onnxscript": "export",
     "matplotlib": "tools",

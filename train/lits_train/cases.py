@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
-from lits_runtime.volume import Scan
+from lits_runtime.volume import Geometry, Scan
+from lits_train.repair import repaired
 
 logger = logging.getLogger(__name__)
 
 CASES_NAME = "cases.json"
-"""Beside the data: {"liver_only": ["28", ...]} names cases whose lesions are not marked."""
+"""Beside the data: {"liver_only": ["28"], "spacing_mm": {"29": [0.78, 0.78, 1.6]}}, either key as
+needed, names cases whose lesions are not marked, and voxel sizes in mm along the stored axes where
+the headers have them wrong."""
 
 _NAME = re.compile(r"(volume|segmentation)-(.+?)\.nii(\.gz)?")
 _FINGERPRINT_BYTES = 2**20
@@ -32,6 +35,12 @@ class Case:
     segmentation: Path
     liver_only: bool = False
     """Lesions lie unmarked inside the liver, so that none may be learnt or scored here."""
+    stated_spacing_mm: tuple[float, float, float] | None = None
+    """Voxel size along the stored axes that replaces the header's."""
+    affine: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    """(4, 4) voxel-to-world that replaces the header's, after `check_case` found that one lost."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What `check_case` repaired."""
     label_counts: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros((0, 3), np.int64), compare=False, repr=False
     )
@@ -43,6 +52,23 @@ class Case:
         return len(self.label_counts)
 
 
+def find_files(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """The files volume-ID and segmentation-ID (.nii or .nii.gz) in a folder and its subfolders.
+
+    Hidden files and folders are passed over.
+
+    Returns:
+        By case ID, in the order of its number: {"volume": paths, "segmentation": paths}.
+    """
+    found: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(folder.rglob("*.nii*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and (match := _NAME.fullmatch(path.name)):
+            files = found.setdefault(match[2], {"volume": [], "segmentation": []})
+            files[match[1]].append(path)
+    return dict(sorted(found.items(), key=lambda item: case_order(item[0])))
+
+
 def find_cases(folder: Path) -> list[Case]:
     """The pairs volume-ID / segmentation-ID (.nii or .nii.gz) in a folder and its subfolders.
 
@@ -50,50 +76,94 @@ def find_cases(folder: Path) -> list[Case]:
         DatasetError: two files claim the same ID, there is no complete pair, or `cases.json` is not
             what it should be.
     """
-    found: dict[str, dict[str, Path]] = {"volume": {}, "segmentation": {}}
-    for path in sorted(folder.rglob("*.nii*")):
-        if match := _NAME.fullmatch(path.name):
-            kind, case_id = match[1], match[2]
-            if case_id in found[kind]:
-                raise DatasetError(f"{kind}-{case_id} twice: {found[kind][case_id]} and {path}")
-            found[kind][case_id] = path
-    volumes, segmentations = found["volume"], found["segmentation"]
-    for case_id in sorted(volumes.keys() ^ segmentations.keys(), key=_numeric):
-        logger.warning("case %s has no %s", case_id, _missing_half(case_id, volumes))
-    paired = sorted(volumes.keys() & segmentations.keys(), key=_numeric)
-    if not paired:
+    found = find_files(folder)
+    statements = read_statements(folder, list(found))
+    cases = []
+    for case_id, files in found.items():
+        if problem := pairing_problem(case_id, files):
+            if any(len(paths) > 1 for paths in files.values()):
+                raise DatasetError(problem)
+            logger.warning("case %s has %s", case_id, problem)
+            continue
+        volume, segmentation = files["volume"][0], files["segmentation"][0]
+        cases.append(statements.applied(Case(case_id, volume, segmentation)))
+    if not cases:
+        volumes, segmentations = (
+            sum(len(files[kind]) for files in found.values()) for kind in ("volume", "segmentation")
+        )
         raise DatasetError(
             f"{folder}: no pair volume-ID.nii[.gz] and segmentation-ID.nii[.gz] here or in its "
-            f"subfolders ({len(volumes)} volumes, {len(segmentations)} segmentations)"
+            f"subfolders ({volumes} volumes, {segmentations} segmentations)"
         )
-    liver_only = _liver_only(folder / CASES_NAME, paired)
-    return [
-        Case(case_id, volumes[case_id], segmentations[case_id], case_id in liver_only)
-        for case_id in paired
-    ]
+    return cases
 
 
-def _liver_only(path: Path, paired: Sequence[str]) -> set[str]:
+def pairing_problem(case_id: str, files: dict[str, list[Path]]) -> str:
+    """Why the files of a case make no pair, or nothing."""
+    for kind, paths in files.items():
+        if len(paths) > 1:
+            return f"{kind}-{case_id} twice: {paths[0]} and {paths[1]}"
+    missing = [kind for kind, paths in files.items() if not paths]
+    return f"no {missing[0]}" if missing else ""
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What `cases.json` says of the cases beside it."""
+
+    liver_only: frozenset[str] = frozenset()
+    spacing_mm: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def applied(self, case: Case) -> Case:
+        """The case with what is said of it."""
+        return replace(
+            case,
+            liver_only=case.case_id in self.liver_only,
+            stated_spacing_mm=self.spacing_mm.get(case.case_id),
+        )
+
+
+def read_statements(folder: Path, case_ids: Sequence[str]) -> Statements:
+    """Read `cases.json` of a folder; without one, nothing is said.
+
+    Raises:
+        DatasetError: it is not of the form of `CASES_NAME`, or names a case that is not here.
+    """
+    path = folder / CASES_NAME
     if not path.exists():
-        return set()
+        return Statements()
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not readable JSON: {error}") from error
-    named = content.get("liver_only") if isinstance(content, dict) else None
-    if not isinstance(named, list) or set(content) != {"liver_only"}:
-        raise DatasetError(f'{path}: expected {{"liver_only": [case IDs]}}')
-    chosen = {str(case_id) for case_id in named}
-    if unknown := sorted(chosen - set(paired), key=_numeric):
+    try:
+        liver_only = frozenset(str(case_id) for case_id in content.pop("liver_only", []))
+        stated = {str(key): _spacing(sizes) for key, sizes in content.pop("spacing_mm", {}).items()}
+        if content:
+            raise KeyError(f"unknown {sorted(content)}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f'{path}: expected {{"liver_only": [case IDs], "spacing_mm": {{case ID: [i, j, k]}}}}, '
+            f"either may be left out: {error}"
+        ) from error
+    if unknown := sorted((liver_only | set(stated)) - set(case_ids), key=case_order):
         raise DatasetError(f"{path}: names cases that are not here: {', '.join(unknown)}")
-    return chosen
+    return Statements(liver_only, stated)
+
+
+def _spacing(sizes: Sequence[float]) -> tuple[float, float, float]:
+    i, j, k = (float(size) for size in sizes)
+    if not min(i, j, k) > 0:
+        raise ValueError(f"spacing_mm {sizes}")
+    return i, j, k
 
 
 def open_pair(case: Case) -> tuple[Scan, Scan]:
     """Volume and mask of a case, the mask on the volume's grid.
 
     LiTS pairs belong together voxel by voxel; the mask's own affine is not used, because it is
-    wrong in volumes 28 to 47 (MIC-DKFZ/nnUNet#2751).
+    wrong in volumes 28 to 47 (MIC-DKFZ/nnUNet#2751). A repaired affine of the case goes before
+    the volume's own.
 
     Raises:
         DatasetError: volume and mask differ in shape.
@@ -104,6 +174,8 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
         raise DatasetError(
             f"volume is {volume.geometry.shape} and segmentation {mask.geometry.shape}"
         )
+    if case.affine is not None:
+        volume.geometry = Geometry(volume.geometry.shape, case.affine)
     mask.geometry = volume.geometry
     return volume, mask
 
@@ -111,24 +183,30 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
 def check_case(case: Case) -> Case:
     """The case with its label counts, after reading headers and the whole mask.
 
+    A geometry that the header has lost is repaired, see `lits_train.repair`. A case that has its
+    label counts is given back as it is.
+
     Raises:
         DatasetError: volume and mask differ in shape, or the mask holds other labels than 0, 1, 2.
         VolumeError: a file is not readable.
     """
+    if case.slices:
+        return case
     volume, mask = open_pair(case)
     shape = volume.geometry.canonical_shape
-    mask.load()
     counts = np.zeros((shape[0], 3), np.int64)
-    for number in range(shape[0]):
-        labels = mask.read_slab(number, number + 1)
+    for run in mask.runs(1):
+        labels = mask.slab_hu(run)
         for label in (1, 2):
-            counts[number, label] = np.count_nonzero(labels == label)
-        counts[number, 0] = np.count_nonzero(labels == 0)
-        if counts[number].sum() != labels.size:
+            counts[run.start, label] = np.count_nonzero(labels == label)
+        counts[run.start, 0] = np.count_nonzero(labels == 0)
+        if counts[run.start].sum() != labels.size:
             foreign = labels[(labels != 0) & (labels != 1) & (labels != 2)]
             raise DatasetError(f"segmentation holds label {foreign[0]:g}, expected 0, 1 and 2")
     volume.read_slab(shape[0] - 1, shape[0])  # a truncated file lacks its end
-    return replace(case, label_counts=counts)
+    liver = np.flatnonzero(counts[:, 1:].any(axis=1))
+    affine, notes = repaired(volume, mask, liver, case.stated_spacing_mm)
+    return replace(case, label_counts=counts, affine=affine, notes=notes)
 
 
 def usable_cases(cases: Sequence[Case]) -> tuple[list[Case], dict[str, str]]:
@@ -180,9 +258,6 @@ def fingerprint(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
-def _numeric(case_id: str) -> tuple[int, str]:
-    return (int(case_id), "") if case_id.isdigit() else (2**31, case_id)
-
-
-def _missing_half(case_id: str, volumes: dict[str, Path]) -> str:
-    return "segmentation" if case_id in volumes else "volume"
+def case_order(case_id: str) -> tuple[int, str]:
+    """Sorts case IDs: numbers by their value, then words."""
+    return (int(case_id), "") if case_id.isdecimal() else (2**31, case_id)

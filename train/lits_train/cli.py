@@ -51,15 +51,15 @@ from lits_runtime.command import Command, shared_options
 @click.option("--resume", is_flag=True, help="Go on after the last complete epoch.")
 @shared_options
 def main(data: Path, output: Path, recipe: str, **options: Any) -> None:
-    """Train on the pairs volume-ID.nii[.gz] / segmentation-ID.nii[.gz] of the folder DATA.
+    """Train on DATA: pairs volume-ID.nii[.gz] / segmentation-ID.nii[.gz], or lits-data prepare's.
 
     The best epoch's weights go to OUTPUT/regnet_lits_tumor_segmentation_trained.pth. Ctrl-C keeps
     the last complete epoch; the same command with --resume goes on after it.
     """
     import torch
 
-    from lits_train.cases import find_cases
     from lits_train.loop import RunSettings, train
+    from lits_train.prepared import open_cases
     from lits_train.recipe import RECIPES
 
     overrides = ("epochs", "size", "batch_size", "learning_rate")
@@ -71,7 +71,7 @@ def main(data: Path, output: Path, recipe: str, **options: Any) -> None:
     workers = options.pop("workers")
     workers = (4 if device.startswith("cuda") else 0) if workers is None else workers
     run = RunSettings(output, device=device, workers=workers, **options)
-    result = train(find_cases(data), settings, run)
+    result = train(open_cases(data), settings, run)
     scores = ", ".join(f"{name} {dice:.3f}" for name, dice in result.validation_dice.items())
     click.echo(f"{result.checkpoint}: validation Dice {scores}", err=True)
     for case_id, reason in result.skipped.items():

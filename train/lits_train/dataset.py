@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lits_runtime.volume import Scan
+from lits_runtime.errors import DatasetError
+from lits_runtime.volume import Geometry, Scan
 from lits_train.cases import Case, open_pair
 from lits_train.pipeline import range_hu, resize, resize_labels
+from lits_train.prepared import PreparedCase, PreparedSlices
 from lits_train.recipe import Recipe
 
 
@@ -55,10 +57,7 @@ class NiftiSlices:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Of slices, rows and columns at working size."""
-        geometry = self._volume.geometry
-        spacing = [geometry.spacing_mm[axis] for axis in geometry.canonical_axes]
-        height, width = geometry.canonical_shape[1:]
-        return spacing[0], spacing[1] * height / self.size, spacing[2] * width / self.size
+        return working_spacing_mm(self._volume.geometry, self.size)
 
     def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor]:
         """`hu`, `range_hu` and `labels` of a `Sample`."""
@@ -66,6 +65,13 @@ class NiftiSlices:
             _read_slab(scan, number, context_slices) for scan in (self._volume, self._mask)
         )
         return resized_slab(slab_hu, labels, self.size)
+
+
+def working_spacing_mm(geometry: Geometry, size: int) -> tuple[float, float, float]:
+    """Of slices, rows and columns once the slices are resized to size x size."""
+    slices, rows, columns = (geometry.spacing_mm[axis] for axis in geometry.canonical_axes)
+    height, width = geometry.canonical_shape[1:]
+    return slices, rows * height / size, columns * width / size
 
 
 def _read_slab(scan: Scan, number: int, context_slices: int) -> NDArray[np.float32]:
@@ -83,12 +89,24 @@ def resized_slab(
 
 
 class SliceDataset(Dataset[Sample]):
-    """Axial slices of all cases; an item reads only its own slices.
+    """Axial slices of all cases, prepared or not; an item reads only its own slices.
 
     Files are opened on first use, so that each loading process has its own.
     """
 
     def __init__(self, cases: Sequence[Case], recipe: Recipe) -> None:
+        """Take cases that `check_case` has passed.
+
+        Raises:
+            DatasetError: a case is prepared at another size than the recipe's.
+        """
+        for case in cases:
+            if isinstance(case, PreparedCase) and case.size != recipe.size:
+                raise DatasetError(
+                    f"case {case.case_id} is prepared at {case.size} x {case.size}, the recipe "
+                    f"works at {recipe.size}: prepare with lits-data prepare --size {recipe.size}, "
+                    f"or train with --size {case.size}"
+                )
         self.cases = list(cases)
         self.recipe = recipe
         self.index = [(c, s) for c, case in enumerate(self.cases) for s in range(case.slices)]
@@ -113,7 +131,11 @@ class SliceDataset(Dataset[Sample]):
 
     def _source(self, case_index: int) -> SliceSource:
         if case_index not in self._sources:
-            self._sources[case_index] = NiftiSlices(self.cases[case_index], self.recipe.size)
+            case = self.cases[case_index]
+            if isinstance(case, PreparedCase):
+                self._sources[case_index] = PreparedSlices(case)
+            else:
+                self._sources[case_index] = NiftiSlices(case, self.recipe.size)
         return self._sources[case_index]
 
     def __getstate__(self) -> dict[str, object]:

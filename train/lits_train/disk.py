@@ -1,0 +1,41 @@
+"""Room on a disk, asked for before hours of work."""
+
+import shutil
+from pathlib import Path
+
+from lits_runtime.errors import DatasetError
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as people say them.
+
+    >>> gigabytes(52_400_000_000)
+    '52.4 GB'
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> int:
+    """Make sure that a file system has room.
+
+    Args:
+        folder: where the files will be; it need not exist yet.
+        needed: bytes.
+        purpose: what they are for.
+
+    Returns:
+        The free bytes.
+
+    Raises:
+        DatasetError: it has not.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise DatasetError(
+            f"{folder}: {purpose} needs {gigabytes(needed)}, {gigabytes(free)} are free; make room "
+            "or choose another folder"
+        )
+    return free

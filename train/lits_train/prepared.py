@@ -1,0 +1,112 @@
+"""Prepared data: slices at working size, read from memory-mapped arrays."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lits_runtime.errors import DatasetError
+from lits_train.cases import Case, find_cases
+from lits_train.prepared_index import INDEX_NAME, Entry, array_paths, read_index
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedCase(Case):
+    """A case whose `volume` and `segmentation` are arrays at working size."""
+
+    size: int = 0
+    """Slices are size x size."""
+    spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of slices, rows and columns at working size."""
+    adjacent: bool = True
+    """Slices lie on each other; else each is a picture of its own and its own context."""
+    range_hu: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 2), np.float32), compare=False, repr=False
+    )
+    """(slices, 2): least and greatest HU of each slice before it was resized."""
+
+
+class PreparedSlices:
+    """Slices of a prepared case, read from its memory-mapped arrays."""
+
+    def __init__(self, case: PreparedCase) -> None:
+        self.case = case
+        self._hu = np.asarray(np.load(case.volume, mmap_mode="r"))
+        self._labels = np.asarray(np.load(case.segmentation, mmap_mode="r"))
+        self._range_hu = torch.from_numpy(case.range_hu)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Of slices, rows and columns at working size."""
+        return self.case.spacing_mm
+
+    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`hu`, `range_hu` and `labels` of a `Sample`; beyond the ends the end is repeated."""
+        around = context_slices if self.case.adjacent else 0
+        low, high = max(number - around, 0), min(number + around + 1, self.case.slices)
+        hu = torch.from_numpy(self._hu[low:high].astype(np.float32))
+        labels = torch.from_numpy(np.array(self._labels[low:high]))
+        range_hu = self._range_hu[low:high]
+        if high - low <= 2 * context_slices:
+            wanted = range(number - context_slices, number + context_slices + 1)
+            steps = [min(max(near, low), high - 1) - low for near in wanted]
+            hu, labels, range_hu = hu[steps], labels[steps], range_hu[steps]
+        return hu, range_hu, labels
+
+
+def open_cases(folder: Path) -> list[Case]:
+    """The cases of a folder, prepared or of NIfTI pairs.
+
+    Raises:
+        DatasetError: there are none, or the folder's preparation did not finish.
+    """
+    if not (folder / INDEX_NAME).exists():
+        return find_cases(folder)
+    content = read_index(folder)
+    if content["pending"]:
+        raise DatasetError(
+            f"{folder}: the preparation did not finish, {len(content['pending'])} cases are "
+            "missing; run the same lits-data prepare again, it goes on"
+        )
+    for case_id, reason in content["skipped"].items():
+        logger.warning("case %s was not prepared: %s", case_id, reason)
+    if not content["cases"]:
+        raise DatasetError(f"{folder}: prepared, but without one usable case")
+    return [
+        _opened(folder, case_id, Entry(**entry), content["size"])
+        for case_id, entry in content["cases"].items()
+    ]
+
+
+def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase:
+    shape = (entry.slices, size, size)
+    hu, labels = array_paths(folder, case_id)
+    for path, dtype in ((hu, np.int16), (labels, np.uint8)):
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path}: missing or damaged, prepare it again: {error}") from error
+        if array.shape != shape or array.dtype != dtype:
+            raise DatasetError(
+                f"{path}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; prepare "
+                "it again"
+            )
+    x, y, z = entry.spacing_mm
+    return PreparedCase(
+        case_id,
+        hu,
+        labels,
+        entry.liver_only,
+        notes=tuple(entry.notes),
+        label_counts=np.array(entry.label_counts, np.int64),
+        size=size,
+        spacing_mm=(x, y, z),
+        adjacent=entry.adjacent,
+        range_hu=np.array(entry.range_hu, np.float32),
+    )

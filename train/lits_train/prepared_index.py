@@ -1,0 +1,219 @@
+"""Writing prepared data: arrays of slices at working size, and the index that commits them.
+
+PREPARED/index.json         what is here; a case is whole if, and only if, it is listed
+PREPARED/hu-ID.npy          int16 (slices, size, size), Hounsfield units, canonical orientation
+PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lits_runtime.atomic import atomic_path
+from lits_runtime.errors import DatasetError
+from lits_train.cases import case_order
+
+INDEX_NAME = "index.json"
+FORMAT_VERSION = 1
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of a case; see `PreparedCase` and `Case` for what the values mean."""
+
+    slices: int
+    spacing_mm: tuple[float, float, float]
+    liver_only: bool
+    adjacent: bool
+    label_counts: list[list[int]]
+    """Of each slice before it was resized."""
+    range_hu: list[list[float]]
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By kind of file: "name", "bytes", "sha256"; and what was stated of the case."""
+    notes: list[str] = field(default_factory=list)
+
+
+class PreparedIndex:
+    """The index of a prepared folder; every change is on disk, whole, when the call returns."""
+
+    def __init__(self, folder: Path, size: int, *, anew: bool = False) -> None:
+        """Read the index of a folder, or begin one.
+
+        Raises:
+            DatasetError: the folder is prepared at another size, or its index is not readable.
+        """
+        self.folder, self.size = folder, size
+        self.cases: dict[str, Entry] = {}
+        self.pending: set[str] = set()
+        """Cases that a preparation has yet to do."""
+        self.skipped: dict[str, str] = {}
+        """Why cases could not be prepared."""
+        if anew or not (folder / INDEX_NAME).exists():
+            return
+        content = read_index(folder)
+        if content["size"] != size:
+            raise DatasetError(
+                f"{folder}: prepared at {content['size']} x {content['size']}, asked for "
+                f"{size} x {size}: choose another folder, or prepare it anew with --force"
+            )
+        self.cases = {key: Entry(**entry) for key, entry in content["cases"].items()}
+        self.pending, self.skipped = set(content["pending"]), content["skipped"]
+
+    def expect(self, pending: set[str]) -> None:
+        """Say which cases will be written; until then what is there of them does not count."""
+        self.pending = set(pending)
+        for case_id in pending:
+            self.cases.pop(case_id, None)
+            self.skipped.pop(case_id, None)
+        self.write()
+
+    def commit(self, case_id: str, entry: Entry) -> None:
+        """List a case whose arrays are in place."""
+        self.cases[case_id] = entry
+        self.pending.discard(case_id)
+        self.write()
+
+    def skip(self, case_id: str, reason: str) -> None:
+        """Note that a case is not usable."""
+        self.skipped[case_id] = reason
+        self.pending.discard(case_id)
+        self.write()
+
+    def write(self) -> None:
+        """Replace the file."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "size": self.size,
+            "pending": sorted(self.pending, key=case_order),
+            "skipped": self.skipped,
+            "cases": {
+                key: dataclasses.asdict(self.cases[key])
+                for key in sorted(self.cases, key=case_order)
+            },
+        }
+        with atomic_path(self.folder / INDEX_NAME) as temporary:
+            temporary.write_text(json.dumps(content) + "\n")
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The content of a folder's index.
+
+    Raises:
+        DatasetError: it is not an index, or of a newer format.
+    """
+    path = folder / INDEX_NAME
+    try:
+        content = json.loads(path.read_text())
+        version = content["format_version"]
+        assert isinstance(content["cases"], dict) and isinstance(content["size"], int)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise DatasetError(f"{path}: not the index of prepared data: {error}") from error
+    if version != FORMAT_VERSION:
+        raise DatasetError(
+            f"{path}: format {version}, this version reads {FORMAT_VERSION}: run lits-data prepare "
+            "again"
+        )
+    return dict(content)
+
+
+def array_paths(folder: Path, case_id: str) -> tuple[Path, Path]:
+    """Where the HU and the labels of a case are."""
+    return folder / f"hu-{case_id}.npy", folder / f"labels-{case_id}.npy"
+
+
+@contextmanager
+def array_file(
+    path: Path, shape: tuple[int, int, int], dtype: type[np.generic]
+) -> Iterator[Callable[[int, NDArray[Any]], None]]:
+    """A .npy file that appears when the block succeeds.
+
+    Yields a function that writes slices (n, height, width) from a number on, in any order. They are
+    written, not memory-mapped: a full disk is then an `OSError`, and not the end of the process.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start, plane = file.tell(), shape[1] * shape[2] * np.dtype(dtype).itemsize
+
+        def write(first: int, slices: NDArray[Any]) -> None:
+            file.seek(start + first * plane)
+            file.write(np.ascontiguousarray(slices, dtype).data)
+
+        yield write
+
+
+def rounded_hu(hu: NDArray[np.floating]) -> NDArray[np.int16]:
+    """HU to int16, to the nearest and within its range."""
+    rounded: NDArray[np.int16] = np.rint(hu).clip(_INT16.min, _INT16.max).astype(np.int16)
+    return rounded
+
+
+def write_case(
+    folder: Path,
+    case_id: str,
+    hu: ArrayLike,
+    labels: ArrayLike,
+    *,
+    spacing_mm: tuple[float, float, float],
+    liver_only: bool = False,
+    adjacent: bool = True,
+    inputs: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Add a case to a prepared folder, or replace it, from arrays at working size.
+
+    Args:
+        folder: made if it is missing; its other cases stay.
+        case_id: of letters that a file name may have.
+        hu: (slices, size, size), Hounsfield units, canonical: slices to superior, rows to
+            posterior, columns to the patient's left.
+        labels: (slices, size, size), 0 background, 1 liver, 2 lesion.
+        spacing_mm: of slices, rows and columns.
+        liver_only: lesions lie unmarked inside the liver.
+        adjacent: slices lie on each other; else each is a picture of its own.
+        inputs: what it was made from, for the index.
+
+    Raises:
+        DatasetError: shapes, values or the ID are not as said, or the folder has another size.
+    """
+    hu_array, label_array = np.asarray(hu), np.asarray(labels)
+    shape = hu_array.shape
+    if len(shape) != 3 or shape[1] != shape[2] or label_array.shape != shape or not shape[0]:
+        raise DatasetError(
+            f"case {case_id}: HU {shape} and labels {label_array.shape}, expected both "
+            "(slices, size, size)"
+        )
+    if not np.isfinite(hu_array).all() or not np.isin(label_array, (0, 1, 2)).all():
+        raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0, 1 and 2")
+    if not case_id or "/" in case_id or not case_id.isprintable():
+        raise DatasetError(f"case ID {case_id!r}: expected letters that a file name may have")
+    index = PreparedIndex(folder, shape[1])
+    index.expect(index.pending | {case_id})
+    rounded = rounded_hu(hu_array)
+    hu_path, labels_path = array_paths(folder, case_id)
+    with (
+        array_file(hu_path, shape, np.int16) as write_hu,
+        array_file(labels_path, shape, np.uint8) as write_labels,
+    ):
+        write_hu(0, rounded)
+        write_labels(0, label_array)
+    counts = [np.count_nonzero(label_array == label, axis=(1, 2)) for label in (0, 1, 2)]
+    ranges = np.stack([rounded.min(axis=(1, 2)), rounded.max(axis=(1, 2))], axis=1)
+    entry = Entry(
+        slices=shape[0],
+        spacing_mm=spacing_mm,
+        liver_only=liver_only,
+        adjacent=adjacent,
+        label_counts=np.stack(counts, axis=1).tolist(),
+        range_hu=ranges.astype(float).tolist(),
+        inputs=dict(inputs or {}),
+    )
+    index.commit(case_id, entry)
