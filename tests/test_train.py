@@ -14,9 +14,10 @@ from lits_runtime import CheckpointError, DatasetError
 from lits_train.cases import find_cases
 from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint
 from lits_train.cli import main
-from lits_train.loop import RunSettings, train
+from lits_train.loop import train
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.run import RunSettings
 
 SMALL = {"size": 32, "batch_size": 4, "epochs": 2}
 

@@ -17,6 +17,7 @@ from lits_runtime.errors import (
     ModelError,
     ParityError,
     ProviderError,
+    TrainingError,
     VolumeError,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Scan",
     "Segmentation",
     "Segmenter",
+    "TrainingError",
     "VolumeError",
 ]
 

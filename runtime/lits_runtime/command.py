@@ -13,6 +13,7 @@ _EXTRA_OF_MODULE = {
     "onnxruntime": "cpu' or 'lits-toolkit[cuda",
     "torch": "train",
     "torchvision": "train",
+    "tensorboard": "train",
     "indexed_gzip": "train",
     "safetensors": "train",
     "kagglehub": "download",

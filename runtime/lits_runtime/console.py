@@ -28,9 +28,9 @@ class Stop:
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a wish to stop after the slab in hand."""
-    stop = Stop()
+def stopping_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a wish to stop after the slab or step in hand."""
+    stop = stop or Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop

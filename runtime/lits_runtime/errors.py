@@ -7,6 +7,7 @@
     ├── CheckpointError(ValueError)    unreadable or unsafe checkpoint, or another architecture's
     ├── ParityError(RuntimeError)      the exported model does not say what the network says
     ├── DatasetError(ValueError)       scans and masks that do not make a data set
+    ├── TrainingError(RuntimeError)    training cannot go on: loss not finite, a process lost
     └── CancelledError(RuntimeError)   the caller asked for a scan to be given up
 
 Each class is also the builtin that a caller would expect, so that `except ValueError` works
@@ -40,6 +41,10 @@ class ParityError(LitsError, RuntimeError):
 
 class DatasetError(LitsError, ValueError):
     """Scans and masks do not make a usable data set."""
+
+
+class TrainingError(LitsError, RuntimeError):
+    """Training cannot go on: the loss is not finite, or another process of the run failed."""
 
 
 class CancelledError(LitsError, RuntimeError):

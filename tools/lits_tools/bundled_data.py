@@ -67,6 +67,7 @@ def build(shared: Path, folder: Path, size: int) -> Path:
             write_phantom(sources, seed, make_phantom(seed, matrix=256, slices=40), gzip=False)
     (sources / CASES_NAME).write_text(json.dumps({"liver_only": list(LIVER_ONLY)}))
     prepare(find_cases(sources), prepared, size)
+    z, y, x = SLICE_SPACING_MM
     for patient, files in _patients(shared / SLICES_FOLDER).items():
         hu, labels = zip(*(_slice(file, size) for file in files), strict=True)
         write_case(
@@ -74,7 +75,7 @@ def build(shared: Path, folder: Path, size: int) -> Path:
             patient,
             np.stack(hu),
             np.stack(labels),
-            spacing_mm=(SLICE_SPACING_MM[0], *(mm * 256 / size for mm in SLICE_SPACING_MM[1:])),
+            spacing_mm=(z, y * 256 / size, x * 256 / size),
             adjacent=False,
         )
     return prepared

@@ -1,14 +1,13 @@
 """Rebuild the bundled model, or score its recipe on a case that it does not train on.
 
-    python -m lits_tools.bundled_model SHARED_DATA OUT                 # the model: OUT/all/model.onnx
-    python -m lits_tools.bundled_model SHARED_DATA OUT --without 44    # scores on case 44, not seen
+    python -m lits_tools.bundled_model SHARED_DATA OUT               # OUT/all/model.onnx
+    python -m lits_tools.bundled_model SHARED_DATA OUT --without 44  # scores on case 44, not seen
 
 The same command on the same machine and versions gives the same file.
 """
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -51,7 +50,7 @@ def main(
     device: str,
     resume: bool,
 ) -> None:
-    """Prepare the data in SHARED, train, export fp16 and score; results go to a folder in OUTPUT."""
+    """Prepare the data in SHARED, train, export fp16 and score; results go to OUTPUT."""
     from lits_export.export import ExportSettings, export_model
     from lits_tools import bundled_data
     from lits_train.loop import train
@@ -105,3 +104,7 @@ def score(model: Path, sources: Path) -> dict[str, dict[str, float]]:
             "lesion_ml_gt": float((gt.labels == 2).sum() * voxel_ml),
         }
     return scores
+
+
+if __name__ == "__main__":
+    main()

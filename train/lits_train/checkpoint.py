@@ -1,5 +1,6 @@
 """Checkpoints: weights with all that is needed to rebuild the network, written atomically."""
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Checkpoint:
     training: dict[str, Any]
     """Provenance: data fingerprint, cases, epochs, scores, versions."""
     resume: dict[str, Any] = field(default_factory=dict)
-    """State of optimizer, schedule, scaler and random generators; empty in the best checkpoint."""
+    """State of optimizer, loss scaling and progress; empty in the best checkpoint."""
     sha256: str = ""
     """Of the file that was read."""
 
@@ -50,7 +51,11 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint; whatever happens, `path` holds the old file or the new one, whole."""
+    """Write a checkpoint; whatever happens, `path` holds the old file or the new one, whole.
+
+    Raises:
+        OSError: no room or no permission, with `path`.
+    """
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": checkpoint.recipe.to_json(),
@@ -58,8 +63,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "training": checkpoint.training,
         "resume": checkpoint.resume,
     }
+    buffer = io.BytesIO()  # torch's own writer tells of a full disk without saying so
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import DatasetError
 from lits_train.cases import case_order
+from lits_train.recipe import LESION_UNKNOWN
 
 INDEX_NAME = "index.json"
 FORMAT_VERSION = 1
@@ -175,7 +176,7 @@ def write_case(
         case_id: of letters that a file name may have.
         hu: (slices, size, size), Hounsfield units, canonical: slices to superior, rows to
             posterior, columns to the patient's left.
-        labels: (slices, size, size), 0 background, 1 liver, 2 lesion.
+        labels: (slices, size, size), 0 background, 1 liver, 2 lesion, 3 liver that may be lesion.
         spacing_mm: of slices, rows and columns.
         liver_only: lesions lie unmarked inside the liver.
         adjacent: slices lie on each other; else each is a picture of its own.
@@ -191,8 +192,8 @@ def write_case(
             f"case {case_id}: HU {shape} and labels {label_array.shape}, expected both "
             "(slices, size, size)"
         )
-    if not np.isfinite(hu_array).all() or not np.isin(label_array, (0, 1, 2)).all():
-        raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0, 1 and 2")
+    if not np.isfinite(hu_array).all() or not np.isin(label_array, (0, 1, 2, LESION_UNKNOWN)).all():
+        raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0..3")
     if not case_id or "/" in case_id or not case_id.isprintable():
         raise DatasetError(f"case ID {case_id!r}: expected letters that a file name may have")
     index = PreparedIndex(folder, shape[1])
@@ -205,7 +206,8 @@ def write_case(
     ):
         write_hu(0, rounded)
         write_labels(0, label_array)
-    counts = [np.count_nonzero(label_array == label, axis=(1, 2)) for label in (0, 1, 2)]
+    of_label = [(0,), (1, LESION_UNKNOWN), (2,)]
+    counts = [np.isin(label_array, values).sum(axis=(1, 2)) for values in of_label]
     ranges = np.stack([rounded.min(axis=(1, 2)), rounded.max(axis=(1, 2))], axis=1)
     entry = Entry(
         slices=shape[0],

@@ -1,5 +1,6 @@
 """Recipes: every setting that makes a network, its input and its training, in one dataclass."""
 
+import math
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
@@ -10,6 +11,17 @@ LABEL_VALUES = {"liver": 1, "lesion": 2}
 
 LESION_UNKNOWN = 3
 """Label in training arrays only: liver, of which nobody says whether it is lesion."""
+
+
+_CHOICES = {"optimizer": ("adam", "adamw"), "schedule": ("constant", "cosine", "poly")}
+_LEAST = {"learning_rate": 1e-12, "batch_size": 1, "epochs": 1}
+_ONE_AT_MOST = (
+    "ema_decay",
+    "lesion_share",
+    "liver_share",
+    "intensity_augmentation",
+    "synthetic_lesions",
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class Recipe:
             )
         if not 1 <= len(self.decoder_channels) <= 5:
             raise ValueError(f"decoder_channels {self.decoder_channels}: expected 1 to 5 stages")
+        _check_values(self)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -120,6 +133,24 @@ class Recipe:
     def override(self, **settings: Any) -> "Recipe":
         """The recipe with those settings replaced that are not None."""
         return replace(self, **{key: value for key, value in settings.items() if value is not None})
+
+
+def _check_values(recipe: Recipe) -> None:
+    for name, choices in _CHOICES.items():
+        if getattr(recipe, name) not in choices:
+            raise ValueError(f"{name} {getattr(recipe, name)!r}: expected one of {choices}")
+    for field in fields(recipe):
+        value, least = getattr(recipe, field.name), _LEAST.get(field.name, 0)
+        most = 1 if field.name in _ONE_AT_MOST else math.inf
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise ValueError(f"{field.name} {value}: expected {least} to {most}")
+    if recipe.ema_decay == 1:
+        raise ValueError("ema_decay 1: expected less, or the average never moves")
+    if recipe.lesion_share + recipe.liver_share > 1:
+        raise ValueError(
+            f"lesion_share {recipe.lesion_share} and liver_share {recipe.liver_share}: "
+            "expected at most 1 together"
+        )
 
 
 SEED = Recipe(

@@ -1,0 +1,36 @@
+"""From a batch of samples to what the network and the loss take."""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from lits_train.dataset import Sample
+from lits_train.pipeline import Preprocessing, class_targets, known_pixels
+from lits_train.recipe import Recipe
+
+
+def to_device(batch: Sample, device: torch.device) -> Sample:
+    """The batch with all its tensors on the device."""
+    moved = {
+        name: cast(Tensor, tensor).to(device, non_blocking=True) for name, tensor in batch.items()
+    }
+    return cast(Sample, moved)
+
+
+def network_inputs(
+    batch: Sample, preprocessing: Preprocessing, recipe: Recipe
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch's network input, target masks and where they count.
+
+    Returns:
+        float32 (n, 3, size, size) in 0..1, channels last; masks of 0 and 1, float32
+        (n, classes, size, size); and of that shape 1 where a target is known, 0 elsewhere.
+    """
+    scaled = preprocessing.of_batch(batch["hu"], batch["range_hu"])
+    middle = batch["labels"][:, recipe.context_slices]
+    return (
+        scaled.contiguous(memory_format=torch.channels_last),
+        class_targets(middle, recipe.classes),
+        known_pixels(middle, batch["liver_only"], recipe.classes),
+    )

@@ -1,0 +1,27 @@
+"""The learning rate of each step, as a pure function."""
+
+import math
+
+from lits_train.recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The rate of a step: a linear rise, then the recipe's schedule over what is left of the run.
+
+    "constant", "cosine" (half a cosine down to zero; Loshchilov and Hutter, SGDR, ICLR 2017) or
+    "poly" ((1 - t) ** 0.9; Isensee et al., nnU-Net, Nature Methods 2021).
+
+    Args:
+        recipe: its `learning_rate`, `schedule` and `warmup_steps`.
+        step: from 0.
+        steps: of the whole run.
+    """
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(steps - recipe.warmup_steps, 1)
+    factors = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "poly": math.pow(max(1 - done, 0.0), 0.9),
+    }
+    return recipe.learning_rate * factors[recipe.schedule]

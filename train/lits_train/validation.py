@@ -1,0 +1,87 @@
+"""Scores on the validation cases, and pictures of a few of their slices."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import default_collate
+
+from lits_train.cases import Case
+from lits_train.dataset import Sample, SliceDataset
+from lits_train.inputs import network_inputs, to_device
+from lits_train.losses import DiceCounter
+from lits_train.pictures import comparison
+from lits_train.state import TrainingState
+
+
+@torch.no_grad()
+def validate(
+    state: TrainingState,
+    batches: Iterable[Sample],
+    cases: int,
+    stop_requested: Callable[[], bool],
+) -> list[float] | None:
+    """Dice by class over all processes' batches, mean over cases; None: a stop was asked for.
+
+    Args:
+        state: whose evaluated network is scored.
+        batches: this process's share of the validation slices.
+        cases: how many there are.
+        stop_requested: asked before each batch.
+    """
+    counter = DiceCounter(cases, len(state.recipe.classes))
+    with state.world.failing_together():
+        for batch in batches:
+            if stop_requested():
+                break
+            masks_pred, masks_gt, known = _predict(state, batch)
+            counter.add(masks_pred, masks_gt, known, batch["case"])
+    if state.world.agree(stop_requested()):
+        return None
+    state.world.add_up(counter.overlap, counter.total, counter.known)
+    return counter.mean_dice()
+
+
+@torch.no_grad()
+def picture(state: TrainingState, batch: Sample) -> Tensor:
+    """Slices in rows: plain, with the reference's masks, with the network's.
+
+    Returns:
+        uint8 (3, height, width).
+    """
+    masks_pred, masks_gt, _ = _predict(state, batch)
+    return comparison(
+        batch["hu"][:, state.recipe.context_slices],
+        masks_gt.bool().cpu(),
+        masks_pred.bool().cpu(),
+        state.recipe.classes,
+    )
+
+
+def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample:
+    """Up to `count` telling slices of the cases in turn: most lesion, then most liver."""
+    chosen: list[int] = []
+    for label in (2, 1):
+        first = 0
+        for case in dataset.cases:
+            chosen.append(first + _fullest(case, label))
+            first += case.slices
+    return default_collate([dataset[i] for i in dict.fromkeys(chosen[: count * 2])][:count])  # type: ignore[no-any-return]
+
+
+def _fullest(case: Case, label: int) -> int:
+    return int(np.argmax(case.label_counts[:, label]))
+
+
+def _predict(state: TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks of the network, of the reference, and where the latter is known."""
+    batch = to_device(batch, state.world.device)
+    scaled, masks_gt, known = network_inputs(batch, state.preprocessing, state.recipe)
+    with state.autocast():
+        logits = state.evaluated()(scaled).float()
+    logits = functional.interpolate(logits, size=masks_gt.shape[2:], mode="bilinear")
+    thresholds: Sequence[float] = state.recipe.thresholds
+    least = torch.tensor(thresholds, device=logits.device).view(1, -1, 1, 1)
+    return (logits.sigmoid() >= least).float(), masks_gt, known
