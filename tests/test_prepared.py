@@ -261,7 +261,7 @@ def test_arrays_become_cases_and_separate_pictures_their_own_context(tmp_path: P
         (np.zeros((2, 32, 16)), np.zeros((2, 32, 16)), "1", "expected both"),
         (np.zeros((2, 32, 32)), np.zeros((3, 32, 32)), "1", "expected both"),
         (np.full((2, 32, 32), np.nan), np.zeros((2, 32, 32)), "1", "not finite"),
-        (np.zeros((2, 32, 32)), np.full((2, 32, 32), 3), "1", "outside 0, 1 and 2"),
+        (np.zeros((2, 32, 32)), np.full((2, 32, 32), 4), "1", "outside 0..3"),
         (np.zeros((2, 32, 32)), np.zeros((2, 32, 32)), "../1", "case ID"),
     ],
 )

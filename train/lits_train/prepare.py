@@ -71,6 +71,7 @@ def prepare(
             index.commit(task.case.case_id, result)
         else:
             index.skip(task.case.case_id, result)
+    remove_abandoned(folder)  # again: processes of a killed preparation may have ended only now
     if force:
         _remove_strangers(index)
     done = tuple(case.case_id for case in todo if case.case_id in index.cases)
