@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,17 @@ def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         return volume, volume.with_name("segmentation-44.nii.gz")
     phantom = make_phantom(44, matrix=256, slices=40, lesions=2)
     return write_phantom(tmp_path_factory.mktemp("case"), 44, phantom)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Files of this process end at `size` bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def random_hu(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

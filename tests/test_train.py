@@ -1,18 +1,25 @@
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest import largest_file
+from PIL import Image
 from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
-from lits_runtime import CheckpointError, DatasetError
+from lits_runtime import CheckpointError, DatasetError, TrainingError
 from lits_train.cases import find_cases
-from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint
+from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
 from lits_train.cli import main
 from lits_train.loop import train
 from lits_train.network import SegmentationNetwork
@@ -20,10 +27,16 @@ from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
 from lits_train.run import RunSettings
 
 SMALL = {"size": 32, "batch_size": 4, "epochs": 2}
+SAME = ("epoch", "step", "loss", "validation_dice", "learning_rate")
+"""What metrics of two equal runs have in common; the rest is speed and memory."""
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).state_dict
+
+
+def metrics_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -47,47 +60,154 @@ def test_a_run_leaves_best_last_and_metrics(
     assert last.training["epochs"] == 2
     assert {*best.training["cases"], *best.training["validation_cases"]} == {"0", "1", "2"}
     assert best.network()(torch.rand(1, 3, 32, 32)).shape[1] == len(recipe.classes)
-    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    lines = metrics_of(tmp_path / "run")
     assert [line["epoch"] for line in lines] == [1, 2]
     assert set(lines[0]["validation_dice"]) == set(recipe.classes)
     assert not list((tmp_path / "run").glob(".partial*"))
 
 
 def test_the_loss_falls(phantom_folder: Path, tmp_path: Path) -> None:
-    recipe = DEFAULT.override(size=64, batch_size=4, epochs=8, learning_rate=1e-2)
+    recipe = DEFAULT.override(
+        size=64, batch_size=4, epochs=8, learning_rate=1e-2, warmup_steps=0, synthetic_lesions=0.0
+    )
     train(find_cases(phantom_folder), recipe, RunSettings(tmp_path))
-    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics_of(tmp_path)
     assert lines[-1]["loss"] < 0.75 * lines[0]["loss"]
 
 
-def test_ctrl_c_keeps_the_last_epoch_and_resume_continues_exactly(
-    phantom_folder: Path, tmp_path: Path
+STEADY = DEFAULT.override(size=32, batch_size=4, epochs=2, epoch_slices=96, ema_decay=0.9)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed")
+    train(find_cases(phantom_folder), STEADY, RunSettings(run))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_ended_within_an_epoch_and_resumed_it_ends_with_the_same_bits(
+    number: signal.Signals, status: int, undisturbed: Path, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    options = ["--recipe", "default", "--weights", "none", "--size", "32", "--batch-size", "4"]
-    program = "from lits_train.cli import main; main(prog_name='lits-train')"
-    command = [sys.executable, "-c", program, str(phantom_folder), *options, "--epochs", "5"]
-    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    settings = ["--set", "ema_decay=0.9", "--set", "epoch_slices=96"]
+    options = ["--size", "32", "--batch-size", "4", "--epochs", "2", "--weights", "none"]
+    command = [sys.executable, "-m", "lits_train.cli", str(phantom_folder), "-o", str(tmp_path)]
     process = subprocess.Popen(
-        [*command, "-o", str(broken)],
+        [*command, *options, *settings, "--device", "cpu", "--checkpoint-minutes", "0"],
         stderr=subprocess.PIPE,
         text=True,
         # A shell starts background jobs with SIGINT ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while not (broken / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    while not (tmp_path / LAST_NAME).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "interrupted" in errors
-    assert 1 <= load_checkpoint(broken / LAST_NAME).training["epochs"] < 5
-    for run, extra in ((straight, []), (broken, ["--resume"])):
-        done = subprocess.run([*command, "-o", str(run), *extra], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert_same_weights(straight / LAST_NAME, broken / LAST_NAME)
-    epochs = [json.loads(x)["epoch"] for x in (broken / "metrics.jsonl").read_text().splitlines()]
-    assert epochs == [1, 2, 3, 4, 5]
+    assert process.returncode == status, errors
+    assert ("interrupted" in errors) == (number != signal.SIGKILL)
+    last = load_checkpoint(tmp_path / LAST_NAME)
+    assert last.training["epochs"] == 0
+    assert 1 <= last.resume["progress"]["step"] < 24
+    result = train(find_cases(phantom_folder), STEADY, RunSettings(tmp_path, resume=True))
+    assert (result.epochs, result.stopped) == (2, False)
+    assert_same_weights(undisturbed / LAST_NAME, tmp_path / LAST_NAME)
+    assert_same_weights(undisturbed / BEST_NAME, tmp_path / BEST_NAME)
+    for mine, theirs in zip(metrics_of(tmp_path), metrics_of(undisturbed), strict=True):
+        assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_a_stop_during_validation_repeats_it(
+    undisturbed: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    asked = 0
+
+    def stop_after_the_last_step() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 25  # once before the first step, once before each of 24
+
+    cases = find_cases(phantom_folder)
+    result = train(cases, STEADY, RunSettings(tmp_path), stop_after_the_last_step)
+    assert (result.epochs, result.stopped) == (0, True)
+    assert load_checkpoint(tmp_path / LAST_NAME).resume["progress"]["step"] == 24
+    train(cases, STEADY, RunSettings(tmp_path, resume=True))
+    assert_same_weights(undisturbed / LAST_NAME, tmp_path / LAST_NAME)
+
+
+def test_no_room_for_a_checkpoint_leaves_the_previous_one(
+    undisturbed: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    """With a limit on file sizes, which acts like a disk that is full for large files only."""
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    before = (run / LAST_NAME).read_bytes()
+    cases, longer = find_cases(phantom_folder), STEADY.override(epochs=3, epoch_slices=96)
+    with largest_file(2**20), pytest.raises(OSError, match=f"cannot write.*{run}"):
+        train(cases, longer, RunSettings(run, resume=True, checkpoint_minutes=0))
+    assert (run / LAST_NAME).read_bytes() == before
+    assert not list(run.glob(".partial*"))
+
+
+def test_a_loss_that_is_not_finite_names_its_slices_and_what_is_saved_stays(
+    undisturbed: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    broken = load_checkpoint(run / LAST_NAME)
+    next(iter(broken.resume["network"].values())).fill_(torch.nan)
+    save_checkpoint(broken, run / LAST_NAME)
+    before = (run / LAST_NAME).read_bytes()
+    with pytest.raises(TrainingError) as error:
+        settings = RunSettings(run, resume=True, checkpoint_minutes=0)
+        train(find_cases(phantom_folder), STEADY.override(epochs=3), settings)
+    assert "step 49 of epoch 3: loss nan" in str(error.value)
+    slices = ", ".join(re.findall(r"case \d slices ([0-7](?:, [0-7])*)", str(error.value)))
+    assert len(slices.split(", ")) == 4
+    assert (run / LAST_NAME).read_bytes() == before
+    assert_same_weights(run / BEST_NAME, undisturbed / BEST_NAME)
+
+
+def test_metrics_pictures_and_tensorboard(phantom_folder: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = DEFAULT.override(size=32, batch_size=4, epochs=3, epoch_slices=16, warmup_steps=2)
+    run = RunSettings(tmp_path, tensorboard=True, validate_every=2, validation_cases=("1",))
+    result = train(find_cases(phantom_folder), recipe, run)
+    first, second, third = metrics_of(tmp_path)
+    assert "validation_dice" not in first
+    assert set(second["validation_dice"]) == set(third["validation_dice"]) == {"liver", "lesion"}
+    assert [line["step"] for line in (first, second, third)] == [4, 8, 12]
+    assert min(line["slices_per_s"] for line in (first, second, third)) > 0
+    assert min(line["memory_gb"] for line in (first, second, third)) > 0.05
+    assert load_checkpoint(result.checkpoint).training["validation_cases"] == ["1"]
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["epoch-0002.png", "epoch-0003.png"]
+    with Image.open(pictures[-1]) as opened:
+        rgb = np.asarray(opened.convert("RGB")).astype(int)
+    assert rgb.shape == (2 * 34 + 2, 3 * 34 + 2, 3)  # most lesion and most liver of one case
+    plain, reference = rgb[:34, :34], rgb[:34, 34:68]
+    assert (plain[..., 0] == plain[..., 2]).all()
+    yellow = (reference[..., 0] == reference[..., 1]) & (reference[..., 0] > reference[..., 2])
+    red = (reference[..., 0] > reference[..., 1]) & (reference[..., 1] == reference[..., 2])
+    assert yellow.sum() > 20
+    assert red.sum() > 1
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("validation Dice/liver")] == [8, 12]
+    assert [event.step for event in events.Scalars("training/loss")] == [10]
+    assert [event.step for event in events.Images("validation slices")] == [8, 12]
+
+
+def test_patience_ends_the_run(phantom_folder: Path, tmp_path: Path) -> None:
+    recipe = SEED.override(size=32, batch_size=4, epochs=9, epoch_slices=4, learning_rate=1e-12)
+    cases = find_cases(phantom_folder)
+    run = RunSettings(tmp_path, patience=2)
+    assert train(cases, recipe, run).epochs == 3  # the first was the best, and two brought nothing
+    assert train(cases, recipe, replace(run, resume=True)).epochs == 3
 
 
 def test_resume_refuses_other_settings_data_and_nothing_to_resume(

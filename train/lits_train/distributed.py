@@ -119,6 +119,9 @@ class World:
 def processes(device: str) -> Iterator[World]:
     """Join the processes that torchrun started; without torchrun, be the only one.
 
+    A program that trains more than once makes the process group itself, "cpu:gloo,cuda:nccl" or
+    "gloo", and ends it itself: torch cannot reliably make a second one after the first.
+
     Raises:
         TrainingError: another process was lost. Other errors name the process where they arose.
     """
@@ -132,8 +135,9 @@ def processes(device: str) -> Iterator[World]:
     if rank:
         for name in ("lits_train", "lits_runtime"):
             logging.getLogger(name).setLevel(logging.ERROR)
-    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    distributed.init_process_group(backend)
+    ours = not distributed.is_initialized()
+    if ours:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if "cuda" in device else "gloo")
     try:
         yield World(torch.device(device), rank, size)
     except LitsError as error:
@@ -142,7 +146,8 @@ def processes(device: str) -> Iterator[World]:
         if not _is_lost_connection(error):
             raise
         raise TrainingError(f"process {rank}: lost the others: {error}") from error
-    distributed.destroy_process_group()  # not after an error: it would wait for the others
+    if ours:  # not after an error: it would wait for the others
+        distributed.destroy_process_group()
 
 
 def synchronise(network: nn.Module, world: World) -> None:

@@ -5,6 +5,7 @@ import json
 import tomllib
 import types
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -29,7 +30,8 @@ def override(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     Raises:
         ValueError: there is no such field, or a value is not one that it can take.
     """
-    return recipe.override(**{name: _value(name, given) for name, given in settings.items()})
+    values: dict[str, Any] = {name: _value(name, given) for name, given in settings.items()}
+    return replace(recipe, **values)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
