@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "fp32"]),
+    type=click.Choice(["fp16", "fp32", "int8"]),
     default="fp16",
     show_default=True,
     help="Of the network; scaling and thresholds stay fp32.",
@@ -33,14 +33,23 @@ logger = logging.getLogger(__name__)
     help="Scan or folder of scans to compare on.  [default: the built-in phantom]",
 )
 @click.option(
-    "--provider",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="On which the written file is compared.",
+    "--providers",
+    metavar="NAME,NAME...|all",
+    help="Compare the written file on cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
 )
 @click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of probabilities.")
 @click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of labels.")
+@click.option(
+    "--max-volume-difference",
+    type=click.FloatRange(0),
+    metavar="PERCENT",
+    help="Tolerance of each class's volume.  [default: 2 for int8]",
+)
+@click.option(
+    "--worst-slice",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the slice that differs most, as .png or .pdf.",
+)
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option("--intended-use", default=DISCLAIMER, help="Text to embed.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing model.")
@@ -50,9 +59,11 @@ def main(
     output: Path | None,
     precision: str,
     check_on: tuple[Path, ...],
-    provider: str,
+    providers: str | None,
     max_difference: float | None,
     min_dice: float | None,
+    max_volume_difference: float | None,
+    worst_slice: Path | None,
     licence: str,
     intended_use: str,
     force: bool,
@@ -67,12 +78,25 @@ def main(
 
     from lits_export.export import ExportSettings, export_model
     from lits_export.parity import TOLERANCES, Tolerance
+    from lits_runtime.providers import PROVIDERS
 
     usual = TOLERANCES[precision]
     tolerance = Tolerance(
         usual.probability if max_difference is None else max_difference,
         usual.dice if min_dice is None else min_dice,
+        usual.volume_percent if max_volume_difference is None else max_volume_difference,
     )
-    settings = ExportSettings(precision, check_on, tolerance, provider, licence, intended_use)
+    chosen = tuple(PROVIDERS) if providers == "all" else tuple((providers or "").split(","))
+    if unknown := [name for name in chosen if name and name not in PROVIDERS]:
+        raise click.UsageError(f"providers {unknown}: known are {', '.join(PROVIDERS)} and all")
+    settings = ExportSettings(
+        precision,
+        check_on,
+        tolerance,
+        tuple(filter(None, chosen)),
+        worst_slice,
+        licence,
+        intended_use,
+    )
     result = export_model(checkpoint, model, settings)
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)

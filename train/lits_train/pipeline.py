@@ -7,6 +7,9 @@ from torch.nn import functional
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import LABEL_VALUES, Recipe
 
+STORABLE_HU = (-65536.0, 65536.0)
+"""Beyond every CT that 16 bits hold; the range of larger float32 values would be infinite."""
+
 
 class Preprocessing(nn.Module):
     """A slab of HU to the network's input: scaled to 0..1, resized, context slices as channels.
@@ -24,6 +27,7 @@ class Preprocessing(nn.Module):
     def forward(self, slab_hu: Tensor) -> Tensor:
         """(n + 2 * context_slices, height, width) HU to (n, 3, size, size) in 0..1."""
         if self.window_hu is None:
+            slab_hu = slab_hu.clamp(*STORABLE_HU)
             low_hu = slab_hu.amin(dim=(1, 2), keepdim=True)
             high_hu = slab_hu.amax(dim=(1, 2), keepdim=True)
             range_hu = (high_hu - low_hu).clamp(min=1e-3).unsqueeze(1)  # a constant slice: all 0
