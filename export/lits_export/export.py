@@ -22,6 +22,7 @@ from lits_runtime.metadata import (
     ORIENTATION,
     ModelMetadata,
 )
+from lits_runtime.providers import why_not
 from lits_runtime.segmenter import Segmenter
 from lits_train.checkpoint import Checkpoint, load_checkpoint
 from lits_train.pipeline import SlabSegmenter
@@ -118,6 +119,9 @@ class _Gate:
         self.loaded, self.settings = loaded, settings
         self.tolerance = settings.tolerance or TOLERANCES[settings.precision]
         self.reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
+        for provider in settings.providers:
+            if reason := why_not(provider):
+                raise ProviderError(f"provider {provider} is not available: {reason}")
         self.providers = settings.providers or usual_providers()
 
     def lowering(self) -> Lowering:

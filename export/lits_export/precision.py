@@ -48,14 +48,22 @@ class Float32Mean(nn.Module):
 class InPrecision(nn.Module):
     """A module that casts its inputs to its own precision first."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype, emulated: bool = False) -> None:
         super().__init__()
         self.lowered = module.to(dtype)
         self.dtype = dtype
+        self.emulated = emulated
 
     def forward(self, *inputs: Tensor) -> Any:
         """Whatever the module gives for its inputs, cast."""
-        return self.lowered(*(value.to(self.dtype) for value in inputs))
+        checked = self.emulated and self.dtype == torch.float16
+        cast = (to_float16(value) if checked else value.to(self.dtype) for value in inputs)
+        return self.lowered(*cast)
+
+
+def to_float16(values: Tensor) -> Tensor:
+    """Infinite where float16 does not hold the values, or on another scan might not."""
+    return values.masked_fill(values.abs() > LARGEST_FLOAT16, torch.inf).to(torch.float16)
 
 
 class AccumulateInFloat32(nn.Module):
@@ -69,9 +77,8 @@ class AccumulateInFloat32(nn.Module):
         self.convolution = convolution.float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """float16 to float16, infinite where the sum does not fit, or on another scan might not."""
-        total: Tensor = self.convolution(features.float())
-        return total.masked_fill(total.abs() > LARGEST_FLOAT16, torch.inf).to(torch.float16)
+        """float16 to float16, as `to_float16` has it."""
+        return to_float16(self.convolution(features.float()))
 
 
 def module_names(network: SegmentationNetwork) -> list[str]:
@@ -149,7 +156,7 @@ class Mixture:
         return whole
 
     def _lowered(self, module: nn.Module) -> InPrecision:
-        lowered = InPrecision(copy.deepcopy(module), torch.float16)
+        lowered = InPrecision(copy.deepcopy(module), torch.float16, self.emulated)
         for parent in list(lowered.modules()) if self.emulated else []:
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Conv2d | nn.ConvTranspose2d):

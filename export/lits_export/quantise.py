@@ -26,11 +26,11 @@ Slab = NDArray[np.float32]
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, float]]] = {
     "min-max": (CalibrationMethod.MinMax, {}),
     "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
-    "percentile 99.99": (CalibrationMethod.Percentile, {"percentile": 99.99}),
 }
 """Ways to find the range of a tensor; the one that changes the calibration slices least is taken.
 
-Never best where measured, and so not tried: entropy, distribution, moving averages."""
+Never best where measured on trained networks, and so not tried: lower percentiles, entropy,
+distribution, moving averages."""
 
 _OPERATORS = ["Conv", "Relu"]
 """A Relu is folded into its Conv, whose output then needs no room for negative values."""

@@ -66,11 +66,15 @@ class SlabSegmenter(nn.Module):
         Returns:
             labels, uint8 (n, height, width), and probability, float32 (n, classes, height, width).
         """
+        logits = self.logits(slab_hu)
+        return self.merge(logits >= self.logit_thresholds), logits.sigmoid()
+
+    def logits(self, slab_hu: Tensor) -> Tensor:
+        """Logits, float32 (n, classes, height, width), on the slab's own grid."""
         logits = self.network(self.preprocessing(slab_hu)).float()
-        logits = functional.interpolate(
+        return functional.interpolate(
             logits, size=slab_hu.shape[1:], mode="bilinear", align_corners=False
         )
-        return self.merge(logits >= self.logit_thresholds), logits.sigmoid()
 
     def merge(self, masks: Tensor) -> Tensor:
         """Masks (n, classes, height, width) to labels (n, height, width); later classes win."""
