@@ -1,7 +1,5 @@
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from conftest import random_hu, tiny_model
 
 from lits_export.export import ExportResult
 from lits_tools.benchmark_model import ModelBenchmark
-from lits_tools.node_placement import fallen_back, placement
+from lits_tools.node_placement import NodeRun, count, fallen_back, placement
 
 
 @pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
@@ -32,16 +30,17 @@ def test_benchmark_tells_speed_size_and_parity(
 
 
 def test_placement_is_what_the_session_did() -> None:
-    found = placement(tiny_model(), "cpu", random_hu((2, 8, 9)).astype(np.float32))
-    assert found.keys() == {"cpu"}
-    assert found["cpu"]["Sigmoid"] == 1
-    assert not fallen_back(found), "nothing falls back to what was asked for"
+    slab_hu = random_hu((2, 8, 9)).astype(np.float32)
+    nodes = placement(tiny_model(), "cpu", slab_hu)
+    assert count(nodes).keys() == {"cpu"}
+    assert count(nodes)["cpu"]["Sigmoid"] == 1
+    assert {node.output_bytes for node in nodes if node.operator == "Sigmoid"} == {
+        2 * 2 * 8 * 9 * 4
+    }
 
 
-@pytest.mark.parametrize(
-    ("on_cpu", "fallen"),
-    [({"Shape": 3, "Concat": 1}, 0), ({"Resize": 1, "Shape": 1}, 1), ({}, 0)],
-)
-def test_fallen_back_counts_work_but_not_shapes(on_cpu: dict[str, Any], fallen: int) -> None:
-    found = {"cuda": Counter({"Conv": 80}), "cpu": Counter(on_cpu)}
-    assert fallen_back(found).total() == fallen
+@pytest.mark.parametrize(("output_bytes", "fallen"), [(32, False), (2 * 64 * 64, True)])
+def test_what_handles_data_on_the_cpu_has_fallen_back(output_bytes: int, fallen: bool) -> None:
+    on_gpu = NodeRun("Conv", "cuda", 10**6)
+    on_cpu = NodeRun("Concat", "cpu", output_bytes)
+    assert fallen_back([on_gpu, on_cpu]) == ([on_cpu] if fallen else [])

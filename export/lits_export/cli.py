@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
     type=click.Choice(["fp16", "fp32", "int8"]),
     default="fp16",
     show_default=True,
-    help="Of the network; scaling and thresholds stay fp32.",
+    help="Of the network; scaling, pooling and thresholds stay fp32.",
 )
 @click.option(
     "--check-on",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="Scan or folder of scans to compare on.  [default: the built-in phantom]",
+    help="Scan or folder of scans to compare and calibrate on.  [default: the phantom]",
 )
 @click.option(
     "--providers",
     metavar="NAME,NAME...|all",
     help="Compare the written file on cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
 )
-@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of probabilities.")
-@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of labels.")
+@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of each probability.")
+@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of each class's labels.")
 @click.option(
     "--max-volume-difference",
     type=click.FloatRange(0),
@@ -70,7 +70,8 @@ def main(
 ) -> None:
     """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
 
-    Out of tolerance, nothing is written and the exit status is 1.
+    Out of tolerance, or larger than the precision promises, nothing is written and the exit status
+    is 1. What float16 or int8 harms most is found by measuring, and stays in floating point.
     """
     model = output or checkpoint.with_suffix(".onnx")
     if model.exists() and not force:
@@ -78,7 +79,6 @@ def main(
 
     from lits_export.export import ExportSettings, export_model
     from lits_export.parity import TOLERANCES, Tolerance
-    from lits_runtime.providers import PROVIDERS
 
     usual = TOLERANCES[precision]
     tolerance = Tolerance(
@@ -86,17 +86,20 @@ def main(
         usual.dice if min_dice is None else min_dice,
         usual.volume_percent if max_volume_difference is None else max_volume_difference,
     )
-    chosen = tuple(PROVIDERS) if providers == "all" else tuple((providers or "").split(","))
-    if unknown := [name for name in chosen if name and name not in PROVIDERS]:
-        raise click.UsageError(f"providers {unknown}: known are {', '.join(PROVIDERS)} and all")
+    places = _providers(providers)
     settings = ExportSettings(
-        precision,
-        check_on,
-        tolerance,
-        tuple(filter(None, chosen)),
-        worst_slice,
-        licence,
-        intended_use,
+        precision, check_on, tolerance, places, worst_slice, licence, intended_use
     )
     result = export_model(checkpoint, model, settings)
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
+
+
+def _providers(names: str | None) -> tuple[str, ...]:
+    from lits_runtime.providers import PROVIDERS
+
+    if names is None:
+        return ()
+    chosen = tuple(PROVIDERS) if names == "all" else tuple(names.split(","))
+    if unknown := [name for name in chosen if name not in PROVIDERS]:
+        raise click.UsageError(f"providers {unknown}: known are {', '.join(PROVIDERS)} and all")
+    return chosen

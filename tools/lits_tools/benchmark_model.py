@@ -20,7 +20,7 @@ from lits_runtime.pipeline import ordered_map
 from lits_runtime.processors import usable_processors
 from lits_runtime.segmenter import Segmenter
 from lits_tools.benchmark_runtime import Figure
-from lits_tools.node_placement import fallen_back, placement
+from lits_tools.node_placement import count, fallen_back, placement
 from lits_train.checkpoint import load_checkpoint
 from lits_train.network import SegmentationNetwork
 from lits_train.pipeline import SlabSegmenter
@@ -128,9 +128,9 @@ class ModelBenchmark:
         slabs, _ = self._slabs(2)
         figures = []
         for name, path in self.models.items():
-            found = placement(path.read_bytes(), self.provider, slabs[0])
-            logger.info("%s: %s", name, {where: dict(nodes) for where, nodes in found.items()})
-            fallen = fallen_back(found).total()
+            nodes = placement(path.read_bytes(), self.provider, slabs[0])
+            logger.info("%s: %s", name, {on: dict(found) for on, found in count(nodes).items()})
+            fallen = len(fallen_back(nodes))
             figures.append(Figure(f"{name}: nodes that fell to the CPU", fallen, "", "at most 0"))
         return figures
 

@@ -9,7 +9,7 @@ import click
 
 from lits_runtime.command import Command, shared_options
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("lits_tools.benchmark_model")  # as a script this is __main__
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
