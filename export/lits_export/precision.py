@@ -25,7 +25,7 @@ MAX_FLOAT32_WEIGHTS = 0.06
 """Largest share of the weights stored in float32; each hundredth costs half of one in file size."""
 
 
-HEADROOM = 0.7
+HEADROOM = 0.9
 """Share of the tolerance that the worst slabs may take, because another may then differ more."""
 
 
