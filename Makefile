@@ -1,9 +1,10 @@
 # make demo: segment a phantom CT with the bundled model. make test: ruff, mypy and pytest.
 # make bench: speed and memory of the runtime; BENCH='-m fp16=model.onnx --checkpoint seed.pth'.
+# make bench-model: torch against fp32, fp16, int8; BENCH='--checkpoint seed.pth --scan ct.nii.gz'.
 PYTHON ?= python3
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench bench-model clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -21,6 +22,9 @@ test: .venv-test/installed
 
 bench: .venv-test/installed
 	.venv-test/bin/python -m lits_tools.benchmark_runtime_cli $(BENCH)
+
+bench-model: .venv-test/installed
+	.venv-test/bin/python -m lits_tools.benchmark_model_cli $(BENCH)
 
 .venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv

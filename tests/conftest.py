@@ -114,6 +114,50 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.fixture(scope="session", params=["default", "seed"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of each recipe, small, whose masks are neither empty nor full."""
+    import torch
+
+    from lits_export.slabs import phantom_slabs
+    from lits_train.checkpoint import Checkpoint, save_checkpoint
+    from lits_train.network import SegmentationNetwork
+    from lits_train.pipeline import SlabSegmenter
+    from lits_train.recipe import RECIPES
+
+    torch.manual_seed(3)
+    recipe = RECIPES[request.param].override(size=64)
+    network = SegmentationNetwork(recipe).eval()
+    slab_hu = next(phantom_slabs(recipe.context_slices)).slab_hu
+    with torch.no_grad():
+        logits = SlabSegmenter(recipe, network).logits(torch.from_numpy(slab_hu))
+        deviation = 8 * logits.std(dim=(0, 2, 3))
+        network.head.weight /= deviation.view(-1, 1, 1, 1)
+        assert network.head.bias is not None
+        medians = logits.transpose(0, 1).flatten(1).median(dim=1).values
+        network.head.bias.sub_(medians).div_(deviation)
+    path = tmp_path_factory.mktemp(request.param) / "checkpoint.pth"
+    save_checkpoint(Checkpoint(recipe, network.state_dict(), {"epochs": 0}), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint in every precision."""
+    from export_gates import GATES
+
+    from lits_export.export import ExportSettings, export_model
+
+    return {
+        precision: export_model(
+            checkpoint,
+            checkpoint.with_name(f"{precision}.onnx"),
+            ExportSettings(precision, tolerance=tolerance, providers=("cpu",)),
+        )
+        for precision, tolerance in GATES.items()
+    }
+
+
 def random_hu(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Noise that crosses the tiny model's thresholds."""
     return np.random.default_rng(seed).integers(-200, 300, shape).astype(np.int16)

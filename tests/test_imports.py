@@ -19,7 +19,7 @@ TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
     "lits_runtime": BASE,
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "requests", "rich"},
-    "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "onnx"},
+    "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx"},
     "lits_tools": BASE | TRAIN | {*OURS, "edt", "matplotlib", "PIL", "rich", "scipy"},
 }
 

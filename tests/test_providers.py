@@ -60,7 +60,11 @@ def test_auto_takes_the_cpu_where_a_gpu_does_not_start(monkeypatch: pytest.Monke
 def test_gpu_settings() -> None:
     ((name, cuda),) = providers._settings(b"model", "cuda", 3)
     assert name == "CUDAExecutionProvider"
-    assert cuda == {"device_id": "3", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert cuda == {
+        "device_id": "3",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+    }
 
 
 def test_engines_are_cached_by_model_and_versions(

@@ -20,7 +20,8 @@ PLAIN = DEFAULT.override(lesion_share=0.0, liver_share=0.0, batch_size=5)
 
 
 def case(counts: list[tuple[int, int, int]], liver_only: bool = False) -> Case:
-    return Case("1", Path("v"), Path("s"), liver_only, np.array(counts, np.int64))
+    counted = np.array(counts, np.int64)
+    return Case("1", Path("v"), Path("s"), liver_only, label_counts=counted)
 
 
 def test_kinds_of_slices() -> None:

@@ -22,26 +22,35 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "fp32"]),
+    type=click.Choice(["fp16", "fp32", "int8"]),
     default="fp16",
     show_default=True,
-    help="Of the network; scaling and thresholds stay fp32.",
+    help="Of the network; scaling, pooling and thresholds stay fp32.",
 )
 @click.option(
     "--check-on",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="Scan or folder of scans to compare on.  [default: the built-in phantom]",
+    help="Scan or folder of scans to compare and calibrate on.  [default: the phantom]",
 )
 @click.option(
-    "--provider",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="On which the written file is compared.",
+    "--providers",
+    metavar="NAME,NAME...|all",
+    help="Compare the written file on cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
 )
-@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of probabilities.")
-@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of labels.")
+@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of each probability.")
+@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of each class's labels.")
+@click.option(
+    "--max-volume-difference",
+    type=click.FloatRange(0),
+    metavar="PERCENT",
+    help="Tolerance of each class's volume.  [default: 2 for int8]",
+)
+@click.option(
+    "--worst-slice",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the slice that differs most, as .png or .pdf.",
+)
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option("--intended-use", default=DISCLAIMER, help="Text to embed.")
 @click.option(
@@ -58,9 +67,11 @@ def main(
     output: Path | None,
     precision: str,
     check_on: tuple[Path, ...],
-    provider: str,
+    providers: str | None,
     max_difference: float | None,
     min_dice: float | None,
+    max_volume_difference: float | None,
+    worst_slice: Path | None,
     licence: str,
     intended_use: str,
     triton: Path | None,
@@ -71,9 +82,10 @@ def main(
     """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
 
     CHECKPOINT is the .pth of a run, or a .pth or .safetensors of weights alone if they are of the
-    seed recipe's network. Out of tolerance, nothing is written and the exit status is 1. With
-    --inspect, or with --triton and a model (.onnx), a model is taken in place of a checkpoint, and
-    neither torch nor onnx is needed.
+    seed recipe's network. Out of tolerance, or larger than the precision promises,
+    nothing is written and the exit status is 1. What float16 or int8 harms most is found by
+    measuring, and stays in floating point. With --inspect, or with --triton and a model (.onnx), a
+    model is taken in place of a checkpoint, and neither torch nor onnx is needed.
     """
     if inspect:
         return _inspect(checkpoint, as_json)
@@ -95,8 +107,12 @@ def main(
     tolerance = Tolerance(
         usual.probability if max_difference is None else max_difference,
         usual.dice if min_dice is None else min_dice,
+        usual.volume_percent if max_volume_difference is None else max_volume_difference,
     )
-    settings = ExportSettings(precision, check_on, tolerance, provider, licence, intended_use)
+    places = _providers(providers)
+    settings = ExportSettings(
+        precision, check_on, tolerance, places, worst_slice, licence, intended_use
+    )
     result = export_model(checkpoint, model, settings)
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
     _write_repository(model, triton)
@@ -115,3 +131,14 @@ def _write_repository(model: Path, folder: Path | None) -> None:
     from lits_export.triton import write_repository
 
     logger.info("%s: version 1 for Triton", write_repository(model, folder))
+
+
+def _providers(names: str | None) -> tuple[str, ...]:
+    from lits_runtime.providers import PROVIDERS
+
+    if names is None:
+        return ()
+    chosen = tuple(PROVIDERS) if names == "all" else tuple(names.split(","))
+    if unknown := [name for name in chosen if name not in PROVIDERS]:
+        raise click.UsageError(f"providers {unknown}: known are {', '.join(PROVIDERS)} and all")
+    return chosen

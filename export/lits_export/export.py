@@ -1,20 +1,20 @@
 """Checkpoint in, verified model out: traced, lowered, checked, compared, then written."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 
-from lits_export.graph import OPSET, trace
-from lits_export.parity import TOLERANCES, ParityReport, Tolerance, compare
-from lits_export.precision import STEM, lower_network, sensitive_blocks
-from lits_export.slabs import CheckSlab, boundary_slabs, phantom_slabs, scan_files, scan_slabs
+from lits_export.graph import OPSET
+from lits_export.lowering import Candidate, Float16, Float32, Int8, Lowering
+from lits_export.parity import TOLERANCES, Compared, ParityReport, Tolerance, WorstSlice, compare
+from lits_export.slabs import calibration_slabs, check_slabs, scan_files
+from lits_export.weights import size_ratio
+from lits_export.worst_slice import draw_worst_slice
 from lits_runtime.atomic import atomic_path
-from lits_runtime.errors import ParityError
+from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.metadata import (
     DISCLAIMER,
     FORMAT_VERSION,
@@ -22,13 +22,18 @@ from lits_runtime.metadata import (
     ORIENTATION,
     ModelMetadata,
 )
+from lits_runtime.providers import why_not
 from lits_runtime.segmenter import Segmenter
-from lits_runtime.volume import Scan
 from lits_train.checkpoint import Checkpoint, load_checkpoint
 from lits_train.pipeline import SlabSegmenter
 from lits_train.recipe import LABEL_VALUES
 
 logger = logging.getLogger(__name__)
+
+MAX_SIZE = {"fp32": 1.01, "fp16": 0.55, "int8": 0.4}
+"""Largest size of a file over that of the same file with float32 weights."""
+USUAL_PROVIDERS = ("cpu", "cuda")
+"""TensorRT builds engines for minutes: it is compared where it is named."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,10 @@ class ExportSettings:
     """Scans or folders of scans; the built-in phantom if empty."""
     tolerance: Tolerance | None = None
     """None: that of the precision."""
-    provider: str = "cpu"
-    """On which the written file is compared."""
+    providers: tuple[str, ...] = ()
+    """On which the written file is compared; those of `USUAL_PROVIDERS` that load if empty."""
+    worst_slice: Path | None = None
+    """Picture to draw of the slice that differs most, whether or not the model passes."""
     licence: str = "Apache-2.0"
     """Of the weights, which may be bound by the data they were trained on."""
     intended_use: str = DISCLAIMER
@@ -54,72 +61,122 @@ class ExportResult:
 
     model: Path
     bytes: int
-    parity: ParityReport
+    parity: tuple[ParityReport, ...]
+    """On each provider, and for fp16 as emulated."""
 
 
 def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> ExportResult:
     """Export a checkpoint to one ONNX file that demonstrably says what the network says.
 
     The file is compared with the torch network, in float32, on every slab of the check scans and
-    on the boundary cases, through lits_runtime. Out of tolerance, nothing is written and an older
-    file at `model` stays.
+    on the boundary cases, through lits_runtime, on each provider. Out of tolerance, or larger than
+    its precision promises, nothing is written and an older file at `model` stays.
 
     Raises:
         CheckpointError: the checkpoint is unreadable or of another architecture.
         ParityError: the model is out of tolerance; the message holds the figures.
+        ProviderError: a provider that was asked for does not load.
         VolumeError: a check scan is not readable.
     """
     loaded = load_checkpoint(checkpoint)
-    tolerance = settings.tolerance or TOLERANCES[settings.precision]
-    reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
-    proto, parity, float32_blocks = _lower_until_parity(reference, loaded, settings, tolerance)
-    logger.info("%s", parity.table())
-    if broken := parity.broken(tolerance):
-        raise ParityError(
-            f"the {settings.precision} model is out of tolerance and was not written: {broken}; "
-            f"worst at slice {parity.worst_slice} of {parity.worst_slab}"
-        )
-    report = {
-        **parity.to_json(),
-        "tolerance": {"probability": tolerance.probability, "dice": tolerance.dice},
-        "check_scans": [file.name for file in scan_files(settings.check_on)] or ["phantom"],
-        "float32_blocks": float32_blocks,
-    }
-    content = _serialise(proto, _metadata(loaded, settings, report))
+    gate = _Gate(loaded, settings)
+    lowering = gate.lowering()
+    while True:
+        candidate = lowering.candidate()
+        verdict = gate.judge(candidate)
+        if not verdict.broken or not lowering.refine(verdict.worst):
+            break
+    for report in verdict.reports:
+        logger.info("%s", report.table())
+    if settings.worst_slice is not None:
+        draw_worst_slice(verdict.worst[0], loaded.recipe, settings.worst_slice)
+    if reason := verdict.broken or gate.too_large(candidate):
+        raise ParityError(f"the {settings.precision} model was not written: {reason}")
+    content = _serialise(
+        candidate.model, _metadata(loaded, settings, gate.told(candidate, verdict))
+    )
     with atomic_path(model) as temporary:
         temporary.write_bytes(content)
-        _reread(temporary, proto)
-    return ExportResult(model, len(content), parity)
+        _reread(temporary, candidate.model)
+    return ExportResult(model, len(content), tuple(verdict.reports))
 
 
-def _lower_until_parity(
-    reference: SlabSegmenter, loaded: Checkpoint, settings: ExportSettings, tolerance: Tolerance
-) -> tuple[onnx.ModelProto, ParityReport, list[str]]:
-    """Keep more blocks in float32 until the figures hold or nothing is left to gain."""
-    keep = [STEM]
-    while True:
-        fp32 = settings.precision == "fp32"
-        network = reference.network if fp32 else lower_network(reference.network, keep)
-        proto = trace(loaded.recipe, network)
-        content = _serialise(proto, _metadata(loaded, settings, {}))
-        segmenter = Segmenter.open(content, provider=settings.provider)
-        slabs = _check_slabs(settings.check_on, loaded.recipe.context_slices)
-        parity, worst = compare(reference, segmenter, slabs)
-        if fp32 or not parity.broken(tolerance):
-            return proto, parity, [] if fp32 else keep
-        slab_hu = torch.from_numpy(worst.slab_hu)
-        more = sensitive_blocks(reference, keep, slab_hu, tolerance.probability)
-        if not more:
-            return proto, parity, keep
-        keep += more
+@dataclass(frozen=True)
+class _Verdict:
+    """What comparing one candidate gave."""
+
+    reports: list[ParityReport]
+    worst: list[WorstSlice]
+    """The worst first."""
+    broken: str
+    """What is out of tolerance, and where; empty if nothing is."""
 
 
-def _check_slabs(check_on: Sequence[Path], context_slices: int) -> Iterator[CheckSlab]:
-    for file in scan_files(check_on):
-        yield from scan_slabs(Scan.open(file), context_slices)
-    if not check_on:
-        yield from phantom_slabs(context_slices)
-    yield from boundary_slabs(context_slices)
+class _Gate:
+    """What every candidate for one file has to pass."""
+
+    def __init__(self, loaded: Checkpoint, settings: ExportSettings) -> None:
+        self.loaded, self.settings = loaded, settings
+        self.tolerance = settings.tolerance or TOLERANCES[settings.precision]
+        self.reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
+        for provider in settings.providers:
+            if reason := why_not(provider):
+                raise ProviderError(f"provider {provider} is not available: {reason}")
+        self.providers = settings.providers or usual_providers()
+
+    def lowering(self) -> Lowering:
+        """How the precision that was asked for makes its candidates."""
+        if self.settings.precision == "int8":
+            return Int8(self.reference, calibration_slabs(self.reference, self.settings.check_on))
+        if self.settings.precision == "fp16":
+            return Float16(self.reference, self.tolerance)
+        return Float32(self.reference)
+
+    def judge(self, candidate: Candidate) -> _Verdict:
+        """Compare on each provider and, where there is one, as emulated."""
+        content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
+        compared: list[Compared] = [Segmenter.open(content, provider=p) for p in self.providers]
+        compared += [candidate.emulation] if candidate.emulation is not None else []
+        slabs = check_slabs(self.settings.check_on, self.loaded.recipe.context_slices)
+        results = compare(self.reference, compared, slabs)
+        reports = [report for report, _ in results]
+        worst = sorted((one for _, found in results for one in found), key=lambda w: -w.difference)
+        broken = "; ".join(filter(None, (report.broken(self.tolerance) for report in reports)))
+        if broken:
+            place = f"slice {worst[0].index} of {worst[0].slab}"
+            broken = f"it is out of tolerance: {broken}; worst at {place}"
+        return _Verdict(reports, worst, broken)
+
+    def too_large(self, candidate: Candidate) -> str:
+        """Why the file does not keep what its precision promises; empty if it does."""
+        content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
+        ratio, most = size_ratio(candidate.model, content), MAX_SIZE[self.settings.precision]
+        return f"it is {ratio:.3f} of fp32's size (at most {most:g})" if ratio > most else ""
+
+    def told(self, candidate: Candidate, verdict: _Verdict) -> dict[str, Any]:
+        """The comparison for the metadata: the first provider's figures, then the others'."""
+        first, *others = (report.to_json() for report in verdict.reports)
+        files = [file.name for file in scan_files(self.settings.check_on)]
+        return {
+            **first,
+            "others": others,
+            "tolerance": asdict(self.tolerance),
+            "check_scans": files or ["phantom"],
+            **candidate.facts,
+        }
+
+
+def usual_providers() -> tuple[str, ...]:
+    """Those of `USUAL_PROVIDERS` that really load here."""
+    providers = []
+    for provider in USUAL_PROVIDERS:
+        try:
+            Segmenter.open(provider=provider)
+        except ProviderError:
+            logger.info("not compared on %s, which does not load; see lits-doctor", provider)
+        else:
+            providers.append(provider)
+    return tuple(providers)
 
 
 def _reread(path: Path, compared: onnx.ModelProto) -> None:

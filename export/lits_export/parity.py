@@ -1,8 +1,8 @@
 """Does the file say what the network says? Compared slab by slab, through the runtime itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,25 +10,44 @@ from numpy.typing import NDArray
 
 from lits_export.slabs import CheckSlab
 from lits_runtime.errors import ParityError
-from lits_runtime.segmenter import Segmenter
 from lits_train.pipeline import SlabSegmenter
 from lits_train.recipe import LABEL_VALUES
+
+WORST_SLICES = 4
+"""Slices that are kept to look for what makes a model differ."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a file may be from the network."""
+    """How far a file may be from the network; None: as far as it likes."""
 
-    probability: float
+    probability: float | None
     """Largest |difference| of any voxel's probability."""
     dice: float
     """Smallest Dice between the two label maps, per class, over all slabs."""
+    volume_percent: float | None = None
+    """Largest |difference| of a class's volume, over all slabs."""
 
 
 TOLERANCES = {
     "fp32": Tolerance(probability=1e-4, dice=0.9999),
     "fp16": Tolerance(probability=1e-2, dice=0.999),
+    "int8": Tolerance(probability=None, dice=0.98, volume_percent=2.0),
 }
+
+
+class Compared(Protocol):
+    """What is compared with the network: a `Segmenter`, or what computes as one would."""
+
+    provider: str
+
+    def labels(self, slab_hu: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(n + 2 * context_slices, height, width) to (n, height, width)."""
+        ...
+
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n + 2 * context_slices, height, width) to (n, classes, height, width)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,8 +63,28 @@ class ClassParity:
     changed_voxels: int
     changed_near_threshold: int
     """Of those, voxels whose probability is within the largest difference of the threshold."""
+    volume_ml: float
+    """Of the network's mask."""
     volume_difference_ml: float
     """Model minus network."""
+
+    def broken(self, tolerance: Tolerance) -> list[str]:
+        """What is out of tolerance; written so that NaN is."""
+        found = []
+        most, volume = tolerance.probability, tolerance.volume_percent
+        if not np.isfinite(self.largest_difference):
+            found.append("values that are not finite")
+        elif most is not None and not self.largest_difference <= most:
+            found.append(f"largest difference {self.largest_difference:.2e} (at most {most:g})")
+        if not self.dice >= tolerance.dice:
+            found.append(f"Dice {self.dice:.6f} (at least {tolerance.dice:g})")
+        allowed_ml = np.inf if volume is None else volume / 100 * self.volume_ml
+        if not abs(self.volume_difference_ml) <= allowed_ml:
+            found.append(
+                f"volume {self.volume_difference_ml:+.3f} of {self.volume_ml:.3f} ml "
+                f"(at most {volume:g} %)"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,7 +111,7 @@ class ParityReport:
             changed = f"{c.changed_voxels} ({c.changed_near_threshold})"
             lines.append(
                 f"{name:8}  {c.largest_difference:.2e}  {c.percentile_999:.2e}  {c.dice:.6f}  "
-                f"{changed:24}  {c.volume_difference_ml:+.3f} ml"
+                f"{changed:24}  {c.volume_difference_ml:+.3f} of {c.volume_ml:.3f} ml"
             )
         lines.append(
             f"worst: slice {self.worst_slice} of {self.worst_slab}; {self.slices} slices in "
@@ -81,53 +120,92 @@ class ParityReport:
         return "\n".join(lines)
 
     def broken(self, tolerance: Tolerance) -> str:
-        """The classes whose figures are out of tolerance, with the figures; empty if none is."""
+        """The figures that are out of tolerance, as text; empty if all hold."""
         return "; ".join(
-            f"{name}: largest difference {c.largest_difference:.2e} (at most "
-            f"{tolerance.probability:g}), Dice {c.dice:.6f} (at least {tolerance.dice:g})"
-            for name, c in self.classes.items()
-            # written so that NaN fails
-            if not (c.largest_difference <= tolerance.probability and c.dice >= tolerance.dice)
+            f"{name} on {self.provider}: {', '.join(found)}"
+            for name, figures in self.classes.items()
+            if (found := figures.broken(tolerance))
         )
 
 
+@dataclass(frozen=True)
+class WorstSlice:
+    """The slice with the largest difference, for a look at it."""
+
+    slab: str
+    index: int
+    """Within the slab."""
+    slab_hu: NDArray[np.float32]
+    """(1 + 2 * context_slices, height, width)"""
+    probability_gt: NDArray[np.float32]
+    """(classes, height, width), of the network."""
+    probability_pred: NDArray[np.float32]
+    """(classes, height, width), of the model."""
+    difference: float
+    """Largest |probability difference|; infinite where a value is not finite."""
+
+
 def compare(
-    reference: SlabSegmenter, segmenter: Segmenter, slabs: Iterable[CheckSlab]
-) -> tuple[ParityReport, CheckSlab]:
-    """Run every slab through the torch network in float32 and through the model file.
+    reference: SlabSegmenter, compared: Sequence[Compared], slabs: Iterable[CheckSlab]
+) -> list[tuple[ParityReport, list[WorstSlice]]]:
+    """Run every slab through the torch network in float32 and through what is compared with it.
 
     Returns:
-        The figures, and the slab with the largest difference.
+        For each of `compared` the figures and its worst slices, one of a slab, the worst first.
 
     Raises:
         ParityError: there was not one slab to compare.
     """
-    recipe = reference.recipe
-    counters = [
-        _ClassCounter(*facts) for facts in zip(recipe.classes, recipe.thresholds, strict=True)
-    ]
-    worst, worst_slab, worst_slice, count, slices = -1.0, None, 0, 0, 0
+    comparisons = [_Comparison(reference, one) for one in compared]
     for slab in slabs:
         with torch.inference_mode():
-            labels_gt, probability_gt = (
-                output.numpy() for output in reference(torch.from_numpy(slab.slab_hu))
-            )
-        labels_pred = segmenter.labels(slab.slab_hu)
-        difference = np.abs(segmenter.probability(slab.slab_hu) - probability_gt)
+            outputs = reference(torch.from_numpy(slab.slab_hu))
+        labels_gt, probability_gt = (output.numpy() for output in outputs)
+        for comparison in comparisons:
+            comparison.add(slab, labels_gt, probability_gt)
+    return [comparison.result() for comparison in comparisons]
+
+
+class _Comparison:
+    """Adds up the slabs of one of those compared."""
+
+    def __init__(self, reference: SlabSegmenter, compared: Compared) -> None:
+        recipe = reference.recipe
+        self.compared, self.context = compared, recipe.context_slices
+        facts = zip(recipe.classes, recipe.thresholds, strict=True)
+        self.counters = [_ClassCounter(*fact) for fact in facts]
+        self.worst: list[WorstSlice] = []
+        self.slabs = self.slices = 0
+
+    def add(
+        self,
+        slab: CheckSlab,
+        labels_gt: NDArray[np.uint8],
+        probability_gt: NDArray[np.float32],
+    ) -> None:
+        labels_pred = self.compared.labels(slab.slab_hu)
+        probability_pred = self.compared.probability(slab.slab_hu)
+        difference = np.abs(probability_pred - probability_gt)
         difference[~np.isfinite(difference)] = np.inf
-        for channel, counter in enumerate(counters):
+        for channel, counter in enumerate(self.counters):
             counter.add_differences(difference[:, channel])
             counter.add_labels(labels_pred, labels_gt, probability_gt[:, channel], slab.voxel_ml)
         by_slice = difference.max(axis=(1, 2, 3))
-        if by_slice.max() > worst:
-            worst, worst_slab = float(by_slice.max()), slab
-            worst_slice = int(by_slice.argmax())
-        count, slices = count + 1, slices + len(labels_gt)
-    if worst_slab is None:
-        raise ParityError("no slab to compare on")
-    figures = {counter.name: counter.figures() for counter in counters}
-    report = ParityReport(figures, count, slices, segmenter.provider, worst_slab.name, worst_slice)
-    return report, worst_slab
+        index = int(by_slice.argmax())
+        if len(self.worst) < WORST_SLICES or by_slice[index] > self.worst[-1].difference:
+            slab_hu = slab.slab_hu[index : index + 1 + 2 * self.context].copy()
+            probabilities = probability_gt[index].copy(), probability_pred[index].copy()
+            found = WorstSlice(slab.name, index, slab_hu, *probabilities, float(by_slice[index]))
+            self.worst = sorted([*self.worst, found], key=lambda slice_: -slice_.difference)
+            del self.worst[WORST_SLICES:]
+        self.slabs, self.slices = self.slabs + 1, self.slices + len(labels_gt)
+
+    def result(self) -> tuple[ParityReport, list[WorstSlice]]:
+        if not self.worst:
+            raise ParityError("no slab to compare on")
+        figures = {counter.name: counter.figures() for counter in self.counters}
+        where = self.compared.provider, self.worst[0].slab, self.worst[0].index
+        return ParityReport(figures, self.slabs, self.slices, *where), self.worst
 
 
 class _ClassCounter:
@@ -141,7 +219,7 @@ class _ClassCounter:
         self.largest = 0.0
         self.histogram = np.zeros(len(self._EDGES) - 1, np.int64)
         self.overlap = self.pred = self.gt = 0
-        self.volume_ml = 0.0
+        self.volume_ml = self.volume_gt_ml = 0.0
         self.distances: list[NDArray[np.float32]] = []  # of changed voxels, to the threshold
 
     def add_differences(self, difference: NDArray[np.float32]) -> None:
@@ -159,7 +237,8 @@ class _ClassCounter:
         pred, gt = int(mask_pred.sum()), int(mask_gt.sum())
         self.overlap += int((mask_pred & mask_gt).sum())
         self.pred, self.gt = self.pred + pred, self.gt + gt
-        self.volume_ml += (pred - gt) * voxel_ml
+        self.volume_ml += pred * voxel_ml
+        self.volume_gt_ml += gt * voxel_ml
         self.distances.append(np.abs(probability_gt[mask_pred != mask_gt] - self.threshold))
 
     def figures(self) -> ClassParity:
@@ -172,5 +251,6 @@ class _ClassCounter:
             dice=2 * self.overlap / total if total else 1.0,
             changed_voxels=len(distances),
             changed_near_threshold=int((distances <= self.largest).sum()),
-            volume_difference_ml=self.volume_ml,
+            volume_ml=self.volume_gt_ml,
+            volume_difference_ml=self.volume_ml - self.volume_gt_ml,
         )

@@ -43,7 +43,11 @@ _TRT_SHAPES = {"min": "{least}x32x32", "opt": "{usual}x512x512", "max": "{most}x
 
 
 def open_session(
-    model: bytes, provider: str = "auto", threads: int | None = None, device_id: int = 0
+    model: bytes,
+    provider: str = "auto",
+    threads: int | None = None,
+    device_id: int = 0,
+    profile: Path | None = None,
 ) -> Any:
     """An `onnxruntime.InferenceSession` that really runs on `provider`.
 
@@ -52,16 +56,17 @@ def open_session(
         provider: "cpu", "cuda", "tensorrt", or "auto" for cuda if it loads and else cpu.
         threads: intra-op threads; all processors that this process may use if None.
         device_id: which GPU.
+        profile: start of the name of the profile that `session.end_profiling()` then writes.
 
     Raises:
         ProviderError: the provider did not load; the message names the missing library.
         ModelError: the bytes are not a model that ONNX Runtime can load.
     """
     if provider == "auto":
-        return _open_best(model, threads, device_id)
+        return _open_best(model, threads, device_id, profile)
     if reason := why_not(provider):
         raise ProviderError(f"provider {provider} is not available: {reason}")
-    session = _create(model, provider, threads or usable_processors(), device_id)
+    session = _create(model, provider, threads or usable_processors(), device_id, profile)
     if session.get_providers()[0] != PROVIDERS[provider]:
         raise ProviderError(
             f"asked for {provider}, got {session.get_providers()[0]}: the GPU or its driver did "
@@ -70,16 +75,16 @@ def open_session(
     return session
 
 
-def _open_best(model: bytes, threads: int | None, device_id: int) -> Any:
+def _open_best(model: bytes, threads: int | None, device_id: int, profile: Path | None) -> Any:
     """CUDA if it really starts, else the CPU.
 
     TensorRT is not tried: it builds an engine for minutes, which only its user can want.
     """
     try:
-        return open_session(model, "cuda", threads, device_id)
+        return open_session(model, "cuda", threads, device_id, profile)
     except ProviderError as error:
         logger.debug("provider cpu: %s", error)
-    return open_session(model, "cpu", threads)
+    return open_session(model, "cpu", threads, profile=profile)
 
 
 def session_provider(session: Any) -> str:
@@ -112,7 +117,7 @@ def why_not(provider: str) -> str | None:
     return None
 
 
-def _create(model: bytes, provider: str, threads: int, device_id: int) -> Any:
+def _create(model: bytes, provider: str, threads: int, device_id: int, profile: Path | None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -121,6 +126,9 @@ def _create(model: bytes, provider: str, threads: int, device_id: int) -> Any:
     options.log_severity_level = SILENT
     # Its other format is not what was looked into, though a file may be made to be both.
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     wanted = _settings(model, provider, device_id)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
@@ -159,6 +167,7 @@ def _settings(model: bytes, provider: str, device_id: int) -> list[tuple[str, di
     cuda = {
         "device_id": str(device_id),
         "cudnn_conv_algo_search": "HEURISTIC",  # the others re-tune for each shape, or crawl
+        "use_tf32": "0",  # its 10 bits are float16's: float32 was asked for where it matters
     }
     if provider == "cuda":
         return [(PROVIDERS["cuda"], cuda)]

@@ -7,6 +7,9 @@ from torch.nn import functional
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import LABEL_VALUES, LESION_UNKNOWN, Recipe
 
+STORABLE_HU = (-65536.0, 65536.0)
+"""Beyond every CT that 16 bits hold; the range of larger float32 values would be infinite."""
+
 
 class Preprocessing(nn.Module):
     """A slab of HU to the network's input: resized, scaled to 0..1, context slices as channels.
@@ -24,6 +27,7 @@ class Preprocessing(nn.Module):
 
     def forward(self, slab_hu: Tensor) -> Tensor:
         """(n + 2 * context_slices, height, width) HU to (n, 3, size, size) in 0..1."""
+        slab_hu = slab_hu.clamp(*STORABLE_HU)
         slice_range_hu = None
         if self.window_hu is None:  # from 0, so that a constant slice is 0 without rounding errors
             slice_range_hu = range_hu(slab_hu)
@@ -79,11 +83,15 @@ class SlabSegmenter(nn.Module):
         Returns:
             labels, uint8 (n, height, width), and probability, float32 (n, classes, height, width).
         """
+        logits = self.logits(slab_hu)
+        return self.merge(logits >= self.logit_thresholds), logits.sigmoid()
+
+    def logits(self, slab_hu: Tensor) -> Tensor:
+        """Logits, float32 (n, classes, height, width), on the slab's own grid."""
         logits = self.network(self.preprocessing(slab_hu)).float()
-        logits = functional.interpolate(
+        return functional.interpolate(
             logits, size=slab_hu.shape[1:], mode="bilinear", align_corners=False
         )
-        return self.merge(logits >= self.logit_thresholds), logits.sigmoid()
 
     def merge(self, masks: Tensor) -> Tensor:
         """Masks (n, classes, height, width) to labels (n, height, width); later classes win."""

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from lits_export.cli import main
+from lits_export.precision import (
+    MAX_FLOAT32_WEIGHTS,
+    STEM,
+    Float32Mean,
+    InPrecision,
+    Mixture,
+    fold_batch_norm,
+    module_names,
+    sensitive_modules,
+)
+from lits_runtime import Segmenter
+from lits_train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lits_train.network import SegmentationNetwork
+from lits_train.pipeline import SlabSegmenter
+from lits_train.recipe import SEED
+
+
+def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:
+    """The same function in float32, with activations beyond float16 after decoder stage 1."""
+    with torch.no_grad():
+        network.get_parameter("decoder.1.conv.0.weight").mul_(1e8)
+        network.get_parameter("decoder.1.conv.0.bias").mul_(1e8)
+        network.get_parameter("decoder.2.up.weight").div_(1e8)
+    return network
+
+
+def test_modules_have_the_precision_that_was_chosen(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint).network()
+    names = module_names(network)
+    counted = [set(network.get_submodule(name).parameters()) for name in names]
+    assert sum(map(len, counted)) == len(list(network.parameters())), "each belongs to one module"
+    keep = [STEM, "decoder.1.conv"]
+    lowered = Mixture(network).keeping(keep)
+    for name in names:
+        wanted = torch.float32 if name in keep else torch.float16
+        module = lowered.get_submodule(name)
+        assert isinstance(module, InPrecision)
+        assert {p.dtype for p in module.parameters()} == {wanted}, name
+    assert next(iter(network.parameters())).dtype == torch.float32, "the original is untouched"
+    huge = torch.full((1, 1, 64, 64), 60000, dtype=torch.float16)
+    assert float(Float32Mean()(huge)) == pytest.approx(60000, rel=1e-3)
+
+
+def test_folding_and_emulation_change_nothing_but_the_rounding(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint).network()
+    scaled = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        logits = network(scaled)
+        torch.testing.assert_close(fold_batch_norm(network)(scaled), logits, rtol=0, atol=1e-4)
+        true = Mixture(network).keeping([STEM])(scaled).float()
+        emulated = Mixture(network, emulated=True).keeping([STEM])(scaled).float()
+    rounding = (true - logits).abs().max()
+    assert 0 < (true - emulated).abs().max() <= 2 * rounding
+    assert 0 < (emulated - logits).abs().max() <= 2 * rounding
+
+
+def test_room_for_float32_weights_is_bounded(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint).network()
+    mixture = Mixture(network)
+    whole = mixture.float32_weights(mixture.names)
+    assert 0 < len(whole) < len(mixture.names)
+    folded = fold_batch_norm(network)
+    sizes = [p.numel() for name in whole for p in folded.get_submodule(name).parameters()]
+    assert sum(sizes) <= MAX_FLOAT32_WEIGHTS * sum(p.numel() for p in folded.parameters())
+    lowered = mixture.keeping(mixture.names)
+    largest = lowered.get_parameter("decoder.0.up.lowered.weight")
+    assert not torch.equal(largest, network.get_parameter("decoder.0.up.weight"))
+
+
+@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+def test_what_overflows_is_found(checkpoint: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    reference = SlabSegmenter(loaded.recipe, overflowing(loaded.network()))
+    slab_hu = np.random.default_rng(0).uniform(-200, 300, (1, 64, 64)).astype(np.float32)
+    kept = sensitive_modules(reference, [STEM], [slab_hu], tolerance=0.05)
+    assert kept[0] == "decoder.1.conv", "its output is infinite"
+    assert "decoder.2.up" in kept, "its input must not be float16 either"
+    assert len(kept) < 6
+
+
+@pytest.fixture(scope="module")
+def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    recipe = SEED.override(size=64)
+    network = overflowing(SegmentationNetwork(recipe))
+    path = tmp_path_factory.mktemp("overflow") / "checkpoint.pth"
+    save_checkpoint(Checkpoint(recipe, network.state_dict(), {"epochs": 0}), path)
+    return path
+
+
+def test_an_overflow_that_the_cpu_would_hide_is_kept_in_float32(
+    overflowing_checkpoint: Path, tmp_path: Path
+) -> None:
+    """ONNX Runtime's CPU computes float16 nodes in float32: only the emulation can see it."""
+    model = tmp_path / "model.onnx"
+    arguments = [str(overflowing_checkpoint), "-o", str(model), "--providers", "cpu"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "kept in float32: decoder.1.conv (inf)" in result.stderr
+    parity = Segmenter.open(model).metadata.parity
+    assert {"decoder.1.conv", "decoder.2.up"} <= set(parity["float32_modules"])
+    assert [other["provider"] for other in parity["others"]] == ["emulated float16"]
+    weights = {entry.name for entry in onnx.load(model).graph.initializer}
+    assert "network.decoder.0.up.lowered.weight" in weights
