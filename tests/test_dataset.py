@@ -173,3 +173,14 @@ def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     content[5000] ^= 1
     (tmp_path / "b/volume-1.nii").write_bytes(content)
     assert fingerprint(find_cases(tmp_path / "b")) != before
+
+
+def test_slices_of_a_volume_stored_as_floats_are_read(tmp_path: Path) -> None:
+    """Such a file is mapped read-only, of which torch warns when it is given as it is."""
+    hu = random_hu((40, 36, 5)).astype(np.float32)
+    nib.save(nib.Nifti1Image(hu, LPS_AFFINE), tmp_path / "volume-1.nii")
+    labels = nib.Nifti1Image(np.ones((40, 36, 5), np.uint8), LPS_AFFINE)
+    nib.save(labels, tmp_path / "segmentation-1.nii")
+    cases, _ = usable_cases(find_cases(tmp_path))
+    sample = SliceDataset(cases, SEED.override(size=32))[2]
+    assert sample["range_hu"][0].tolist() == [hu[..., 2].min(), hu[..., 2].max()]

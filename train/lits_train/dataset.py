@@ -82,7 +82,7 @@ def resized_slab(
     slab_hu: NDArray[np.float32], labels: NDArray[np.float32], size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Slab of HU and labels (n, height, width) to `hu`, `range_hu`, `labels` at working size."""
-    full_hu = torch.from_numpy(slab_hu)
+    full_hu = torch.from_numpy(np.require(slab_hu, requirements="W"))  # a file of floats is mapped
     hu = resize(full_hu.unsqueeze(1), (size, size))[:, 0]
     small = resize_labels(torch.from_numpy(labels.astype(np.uint8)), (size, size))
     return hu, range_hu(full_hu), small

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
-from lits_train.cases import Case
 from lits_train.dataset import Sample, SliceDataset
 from lits_train.inputs import network_inputs, to_device
 from lits_train.losses import DiceCounter
@@ -61,18 +60,16 @@ def picture(state: TrainingState, batch: Sample) -> Tensor:
 
 
 def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample:
-    """Up to `count` telling slices of the cases in turn: most lesion, then most liver."""
-    chosen: list[int] = []
+    """Up to `count` telling slices: of each case that of most lesion, then that of most liver."""
+    chosen: dict[int, None] = {}
     for label in (2, 1):
         first = 0
         for case in dataset.cases:
-            chosen.append(first + _fullest(case, label))
+            if case.label_counts[:, label].any():
+                chosen[first + int(np.argmax(case.label_counts[:, label]))] = None
             first += case.slices
-    return default_collate([dataset[i] for i in dict.fromkeys(chosen[: count * 2])][:count])  # type: ignore[no-any-return]
-
-
-def _fullest(case: Case, label: int) -> int:
-    return int(np.argmax(case.label_counts[:, label]))
+    indices = list(chosen)[:count] or [0]
+    return default_collate([dataset[index] for index in indices])  # type: ignore[no-any-return]
 
 
 def _predict(state: TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
