@@ -7,13 +7,13 @@ import torch
 from click.testing import CliRunner
 
 from lits_export.cli import main
+from lits_export.inference_form import BLOCK, for_inference
 from lits_export.precision import (
     MAX_FLOAT32_WEIGHTS,
     STEM,
     Float32Mean,
     InPrecision,
     Mixture,
-    fold_batch_norm,
     module_names,
     sensitive_modules,
 )
@@ -50,12 +50,26 @@ def test_modules_have_the_precision_that_was_chosen(checkpoint: Path) -> None:
     assert float(Float32Mean()(huge)) == pytest.approx(60000, rel=1e-3)
 
 
+def test_inference_form_is_the_same_function_in_wide_groups(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint).network().double()
+    rewritten = for_inference(network)
+    scaled = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(rewritten(scaled), network(scaled), rtol=0, atol=1e-12)
+    modules = list(rewritten.modules())
+    grouped = [m for m in modules if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    assert len(grouped) == 16, "one in each block of RegNetY-400MF"
+    assert {m.in_channels // m.groups for m in grouped} == {BLOCK}
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in modules)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()), "left as it was"
+
+
 def test_folding_and_emulation_change_nothing_but_the_rounding(checkpoint: Path) -> None:
     network = load_checkpoint(checkpoint).network()
     scaled = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         logits = network(scaled)
-        torch.testing.assert_close(fold_batch_norm(network)(scaled), logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(for_inference(network)(scaled), logits, rtol=0, atol=1e-4)
         true = Mixture(network).keeping([STEM])(scaled).float()
         emulated = Mixture(network, emulated=True).keeping([STEM])(scaled).float()
     rounding = (true - logits).abs().max()
@@ -68,7 +82,7 @@ def test_room_for_float32_weights_is_bounded(checkpoint: Path) -> None:
     mixture = Mixture(network)
     whole = mixture.float32_weights(mixture.names)
     assert 0 < len(whole) < len(mixture.names)
-    folded = fold_batch_norm(network)
+    folded = for_inference(network)
     sizes = [p.numel() for name in whole for p in folded.get_submodule(name).parameters()]
     assert sum(sizes) <= MAX_FLOAT32_WEIGHTS * sum(p.numel() for p in folded.parameters())
     lowered = mixture.keeping(mixture.names)

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lits_export.graph import check, trace
+from lits_export.inference_form import for_inference
 from lits_export.parity import Tolerance, WorstSlice
-from lits_export.precision import STEM, Mixture, fold_batch_norm, sensitive_modules
+from lits_export.precision import STEM, Mixture, sensitive_modules
 from lits_export.quantise import Calibrated
 from lits_export.weights import store_in_float16
 from lits_train.pipeline import SlabSegmenter
@@ -75,7 +76,7 @@ class Float32:
 
     def candidate(self) -> Candidate:
         """See `Lowering`."""
-        return Candidate(trace(self.reference.recipe, fold_batch_norm(self.reference.network)))
+        return Candidate(trace(self.reference.recipe, for_inference(self.reference.network)))
 
     def refine(self, worst: Sequence[WorstSlice]) -> bool:
         """See `Lowering`."""
@@ -115,7 +116,7 @@ class Int8:
 
     def __init__(self, reference: SlabSegmenter, slabs: Sequence[NDArray[np.float32]]) -> None:
         """Calibrate on slabs of one slice, float32 (1 + 2 * context_slices, height, width)."""
-        network = fold_batch_norm(reference.network)
+        network = for_inference(reference.network)
         self.calibrated = Calibrated(trace(reference.recipe, network), slabs)
         self.keep: list[str] = []
         self.ranked: list[str] = []

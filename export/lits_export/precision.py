@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import SqueezeExcitation
 
+from lits_export.inference_form import for_inference
 from lits_export.weights import split
 from lits_train.network import SegmentationNetwork
 from lits_train.pipeline import SlabSegmenter
@@ -93,18 +93,6 @@ def module_names(network: SegmentationNetwork) -> list[str]:
     return [*names, "head"]
 
 
-def fold_batch_norm(network: SegmentationNetwork) -> SegmentationNetwork:
-    """A copy for inference whose normalisation is part of the convolutions before it."""
-    folded = copy.deepcopy(network).eval()
-    for sequence in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
-        for index in range(len(sequence) - 1):
-            convolution, norm = sequence[index], sequence[index + 1]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                sequence[index] = fuse_conv_bn_eval(convolution, norm)
-                sequence[index + 1] = nn.Identity()
-    return folded
-
-
 class Mixture:
     """A network of which every module exists in float16 and in float32, to choose from."""
 
@@ -115,7 +103,7 @@ class Mixture:
             network: float32; not changed.
             emulated: let float16 convolutions compute as on GPUs; the graph would not show it.
         """
-        self.network = fold_batch_norm(network)
+        self.network = for_inference(network)
         self.emulated = emulated
         for module in self.network.modules():
             if isinstance(module, SqueezeExcitation):
