@@ -1,9 +1,10 @@
-"""The protobuf wire format, read as far as it takes to look into an ONNX file without onnx.
+"""The protobuf wire format, as far as it takes to look into an ONNX file without onnx.
 
 Source: https://protobuf.dev/programming-guides/encoding
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from lits_runtime.errors import ModelError
 
@@ -11,6 +12,10 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _WIDTH = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 _CONTINUED = bytes(range(128, 256))
 """Bytes of a varint that are not its last one."""
+
+
+Field: TypeAlias = "tuple[int, int | bytes | memoryview]"
+"""A number, and the value: of a varint, or the bytes of a string, message or packed list."""
 
 
 class WireReader:
@@ -53,6 +58,21 @@ def damaged(what: str) -> ModelError:
     return ModelError(f"the model is truncated, damaged or not an ONNX file: {what}")
 
 
+def encoded(fields: Iterable[Field]) -> bytes:
+    """A message of varints and bytes, in the order given.
+
+    >>> encoded([(1, 300), (2, b"ab")]).hex()
+    '08ac0212026162'
+    """
+    parts = list[bytes | memoryview]()
+    for number, value in fields:
+        if isinstance(value, int):
+            parts += [_encoded_varint(number << 3 | _VARINT), _encoded_varint(value)]
+        else:
+            parts += [_encoded_varint(number << 3 | _LENGTH), _encoded_varint(len(value)), value]
+    return b"".join(parts)
+
+
 def count_varints(packed: memoryview) -> int:
     """How many numbers a packed list of varints holds.
 
@@ -90,3 +110,11 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return number & (2**64 - 1), at + index + 1
     raise damaged("a number of more than 10 bytes")
+
+
+def _encoded_varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
