@@ -178,6 +178,17 @@ def test_dice_is_per_case_and_1_where_both_are_empty() -> None:
     assert counter.mean_dice() == [pytest.approx((4 / 5 + 0 + 1) / 3)]
 
 
+def test_a_case_known_in_part_tells_of_what_it_shows_alone() -> None:
+    counter = DiceCounter(cases=2, classes=1)
+    gt, pred = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    gt[0, 0, 0, 0] = 1
+    pred[:, 0, 0] = 1  # 2 voxels in each case; one of them is right in case 0, none in case 1
+    known = torch.ones_like(gt)
+    known[:, 0, 1] = 0
+    counter.add(pred, gt, known, torch.tensor([0, 1]))
+    assert counter.mean_dice() == [pytest.approx(2 / 3)]
+
+
 def test_numbers_from_numpy_and_torch_agree_on_the_window() -> None:
     slab_hu = random_hu((3, 32, 32)).astype(np.float32)
     scaled = Preprocessing(DEFAULT.override(size=32, context_slices=0))(torch.from_numpy(slab_hu))

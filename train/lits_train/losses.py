@@ -56,7 +56,15 @@ class DiceCounter:
     def __init__(self, cases: int, classes: int) -> None:
         self.overlap = torch.zeros(cases, classes)
         self.total = torch.zeros(cases, classes)
-        self.known = torch.zeros(cases, classes)
+        self.present = torch.zeros(cases, classes)
+        """Pixels of the reference."""
+        self.unknown = torch.zeros(cases, classes)
+        """Pixels of which nobody knows what they are."""
+
+    @property
+    def counts(self) -> tuple[Tensor, ...]:
+        """All that is to be added up over processes."""
+        return self.overlap, self.total, self.present, self.unknown
 
     def add(self, masks_pred: Tensor, masks_gt: Tensor, known: Tensor, cases: Tensor) -> None:
         """Add slices.
@@ -68,17 +76,17 @@ class DiceCounter:
             cases: (n,), index of each slice's case.
         """
         cases = cases.cpu()
-        overlap = (masks_pred * masks_gt * known).sum(dim=(2, 3))
-        total = ((masks_pred + masks_gt) * known).sum(dim=(2, 3))
-        self.overlap.index_add_(0, cases, overlap.cpu())
-        self.total.index_add_(0, cases, total.cpu())
-        self.known.index_add_(0, cases, known.amax(dim=(2, 3)).cpu())
+        masks_pred, masks_gt = masks_pred * known, masks_gt * known
+        slices = (masks_pred * masks_gt, masks_pred + masks_gt, masks_gt, 1 - known)
+        for count, pixels in zip(self.counts, slices, strict=True):
+            count.index_add_(0, cases, pixels.sum(dim=(2, 3)).cpu())
 
     def mean_dice(self) -> list[float]:
         """Dice per class, mean over the cases that tell of it; absent from both masks it is 1.
 
-        NaN where no case tells of the class.
+        A case that is known only in part tells of a class that it shows, not of one that it does
+        not: a single pixel would decide between 0 and 1. NaN where no case tells of the class.
         """
         dice = torch.where(self.total > 0, 2 * self.overlap / self.total.clamp(min=1), 1.0)
-        known = (self.known > 0).float()
-        return [float(value) for value in (dice * known).sum(dim=0) / known.sum(dim=0)]
+        told = ((self.present > 0) | (self.unknown == 0)).float()
+        return [float(value) for value in (dice * told).sum(dim=0) / told.sum(dim=0)]

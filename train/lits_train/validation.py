@@ -39,7 +39,7 @@ def validate(
             counter.add(masks_pred, masks_gt, known, batch["case"])
     if state.world.agree(stop_requested()):
         return None
-    state.world.add_up(counter.overlap, counter.total, counter.known)
+    state.world.add_up(*counter.counts)
     return counter.mean_dice()
 
 
