@@ -7,18 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lits_runtime.atomic import remove_abandoned
 from lits_runtime.errors import CancelledError
 from lits_runtime.jobs import Job
 from lits_runtime.names import printable
-from lits_runtime.options import Options
-from lits_runtime.outputs import Outputs
-from lits_runtime.record import Cause, read_record, record_path
+from lits_runtime.options import MAX_VOXELS, Options
 from lits_runtime.segmenter import Segmenter
-from lits_runtime.task import Task
-from lits_runtime.volume import MAX_VOXELS, Scan
+
+if TYPE_CHECKING:
+    from lits_runtime.work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,10 @@ def segment_scan(job: Job, settings: Settings) -> dict[str, Any]:
         LitsError: the scan, the model or the provider is at fault.
         OSError: a file cannot be read or written.
     """
-    return _Work(job, settings, _opened(settings)).finish(None, None)[1]
+    segmenter = _opened(settings)
+    from lits_runtime.work import Work
+
+    return Work(job, settings, segmenter).finish(None, None)[1]
 
 
 def run_batch(
@@ -99,16 +101,18 @@ def run_batch(
         LitsError: the model or the provider does not load.
         ValueError: the options do not fit the model.
     """
-    segmenter = _opened(settings)
+    segmenter = _opened(settings)  # imports, in the meantime, most of what comes next
+    from lits_runtime.work import Work
+
     settings.options.check(segmenter.metadata)
     for folder in {file.parent for job in jobs for file in (job.mask, job.probability) if file}:
         remove_abandoned(folder)
     with ThreadPoolExecutor(1, thread_name_prefix="next scan") as preparer:
 
-        def prepare(index: int) -> Future[_Work] | None:
+        def prepare(index: int) -> "Future[Work] | None":
             if index >= len(jobs):
                 return None
-            return preparer.submit(_Work, jobs[index], settings, segmenter)
+            return preparer.submit(Work, jobs[index], settings, segmenter)
 
         upcoming = prepare(0)
         for index, job in enumerate(jobs):
@@ -120,11 +124,6 @@ def run_batch(
                 break
         if upcoming is not None and not upcoming.cancel() and upcoming.exception() is None:
             upcoming.result().close()
-
-
-def unexplained(jobs: Sequence[Job]) -> list[Path]:
-    """Masks that exist, but that no record says to be ours to overwrite."""
-    return [job.mask for job in jobs if job.mask.exists() and read_record(job.mask) is None]
 
 
 @lru_cache(1)
@@ -148,7 +147,7 @@ def _opened(settings: Settings) -> Segmenter:
 
 def _outcome(
     job: Job,
-    work: "Future[_Work]",
+    work: "Future[Work]",
     progress: Callable[[Job, int, int], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> Outcome:
@@ -162,58 +161,3 @@ def _outcome(
         logger.debug("%s", printable(str(job.scan)), exc_info=True)
         return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
     return Outcome(job, status, record, seconds=time.perf_counter() - began)
-
-
-class _Work:
-    """One job: found committed when made, or opened and read ahead."""
-
-    def __init__(self, job: Job, settings: Settings, segmenter: Segmenter) -> None:
-        self._job, self._segmenter = job, segmenter
-        outputs = Outputs(mask=job.mask, mask_kind=settings.mask_kind, probability=job.probability)
-        self._cause = Cause(segmenter.model_sha256, settings.options, outputs)
-        self._task: Task | None = None
-        self._committed = None if settings.force else self._cause.committed(job.scan)
-        if self._committed is not None:
-            return
-        if not settings.force and unexplained([job]):
-            raise FileExistsError(
-                f"{printable(str(job.mask))} exists and has no record of ours; overwrite it with "
-                "--force"
-            )
-        scan = Scan.open(job.scan, max_voxels=settings.max_voxels)
-        self._task = segmenter.task(scan, settings.options, outputs, settings.batch_size)
-
-    def close(self) -> None:
-        """Stop reading."""
-        if self._task is not None:
-            self._task.close()
-
-    def finish(
-        self,
-        progress: Callable[[int, int], None] | None,
-        cancel: Callable[[], bool] | None,
-    ) -> tuple[str, dict[str, Any]]:
-        """Status and record."""
-        if self._task is None:
-            assert self._committed is not None
-            return "skipped", self._committed
-        path = record_path(self._job.mask)
-        before = path.read_bytes() if path.exists() else None
-        with self._task:
-            try:
-                self._cause.begin()
-                report = self._task.run(progress, cancel)
-            except BaseException:
-                _restore(path, before)
-                raise
-            return "done", self._cause.commit(self._job.scan, report, self._segmenter.metadata)
-
-
-def _restore(path: Path, before: bytes | None) -> None:
-    try:
-        if before is None:
-            path.unlink(missing_ok=True)
-        else:
-            path.write_bytes(before)
-    except OSError as error:  # a full or read-only disk: the first error is the one to report
-        logger.debug("%s: %s", path, error)

@@ -140,11 +140,11 @@ def main(
 
 
 def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
-    from lits_runtime.batch import Settings, unexplained
-    from lits_runtime.options import Options
-    from lits_runtime.volume import MAX_VOXELS
+    from lits_runtime.batch import Settings
+    from lits_runtime.options import MAX_VOXELS, Options
+    from lits_runtime.record import unexplained
 
-    if not wishes["force"] and (masks := unexplained(jobs)):
+    if not wishes["force"] and (masks := unexplained(job.mask for job in jobs)):
         raise click.UsageError(
             f"{masks[0]} exists{f', and {len(masks) - 1} more' if masks[1:] else ''}, without a "
             "record of ours; overwrite with --force"

@@ -6,6 +6,8 @@ from typing import Any
 
 from lits_runtime.metadata import ModelMetadata
 
+MAX_VOXELS = 2**31
+"""A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
 MASK_KINDS = ("labels", "liver", "lesion")
 
 

@@ -2,17 +2,19 @@
 
 import datetime
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lits_runtime.atomic import atomic_path
 from lits_runtime.metadata import ModelMetadata
-from lits_runtime.nifti import file_sha256
 from lits_runtime.options import Options
-from lits_runtime.outputs import Outputs
 from lits_runtime.providers import version
-from lits_runtime.report import Report
+
+if TYPE_CHECKING:
+    from lits_runtime.outputs import Outputs
+    from lits_runtime.report import Report
 
 RECORD_VERSION = 1
 
@@ -33,13 +35,18 @@ def read_record(mask: Path) -> dict[str, Any] | None:
     return content
 
 
+def unexplained(masks: Iterable[Path]) -> list[Path]:
+    """Masks that exist, but that no record says to be ours to overwrite."""
+    return [mask for mask in masks if mask.exists() and read_record(mask) is None]
+
+
 @dataclass(frozen=True)
 class Cause:
     """What decides a mask. Equal causes give equal masks, so that one need not be made again."""
 
     model_sha256: str
     options: Options
-    outputs: Outputs
+    outputs: "Outputs"
 
     def settings(self) -> dict[str, Any]:
         """As it stands in a record."""
@@ -50,6 +57,8 @@ class Cause:
 
     def committed(self, scan: Path) -> dict[str, Any] | None:
         """The record, if it commits to this scan, model and settings, and its files are whole."""
+        from lits_runtime.nifti import file_sha256
+
         assert self.outputs.mask is not None
         record = read_record(self.outputs.mask)
         if record is None or record.get("state") != "done":
@@ -77,7 +86,7 @@ class Cause:
         """Mark that what is at the mask's path from now on is ours, though not committed."""
         self._write({"record_version": RECORD_VERSION, "state": "running"})
 
-    def commit(self, scan: Path, report: Report, metadata: ModelMetadata) -> dict[str, Any]:
+    def commit(self, scan: Path, report: "Report", metadata: ModelMetadata) -> dict[str, Any]:
         """Write the record of a mask that is in place."""
         facts = report.to_json()
         record: dict[str, Any] = {
@@ -115,6 +124,8 @@ class Cause:
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Size and digest of a file."""
+    from lits_runtime.nifti import file_sha256
+
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 

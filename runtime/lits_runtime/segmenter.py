@@ -1,12 +1,13 @@
 """The runtime's front door: open a model once, segment scans with it."""
 
 import hashlib
+import importlib
 import importlib.resources
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,15 @@ from lits_runtime.inference import run
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.model_file import check, read_content
 from lits_runtime.options import Options
-from lits_runtime.outputs import Outputs
 from lits_runtime.processors import usable_processors
 from lits_runtime.providers import open_session, session_provider
-from lits_runtime.report import Report
-from lits_runtime.segmentation import Segmentation
-from lits_runtime.task import Cancel, Progress, Task
-from lits_runtime.volume import ScanSource
+
+if TYPE_CHECKING:
+    from lits_runtime.outputs import Outputs
+    from lits_runtime.report import Report
+    from lits_runtime.segmentation import Segmentation
+    from lits_runtime.task import Cancel, Progress, Task
+    from lits_runtime.volume import ScanSource
 
 BUNDLED_MODEL = "bundled.onnx"
 MAX_LANES = 8
@@ -80,21 +83,24 @@ class Segmenter:
         metadata = check(content).metadata
         threads = threads or usable_processors()
         lanes = min(threads, MAX_LANES)
-        session = open_session(content, provider, threads // lanes, device_id)
+        with ThreadPoolExecutor(1) as importer:
+            # While ONNX Runtime prepares the session, without the interpreter's lock.
+            importer.submit(importlib.import_module, "lits_runtime.task")
+            session = open_session(content, provider, threads // lanes, device_id)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
         return cls(session, metadata, found, lanes)
 
     def segment(
         self,
-        scan: ScanSource,
+        scan: "ScanSource",
         options: Options | None = None,
         *,
         with_probability: bool = False,
         batch_size: int | None = None,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> Segmentation:
+        progress: "Progress | None" = None,
+        cancel: "Cancel | None" = None,
+    ) -> "Segmentation":
         """Segment one scan and hold its labels in memory.
 
         Args:
@@ -111,6 +117,9 @@ class Segmenter:
             CancelledError: `cancel` said so.
             ValueError: the options do not fit the model.
         """
+        from lits_runtime.outputs import Outputs
+        from lits_runtime.segmentation import Segmentation
+
         outputs = Outputs(in_memory=True, with_probability=with_probability)
         with self.task(scan, options, outputs, batch_size) as task:
             report = task.run(progress, cancel)
@@ -125,16 +134,16 @@ class Segmenter:
 
     def segment_file(
         self,
-        scan: ScanSource,
+        scan: "ScanSource",
         mask: str | PathLike[str],
         options: Options | None = None,
         *,
         mask_kind: str = "labels",
         probability: str | PathLike[str] | None = None,
         batch_size: int | None = None,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> Report:
+        progress: "Progress | None" = None,
+        cancel: "Cancel | None" = None,
+    ) -> "Report":
         """Segment a scan and write its mask, whole or not at all; memory does not grow with it.
 
         Args:
@@ -153,6 +162,8 @@ class Segmenter:
             CancelledError: `cancel` said so.
             ValueError: the options do not fit the model, or a name ends otherwise.
         """
+        from lits_runtime.outputs import Outputs
+
         outputs = Outputs(
             mask=Path(mask),
             mask_kind=mask_kind,
@@ -163,12 +174,14 @@ class Segmenter:
 
     def task(
         self,
-        scan: ScanSource,
+        scan: "ScanSource",
         options: Options | None,
-        outputs: Outputs,
+        outputs: "Outputs",
         batch_size: int | None = None,
-    ) -> Task:
+    ) -> "Task":
         """A scan that is opened, and read ahead if it streams, but not yet segmented."""
+        from lits_runtime.task import Task
+
         return Task(self, scan, options or Options(), outputs, batch_size)
 
     def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[int, int], None]
 Cancel: TypeAlias = Callable[[], bool]
 
-CPU_BATCH_SIZE, GPU_BATCH_SIZE = 2, 16
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 3, 16
 """Slices at once: few on the CPU, where several slabs run side by side and memory counts."""
 MAX_SLAB_VOXELS = 2**24
 """Slices larger than CT's go through the network in smaller batches, down to one."""
@@ -70,7 +70,7 @@ class Task:
         self._refuse_warnings()
         _, height, width = self.scan.geometry.canonical_shape
         # Neighbours are resized anew for each slab, so models that see them get larger ones.
-        few = CPU_BATCH_SIZE + 2 * metadata.context_slices
+        few = CPU_BATCH_SIZE + metadata.context_slices
         wanted = batch_size or (few if segmenter.provider == "cpu" else GPU_BATCH_SIZE)
         self._batch_size = max(1, min(wanted, MAX_SLAB_VOXELS // (height * width)))
         self._infer = Inference(

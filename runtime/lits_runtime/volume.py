@@ -17,11 +17,10 @@ from lits_runtime.errors import VolumeError
 from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
 from lits_runtime.nifti import NiftiFile, damage_as_volume_error
+from lits_runtime.options import MAX_VOXELS
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
-MAX_VOXELS = 2**31
-"""A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
 MAX_SLICE_VOXELS = 2**24
 """4096 x 4096. CT has 512 x 512 or 1024 x 1024, and a few slices at a time are held as float32."""
 

@@ -30,7 +30,7 @@ from lits_runtime.pipeline import ordered_map
 scan = Scan.open(sys.argv[1])
 segmenter = Segmenter.open(sys.argv[2], provider=sys.argv[3])
 context = segmenter.metadata.context_slices
-size = 2 + 2 * context if segmenter.provider == "cpu" else 16
+size = 3 + context if segmenter.provider == "cpu" else 16
 slabs = [scan.slab_hu(run, context) for run in scan.runs(size, context)]
 segmenter.labels(slabs[0])
 began = time.perf_counter()
