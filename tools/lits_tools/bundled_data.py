@@ -1,5 +1,6 @@
 """The data that the bundled model is trained on, prepared from the public scans and phantoms."""
 
+import fcntl
 import json
 import logging
 import shutil
@@ -18,6 +19,7 @@ from lits_runtime.phantom import make_phantom, write_phantom
 from lits_train.cases import CASES_NAME, find_cases
 from lits_train.pipeline import resize, resize_labels
 from lits_train.prepare import prepare
+from lits_train.prepared import open_cases
 from lits_train.prepared_index import write_case
 from lits_train.recipe import LESION_UNKNOWN
 
@@ -54,6 +56,23 @@ def build(shared: Path, folder: Path, size: int) -> Path:
     """
     sources, prepared = folder / "sources", folder / f"prepared-{size}"
     sources.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # trials side by side share the data
+        if not _complete(prepared, shared):
+            _build(shared, sources, prepared, size)
+    return prepared
+
+
+def _complete(prepared: Path, shared: Path) -> bool:
+    scans = [scan.partition("/")[2] for scan in SCANS]
+    wanted = {*scans, *map(str, PHANTOMS), *_patients(shared / SLICES_FOLDER)}
+    try:
+        return {case.case_id for case in open_cases(prepared)} == wanted
+    except DatasetError:
+        return False
+
+
+def _build(shared: Path, sources: Path, prepared: Path, size: int) -> None:
     for scan in SCANS:
         place, _, case_id = scan.partition("/")
         for kind in ("volume", "segmentation"):
@@ -78,7 +97,11 @@ def build(shared: Path, folder: Path, size: int) -> Path:
             spacing_mm=(z, y * 256 / size, x * 256 / size),
             adjacent=False,
         )
-    return prepared
+
+
+def volumes(sources: Path, case_ids: Sequence[str]) -> tuple[Path, ...]:
+    """The files of the scans that `build` put in FOLDER/sources."""
+    return tuple(sources / f"volume-{case_id}.nii.gz" for case_id in case_ids)
 
 
 def without(case_ids: Sequence[str]) -> set[str]:

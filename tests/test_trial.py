@@ -1,0 +1,100 @@
+"""The trainings behind the bundled model and the ablation, on a small stand-in for the scans."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lits_runtime.phantom import make_phantom, write_phantom
+from lits_tools import bundled_data
+from lits_tools.ablation import BASE, VARIANTS, folder_name, main
+from lits_tools.ablation_table import gmac, rows, written
+from lits_tools.trial import SCORES_NAME, Trial
+from lits_train.prepared import open_cases
+from lits_train.recipe import DEFAULT, LESION_UNKNOWN, SEED
+
+SMALL = replace(DEFAULT, size=32, decoder_channels=(8, 8), batch_size=8, epochs=2, epoch_slices=16)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms in the place of the public scans, and of two patients' slices."""
+    folder = tmp_path_factory.mktemp("shared")
+    for scan, seed in zip(bundled_data.SCANS, range(3), strict=True):
+        place, _, case_id = scan.partition("/")
+        (folder / place).mkdir(exist_ok=True)
+        phantom = make_phantom(seed, matrix=64, slices=8, lesions=2)
+        for path in write_phantom(folder / place, seed, phantom):
+            path.rename(path.with_name(path.name.replace(f"-{seed}.", f"-{case_id}.")))
+    for kind in ("images", "masks"):
+        (folder / "msd_slices" / kind).mkdir(parents=True)
+    grey = np.full((256, 256), 20, np.uint8)
+    liver = np.zeros_like(grey)
+    liver[80:160, 40:120] = 1
+    grey[liver == 1] = 110
+    grey[100:120, 60:80] = 60  # a lesion that nobody marked
+    for patient in ("10067", "3"):
+        Image.fromarray(grey).save(folder / f"msd_slices/images/{patient}_5.png")
+        Image.fromarray(liver).save(folder / f"msd_slices/masks/{patient}_5.png")
+    return folder
+
+
+@pytest.fixture
+def few_phantoms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled_data, "PHANTOMS", range(100, 101))
+
+
+def test_data_is_built_once_and_says_what_nobody_marked(
+    shared: Path, few_phantoms: None, tmp_path: Path
+) -> None:
+    prepared = bundled_data.build(shared, tmp_path, 32)
+    cases = {case.case_id: case for case in open_cases(prepared)}
+    assert cases.keys() == {"44", "28", "1003", "100", "msd-10067", "msd-3"}
+    assert [name for name, case in cases.items() if case.liver_only] == ["28"]
+    labels = np.load(prepared / "labels-msd-3.npy")
+    assert set(np.unique(labels)) == {0, 1, LESION_UNKNOWN}
+    before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
+    assert bundled_data.build(shared, tmp_path, 32) == prepared
+    assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
+
+
+def test_a_patient_is_left_out_under_both_names() -> None:
+    assert bundled_data.without(["44"]) == {"44", "msd-10067"}
+
+
+def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(
+    shared: Path, few_phantoms: None, tmp_path: Path
+) -> None:
+    name = folder_name("default", 0)
+    trial = Trial(shared, tmp_path, name, SMALL, ("44", "1003"), precision="fp32")
+    told = trial.carry_out()
+    assert told == json.loads((tmp_path / name / SCORES_NAME).read_text())
+    assert told["epochs"] == 2 and told["minutes"] > 0
+    assert told["cases"].keys() == {"44", "28", "1003"}
+    assert all(0 <= case["liver_dice"] <= 1 for case in told["cases"].values())
+    (row,) = rows(tmp_path, {"default": name, "no skips": folder_name("no skips", 0)})
+    assert row.variant == "default" and row.slices_per_s > 0
+    assert row.false_ml_1003 == told["cases"]["1003"]["lesion_ml"]
+    header, rule, line = written([row]).splitlines()
+    assert header.count("|") == rule.count("|") == line.count("|")
+    assert line.startswith("| default | ")
+    short = Trial(
+        shared, tmp_path, "short", replace(SMALL, epochs=10_000), precision="fp32", minutes=1e-9
+    )
+    assert short.carry_out()["epochs"] == 0, "the minutes were over before the first step"
+
+
+def test_every_variant_differs_from_the_default_in_its_own_way() -> None:
+    recipes = {name: replace(DEFAULT, **BASE | changes) for name, changes in VARIANTS.items()}
+    assert len(set(recipes.values())) == len(recipes)
+    small = gmac(replace(DEFAULT, size=64, decoder_channels=(16, 16, 16, 16)))
+    assert 0 < small < gmac(replace(DEFAULT, size=64)) < gmac(replace(SEED, size=64))
+
+
+def test_an_unknown_variant_is_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path), str(tmp_path / "out"), "no such"])
+    assert result.exit_code == 2 and "no skips" in result.output

@@ -1,0 +1,124 @@
+"""The scores of an ablation beside what each variant costs, as a table in Markdown."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from lits_runtime.segmenter import Segmenter
+from lits_runtime.volume import Scan
+from lits_tools.bundled_data import volumes
+from lits_tools.trial import MODEL_NAME, SCORES_NAME
+from lits_train.checkpoint import LAST_NAME, load_checkpoint
+from lits_train.recipe import Recipe
+
+SLICES, BATCH, TURNS = 48, 4, 5
+"""What speed is measured on, in slabs of `BATCH`, each variant in turn."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant. Cases 44 and 1003 are seen by none of them."""
+
+    variant: str
+    liver_44: float
+    lesion_44: float
+    """Dice."""
+    lesion_44_ml: float
+    """Claimed; there are 164 ml."""
+    liver_1003: float
+    false_ml_1003: float
+    """Claimed in a healthy liver."""
+    validation_liver: float
+    """Mean Dice of the patients of MSD that none of them has seen either, and of a phantom."""
+    minutes: float
+    gmac: float
+    """Multiplications for one slice, in thousands of millions."""
+    slices_per_s: float
+    """Of the fp32 file through the runtime on the CPU."""
+
+
+def rows(output: Path, folders: Mapping[str, str]) -> list[Row]:
+    """A row for each variant that is done.
+
+    Args:
+        output: of the ablation.
+        folders: name of the run's folder within `output`, by variant.
+    """
+    done = {
+        variant: output / folder
+        for variant, folder in folders.items()
+        if (output / folder / SCORES_NAME).exists()
+    }
+    (scan,) = volumes(output / "sources", ("44",))
+    rates = speeds({variant: folder / MODEL_NAME for variant, folder in done.items()}, scan)
+    found = []
+    for variant, folder in done.items():
+        told: dict[str, Any] = json.loads((folder / SCORES_NAME).read_text())
+        unseen, healthy = told["cases"]["44"], told["cases"]["1003"]
+        row = Row(
+            variant,
+            unseen["liver_dice"],
+            unseen["lesion_dice"],
+            unseen["lesion_ml"],
+            healthy["liver_dice"],
+            healthy["lesion_ml"],
+            told["validation_dice"]["liver"],
+            told["minutes"],
+            gmac(load_checkpoint(folder / LAST_NAME).recipe),
+            rates[variant],
+        )
+        found.append(row)
+    return found
+
+
+def gmac(recipe: Recipe) -> float:
+    """Multiplications that a recipe's network takes for one slice, in thousands of millions."""
+    from lits_train.network import SegmentationNetwork
+
+    network = SegmentationNetwork(recipe).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, recipe.size, recipe.size))
+    return float(counter.get_total_flops()) / 2e9
+
+
+def speeds(models: Mapping[str, Path], scan: Path) -> dict[str, float]:
+    """Slices per second of models on the CPU: the median of turns that each takes in turn."""
+    from lits_tools.benchmark_model import Way
+
+    opened = {name: Segmenter.open(path, provider="cpu") for name, path in models.items()}
+    ways = {name: Way(name, segmenter.labels, segmenter) for name, segmenter in opened.items()}
+    volume = Scan.open(scan).load()
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(TURNS + 1):
+        for name, way in ways.items():
+            slabs = _slabs(volume, opened[name].metadata.context_slices)
+            seconds = way.seconds(slabs)
+            if turn:  # the first is not counted
+                rates[name].append(len(slabs) * BATCH / seconds)
+    return {name: statistics.median(turns) for name, turns in rates.items()}
+
+
+def written(table: Sequence[Row]) -> str:
+    """The rows as a table in Markdown."""
+    names = [field.name for field in fields(Row)]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for row in table:
+        values = (getattr(row, name) for name in names)
+        cells = (value if isinstance(value, str) else f"{value:.3f}" for value in values)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _slabs(volume: Scan, context: int) -> list[NDArray[np.float32]]:
+    slices = volume.geometry.canonical_shape[0]
+    first = max((slices - SLICES) // 2, 0)
+    starts = range(first, min(first + SLICES, slices - BATCH + 1), BATCH)
+    return [volume.read_slab(start, start + BATCH, context) for start in starts]
