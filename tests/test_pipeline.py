@@ -95,7 +95,7 @@ def test_skip_connections_reach_the_decoder() -> None:
     recipe = DEFAULT.override(size=64)
     network = SegmentationNetwork(recipe).eval()
     widths = [stage.conv[0].in_channels for stage in network.decoder]  # type: ignore[union-attr, index]
-    assert widths == [64 + 208, 32 + 104, 24 + 48, 16 + 32]
+    assert widths == [32 + 208, 24 + 104, 16 + 48, 16 + 32]
 
 
 def test_recipes_survive_json_and_refuse_other_keys() -> None:
