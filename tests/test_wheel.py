@@ -33,7 +33,7 @@ def test_wheel_holds_every_module_and_the_model(wheel: Path) -> None:
     sources = {
         f"{path.parent.name}/{path.name}"
         for folder in ("runtime", "train", "export", "tools")
-        for pattern in ("*.py", "py.typed", "*.onnx")
+        for pattern in ("*.py", "py.typed", "*.onnx", "*.md")
         for path in (ROOT / folder).glob(f"lits_*/{pattern}")
     }
     assert "lits_runtime/bundled.onnx" in sources
