@@ -95,6 +95,7 @@ def test_every_variant_differs_from_the_default_in_its_own_way() -> None:
     assert 0 < small < gmac(replace(DEFAULT, size=64)) < gmac(replace(SEED, size=64))
 
 
-def test_an_unknown_variant_is_a_usage_error(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, [str(tmp_path), str(tmp_path / "out"), "no such"])
-    assert result.exit_code == 2 and "no skips" in result.output
+@pytest.mark.parametrize(("variant", "told"), [("no such", "no skips"), ("seed", "default")])
+def test_what_cannot_be_trained_is_a_usage_error(tmp_path: Path, variant: str, told: str) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path), str(tmp_path / "out"), variant])
+    assert result.exit_code == 2 and told in result.output

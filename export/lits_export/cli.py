@@ -2,12 +2,17 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lits_runtime.command import Command, shared_options
 from lits_runtime.metadata import DISCLAIMER
+
+if TYPE_CHECKING:
+    from lits_export.parity import Tolerance
 
 logger = logging.getLogger(__name__)
 
@@ -93,22 +98,17 @@ def main(
         raise click.UsageError("--json belongs to --inspect")
     exported = triton is not None and checkpoint.suffix == ".onnx"
     model = checkpoint if exported else output or checkpoint.with_suffix(".onnx")
-    if model.exists() and not exported and not force:
-        raise click.UsageError(f"{model} exists; overwrite it with --force")
-    if triton is not None and (triton / model.stem).exists() and not force:
-        raise click.UsageError(f"{triton / model.stem} exists; overwrite it with --force")
+    written = [] if exported else [model]
+    written += [] if triton is None else [triton / model.stem]
+    for path in written:
+        if path.exists() and not force:
+            raise click.UsageError(f"{path} exists; overwrite it with --force")
     if exported:
         return _write_repository(model, triton)
 
     from lits_export.export import ExportSettings, export_model
-    from lits_export.parity import TOLERANCES, Tolerance
 
-    usual = TOLERANCES[precision]
-    tolerance = Tolerance(
-        usual.probability if max_difference is None else max_difference,
-        usual.dice if min_dice is None else min_dice,
-        usual.volume_percent if max_volume_difference is None else max_volume_difference,
-    )
+    tolerance = _tolerance(precision, max_difference, min_dice, max_volume_difference)
     places = _providers(providers)
     settings = ExportSettings(
         precision, check_on, tolerance, places, worst_slice, licence, intended_use
@@ -116,6 +116,18 @@ def main(
     result = export_model(checkpoint, model, settings)
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
     _write_repository(model, triton)
+
+
+def _tolerance(
+    precision: str, probability: float | None, dice: float | None, volume_percent: float | None
+) -> "Tolerance":
+    """That of the precision, but for what is asked for."""
+    from lits_export.parity import TOLERANCES
+
+    asked = {"probability": probability, "dice": dice, "volume_percent": volume_percent}
+    return replace(
+        TOLERANCES[precision], **{name: most for name, most in asked.items() if most is not None}
+    )
 
 
 def _inspect(model: Path, as_json: bool) -> None:

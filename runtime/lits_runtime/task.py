@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[int, int], None]
 Cancel: TypeAlias = Callable[[], bool]
 
-CPU_BATCH_SIZE, GPU_BATCH_SIZE = 3, 16
-"""Slices at once: few on the CPU, where several slabs run side by side and memory counts."""
 MAX_SLAB_VOXELS = 2**24
 """Slices larger than CT's go through the network in smaller batches, down to one."""
 
@@ -44,6 +42,15 @@ class _Slab:
     """(n, height, width), where there are lesions to measure."""
     lowest_hu: float
     highest_hu: float
+
+
+def slab_slices(provider: str, context_slices: int) -> int:
+    """Slices that go through the network at once, where nobody asks for another number.
+
+    Few on the CPU, where several slabs run side by side and memory counts; but neighbours are
+    resized anew for each slab, so that models that see them get larger ones.
+    """
+    return 3 + context_slices if provider == "cpu" else 16
 
 
 class Task:
@@ -69,9 +76,7 @@ class Task:
         self.warnings = geometry_warnings(self.scan)
         self._refuse_warnings()
         _, height, width = self.scan.geometry.canonical_shape
-        # Neighbours are resized anew for each slab, so models that see them get larger ones.
-        few = CPU_BATCH_SIZE + metadata.context_slices
-        wanted = batch_size or (few if segmenter.provider == "cpu" else GPU_BATCH_SIZE)
+        wanted = batch_size or slab_slices(segmenter.provider, metadata.context_slices)
         self._batch_size = max(1, min(wanted, MAX_SLAB_VOXELS // (height * width)))
         self._infer = Inference(
             segmenter.session,

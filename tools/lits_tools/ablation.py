@@ -106,10 +106,10 @@ def _train(shared: Path, output: Path, name: str, seed: int, device: str) -> Non
             "epochs": 10_000,
         }
         recipe = replace(SEED, **settings)
-        reference: dict[str, Any] = json.loads(
-            (output / folder_name("default", seed) / SCORES_NAME).read_text()
-        )
-        minutes = float(reference["minutes"])
+        reference = output / folder_name("default", seed) / SCORES_NAME
+        if not reference.exists():
+            raise click.UsageError('"seed" takes the minutes of "default": train that first')
+        minutes = float(json.loads(reference.read_text())["minutes"])
     else:
         recipe = replace(DEFAULT, **BASE | VARIANTS[name])
     trial = Trial(

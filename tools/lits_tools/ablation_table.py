@@ -14,9 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lits_runtime.segmenter import Segmenter
 from lits_runtime.volume import Scan
+from lits_tools.benchmark_model import Way
 from lits_tools.bundled_data import volumes
 from lits_tools.trial import MODEL_NAME, SCORES_NAME
 from lits_train.checkpoint import LAST_NAME, load_checkpoint
+from lits_train.network import SegmentationNetwork
 from lits_train.recipe import Recipe
 
 SLICES, BATCH, TURNS = 48, 4, 5
@@ -81,8 +83,6 @@ def rows(output: Path, folders: Mapping[str, str]) -> list[Row]:
 
 def gmac(recipe: Recipe) -> float:
     """Multiplications that a recipe's network takes for one slice, in thousands of millions."""
-    from lits_train.network import SegmentationNetwork
-
     network = SegmentationNetwork(recipe).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, recipe.size, recipe.size))
@@ -91,8 +91,6 @@ def gmac(recipe: Recipe) -> float:
 
 def speeds(models: Mapping[str, Path], scan: Path) -> dict[str, float]:
     """Slices per second of models on the CPU: the median of turns that each takes in turn."""
-    from lits_tools.benchmark_model import Way
-
     opened = {name: Segmenter.open(path, provider="cpu") for name, path in models.items()}
     ways = {name: Way(name, segmenter.labels, segmenter) for name, segmenter in opened.items()}
     volume = Scan.open(scan).load()

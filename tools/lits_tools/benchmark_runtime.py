@@ -27,10 +27,11 @@ _SESSION = """
 import sys, time
 from lits_runtime import Scan, Segmenter
 from lits_runtime.pipeline import ordered_map
+from lits_runtime.task import slab_slices
 scan = Scan.open(sys.argv[1])
 segmenter = Segmenter.open(sys.argv[2], provider=sys.argv[3])
 context = segmenter.metadata.context_slices
-size = 3 + context if segmenter.provider == "cpu" else 16
+size = slab_slices(segmenter.provider, context)
 slabs = [scan.slab_hu(run, context) for run in scan.runs(size, context)]
 segmenter.labels(slabs[0])
 began = time.perf_counter()

@@ -45,7 +45,7 @@ class Trial:
     precision: str = "fp16"
     """Of the file that is scored."""
     minutes: float | None = None
-    """Training ends when they are over; None: with the recipe's epochs."""
+    """Training ends when they are over, those before a break included; None: with its epochs."""
     seed: int = 0
     device: str = "cpu"
     resume: bool = False
@@ -71,7 +71,8 @@ class Trial:
             precision="auto" if self.device.startswith("cuda") else "bf16",
             resume=self.resume,
         )
-        end = time.monotonic() + 60 * (self.minutes or math.inf)
+        left = math.inf if self.minutes is None else self.minutes - _minutes(folder)
+        end = time.monotonic() + 60 * left
         result = train(cases, self.recipe, run, lambda: time.monotonic() > end)
         return self.judge({"epochs": result.epochs, "minutes": _minutes(folder)})
 

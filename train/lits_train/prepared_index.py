@@ -186,16 +186,8 @@ def write_case(
         DatasetError: shapes, values or the ID are not as said, or the folder has another size.
     """
     hu_array, label_array = np.asarray(hu), np.asarray(labels)
+    _check(case_id, hu_array, label_array)
     shape = hu_array.shape
-    if len(shape) != 3 or shape[1] != shape[2] or label_array.shape != shape or not shape[0]:
-        raise DatasetError(
-            f"case {case_id}: HU {shape} and labels {label_array.shape}, expected both "
-            "(slices, size, size)"
-        )
-    if not np.isfinite(hu_array).all() or not np.isin(label_array, (0, 1, 2, LESION_UNKNOWN)).all():
-        raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0..3")
-    if not case_id or "/" in case_id or not case_id.isprintable():
-        raise DatasetError(f"case ID {case_id!r}: expected letters that a file name may have")
     index = PreparedIndex(folder, shape[1])
     index.expect(index.pending | {case_id})
     rounded = rounded_hu(hu_array)
@@ -219,3 +211,16 @@ def write_case(
         inputs=dict(inputs or {}),
     )
     index.commit(case_id, entry)
+
+
+def _check(case_id: str, hu: NDArray[Any], labels: NDArray[Any]) -> None:
+    shape = hu.shape
+    if len(shape) != 3 or shape[1] != shape[2] or labels.shape != shape or not shape[0]:
+        raise DatasetError(
+            f"case {case_id}: HU {shape} and labels {labels.shape}, expected both "
+            "(slices, size, size)"
+        )
+    if not np.isfinite(hu).all() or not np.isin(labels, (0, 1, 2, LESION_UNKNOWN)).all():
+        raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0..3")
+    if not case_id or "/" in case_id or not case_id.isprintable():
+        raise DatasetError(f"case ID {case_id!r}: expected letters that a file name may have")
