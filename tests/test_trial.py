@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from lits_runtime.errors import DatasetError
 from lits_runtime.phantom import make_phantom, write_phantom
 from lits_tools import bundled_data
 from lits_tools.ablation import BASE, VARIANTS, folder_name, main
@@ -82,6 +83,8 @@ def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(
     header, rule, line = written([row]).splitlines()
     assert header.count("|") == rule.count("|") == line.count("|")
     assert line.startswith("| default | ")
+    with pytest.raises(DatasetError, match="none of the variants is done"):
+        rows(tmp_path, {"no skips": folder_name("no skips", 0)})
     short = Trial(
         shared, tmp_path, "short", replace(SMALL, epochs=10_000), precision="fp32", minutes=1e-9
     )

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from lits_runtime.errors import DatasetError
 from lits_runtime.segmenter import Segmenter
 from lits_runtime.volume import Scan
 from lits_tools.benchmark_model import Way
@@ -53,12 +54,17 @@ def rows(output: Path, folders: Mapping[str, str]) -> list[Row]:
     Args:
         output: of the ablation.
         folders: name of the run's folder within `output`, by variant.
+
+    Raises:
+        DatasetError: none is done.
     """
     done = {
         variant: output / folder
         for variant, folder in folders.items()
         if (output / folder / SCORES_NAME).exists()
     }
+    if not done:
+        raise DatasetError(f"{output}: none of the variants is done here; train them first")
     (scan,) = volumes(output / "sources", ("44",))
     rates = speeds({variant: folder / MODEL_NAME for variant, folder in done.items()}, scan)
     found = []
