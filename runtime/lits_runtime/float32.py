@@ -5,6 +5,8 @@ as a Max that nothing fuses, which makes a float16 file a fifth slower than its 
 slower to open. A file whose weights and casts all say float32 is such a twin.
 """
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from lits_runtime.graph_reader import MAX_FIELDS
@@ -27,17 +29,33 @@ def in_float32(content: bytes) -> bytes:
         ModelError: the file is damaged in a way that the check does not see.
     """
     rewriter = _Rewriter()
-    rewritten = rewriter.model(content)
-    return rewritten if rewriter.casts else content
+    return rewriter.model(content) if rewriter.casts(content) else content
 
 
 class _Rewriter:
     """Rewrites one message within the other; field numbers are those of onnx.proto."""
 
     def __init__(self) -> None:
-        self._wire = WireReader(MAX_FIELDS)
-        self.casts = 0
-        """To float16, of activations; weights alone may be stored so and computed in float32."""
+        self._wire = WireReader(2 * MAX_FIELDS)
+
+    def casts(self, content: bytes) -> bool:
+        """Whether activations are cast to float16: weights alone may be stored so.
+
+        Known before anything is rewritten, which copies the whole file.
+        """
+        graphs = self._messages(memoryview(content), 7)
+        return any(self._casts(node) for graph in graphs for node in self._messages(graph, 1))
+
+    def _casts(self, node: memoryview) -> bool:
+        fields: list[Field] = list(self._wire.fields(node))
+        return _is_cast(fields) and any(
+            _to_float16(dict(self._wire.fields(_bytes(value))))
+            for number, value in fields
+            if number == 5
+        )
+
+    def _messages(self, message: memoryview, wanted: int) -> Iterator[memoryview]:
+        return (_bytes(v) for number, v in self._wire.fields(message) if number == wanted)
 
     def model(self, content: bytes) -> bytes:
         fields = self._wire.fields(memoryview(content))
@@ -53,7 +71,7 @@ class _Rewriter:
 
     def _node(self, message: memoryview) -> bytes:
         fields: list[Field] = list(self._wire.fields(message))
-        cast = any(number == 4 and value == b"Cast" for number, value in fields)
+        cast = _is_cast(fields)
         return encoded(
             (number, self._attribute(_bytes(value), cast) if number == 5 else value)
             for number, value in fields
@@ -61,8 +79,7 @@ class _Rewriter:
 
     def _attribute(self, message: memoryview, cast: bool) -> bytes | memoryview:
         fields: dict[int, int | bytes | memoryview] = dict(self._wire.fields(message))
-        if cast and fields.get(1) == b"to" and fields.get(3) == FLOAT16:
-            self.casts += 1
+        if cast and _to_float16(fields):
             return encoded((fields | {3: FLOAT}).items())
         if 5 in fields:
             return encoded((fields | {5: self._tensor(_bytes(fields[5]))}).items())
@@ -84,6 +101,14 @@ class _Rewriter:
                 kept.append((number, value))
         values = np.frombuffer(bits, "<f2").astype("<f4")
         return encoded([*kept, (2, FLOAT), (9, values.tobytes())])
+
+
+def _is_cast(node: list[Field]) -> bool:
+    return any(number == 4 and value == b"Cast" for number, value in node)
+
+
+def _to_float16(attribute: Mapping[int, int | bytes | memoryview]) -> bool:
+    return attribute.get(1) == b"to" and attribute.get(3) == FLOAT16
 
 
 def _bytes(value: int | bytes | memoryview) -> memoryview:

@@ -109,7 +109,7 @@ def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
 
 
 def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-    """Run a session for some of its outputs; what is not asked for is not computed.
+    """Run a session, and take some of its outputs.
 
     Raises:
         ModelError: ONNX Runtime failed, with its reason.
@@ -117,7 +117,6 @@ def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[
     import onnxruntime
 
     options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
     options.log_severity_level = SILENT
     try:
         results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)

@@ -49,17 +49,24 @@ def read_content(path: Path) -> bytes:
     return content
 
 
-def check(content: bytes) -> ModelFile:
+def check(content: bytes, sha256: str | None = None) -> ModelFile:
     """Look into a model before anything is done with it.
 
     Refused is whatever lits-export does not write and a hostile file could use: data kept in other
     files, operators beyond ONNX's own, subgraphs (`Loop` may run for ever), functions, sparse
     tensors, tensors that declare more than they hold.
 
+    Args:
+        content: of the file.
+        sha256: of the only content to accept, in hexadecimal.
+
     Raises:
-        ModelError: damaged, or refused; the message says what was found.
+        ModelError: damaged, refused, or of another SHA-256; the message says what was found.
     """
     _check_size(len(content))
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise ModelError(f"the model's SHA-256 is {found}, expected {sha256}")
     reader = GraphReader(content)
     if METADATA_KEY not in reader.properties:
         raise ModelError(
@@ -75,7 +82,7 @@ def check(content: bytes) -> ModelFile:
         )
     return ModelFile(
         size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=found,
         ir_version=reader.ir_version,
         producer=reader.producer,
         opsets=reader.opsets,

@@ -13,7 +13,6 @@ import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
-from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
@@ -105,12 +104,18 @@ class NiftiFile:
 
     def image(self) -> Any:
         """A nibabel image of the file that reads values when they are asked for."""
+        files = {}
         with damage_as_volume_error(self.name, "not a readable NIfTI volume"):
             if isinstance(self.voxel_source, Path):
-                return self.image_class.from_filename(str(self.voxel_source))
-            self.voxel_source.seek(0)
-            holder = FileHolder(fileobj=cast(Any, _inflated(self.voxel_source)))
-            return self.image_class.from_file_map({"image": holder, "header": holder})
+                voxels: Any = str(self.voxel_source)
+                files = self.image_class.filespec_to_file_map(voxels)
+            else:
+                self.voxel_source.seek(0)
+                voxels = _inflated(self.voxel_source)
+            # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
+            proxy = self.image_class.ImageArrayProxy(voxels, self.header)
+            affine = self.header.get_best_affine()
+            return self.image_class(proxy, affine, self.header, file_map=files or None)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,6 +1,5 @@
 """The runtime's front door: open a model once, segment scans with it."""
 
-import hashlib
 import importlib
 import importlib.resources
 import threading
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.errors import ModelError
 from lits_runtime.inference import run
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.model_file import check, read_content
@@ -76,20 +74,19 @@ class Segmenter:
             ProviderError: the provider did not load; the message names what is missing.
             FileNotFoundError: there is no such file.
         """
-        content = model if isinstance(model, bytes) else read_content(_model_path(model))
-        found = hashlib.sha256(content).hexdigest()
-        if sha256 is not None and found != sha256.lower():
-            raise ModelError(f"the model's SHA-256 is {found}, expected {sha256}")
-        metadata = check(content).metadata
         threads = threads or usable_processors()
         lanes = min(threads, MAX_LANES)
         with ThreadPoolExecutor(1) as importer:
-            # While ONNX Runtime prepares the session, without the interpreter's lock.
+            # While the file is read and hashed, and then while ONNX Runtime prepares the session:
+            # neither holds the interpreter's lock.
+            importer.submit(importlib.import_module, "onnxruntime")
+            content = model if isinstance(model, bytes) else read_content(_model_path(model))
+            checked = check(content, sha256)
             importer.submit(importlib.import_module, "lits_runtime.task")
             session = open_session(content, provider, threads // lanes, device_id)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
-        return cls(session, metadata, found, lanes)
+        return cls(session, checked.metadata, checked.sha256, lanes)
 
     def segment(
         self,
