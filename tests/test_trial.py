@@ -1,6 +1,7 @@
 """The trainings behind the bundled model and the ablation, on a small stand-in for the scans."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,14 +78,22 @@ def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(
     assert told["epochs"] == 2 and told["minutes"] > 0
     assert told["cases"].keys() == {"44", "28", "1003"}
     assert all(0 <= case["liver_dice"] <= 1 for case in told["cases"].values())
-    (row,) = rows(tmp_path, {"default": name, "no skips": folder_name("no skips", 0)})
+    again = folder_name("default", 1)
+    shutil.copytree(tmp_path / name, tmp_path / again)
+    scores = json.loads((tmp_path / again / SCORES_NAME).read_text())
+    scores["cases"]["44"]["lesion_ml"] += 200
+    (tmp_path / again / SCORES_NAME).write_text(json.dumps(scores))
+    names = {"default": [name, again], "no skips": [folder_name("no skips", 0)]}
+    row, other = rows(tmp_path, names)
     assert row.variant == "default" and row.slices_per_s > 0
     assert row.false_ml_1003 == told["cases"]["1003"]["lesion_ml"]
-    header, rule, line = written([row]).splitlines()
+    header, rule, line = written([row, other]).splitlines()
     assert header.count("|") == rule.count("|") == line.count("|")
-    assert line.startswith("| default | ")
+    assert line.startswith("| default | ") and line.endswith(" | 2 |")
+    low = told["cases"]["44"]["lesion_ml"]
+    assert f"| {low + 100:.0f} ({low:.0f} to {low + 200:.0f}) |" in line
     with pytest.raises(DatasetError, match="none of the variants is done"):
-        rows(tmp_path, {"no skips": folder_name("no skips", 0)})
+        rows(tmp_path, {"no skips": [folder_name("no skips", 0)]})
     short = Trial(
         shared, tmp_path, "short", replace(SMALL, epochs=10_000), precision="fp32", minutes=1e-9
     )

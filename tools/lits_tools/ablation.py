@@ -2,6 +2,7 @@
 
     python -m lits_tools.ablation SHARED OUT                # all variants; goes on after a break
     python -m lits_tools.ablation SHARED OUT "no skips"     # this one
+    python -m lits_tools.ablation SHARED OUT --seed 1       # all of them with other draws
     python -m lits_tools.ablation SHARED OUT --table        # scores and speeds of what is there
 
 Cases 44 and 1003, and the patient of 44 under his other name, are left out of all of them: liver
@@ -21,6 +22,8 @@ from lits_runtime.command import Command, shared_options
 logger = logging.getLogger(__name__)
 
 WITHOUT = ("44", "1003")
+SEEDS = 10
+"""Runs that a variant may have, numbered from 0."""
 BASE: dict[str, Any] = {
     "ema_decay": 0.99,
     "epoch_slices": 800,
@@ -60,8 +63,10 @@ that the two can be compared."""
 @click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("variants", nargs=-1)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the draws.")
-@click.option("--table", is_flag=True, help="Train nothing: tell what is there, as a table.")
+@click.option(
+    "--seed", type=click.IntRange(0, SEEDS - 1), default=0, show_default=True, help="Of the draws."
+)
+@click.option("--table", is_flag=True, help="Train nothing: tell what is there, over all seeds.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @shared_options
 def main(
@@ -74,7 +79,8 @@ def main(
     if table:
         from lits_tools.ablation_table import rows, written
 
-        click.echo(written(rows(output, {name: folder_name(name, seed) for name in chosen})))
+        runs = {name: [folder_name(name, n) for n in range(SEEDS)] for name in chosen}
+        click.echo(written(rows(output, runs)))
         return
     for name in chosen:
         _train(shared, output, name, seed, device)

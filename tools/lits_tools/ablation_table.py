@@ -28,7 +28,7 @@ SLICES, BATCH, TURNS = 48, 4, 5
 
 @dataclass(frozen=True)
 class Row:
-    """One variant. Cases 44 and 1003 are seen by none of them."""
+    """One run of a variant. Cases 44 and 1003 are seen by none of them."""
 
     variant: str
     liver_44: float
@@ -48,43 +48,43 @@ class Row:
     """Of the fp32 file through the runtime on the CPU."""
 
 
-def rows(output: Path, folders: Mapping[str, str]) -> list[Row]:
-    """A row for each variant that is done.
+def rows(output: Path, folders: Mapping[str, Sequence[str]]) -> list[Row]:
+    """A row for each run that is done.
 
     Args:
         output: of the ablation.
-        folders: name of the run's folder within `output`, by variant.
+        folders: names of the folders of a variant's runs within `output`, by variant.
 
     Raises:
         DatasetError: none is done.
     """
     done = {
-        variant: output / folder
-        for variant, folder in folders.items()
-        if (output / folder / SCORES_NAME).exists()
+        variant: kept
+        for variant, names in folders.items()
+        if (kept := [output / name for name in names if (output / name / SCORES_NAME).exists()])
     }
     if not done:
         raise DatasetError(f"{output}: none of the variants is done here; train them first")
     (scan,) = volumes(output / "sources", ("44",))
-    rates = speeds({variant: folder / MODEL_NAME for variant, folder in done.items()}, scan)
-    found = []
-    for variant, folder in done.items():
-        told: dict[str, Any] = json.loads((folder / SCORES_NAME).read_text())
-        unseen, healthy = told["cases"]["44"], told["cases"]["1003"]
-        row = Row(
-            variant,
-            unseen["liver_dice"],
-            unseen["lesion_dice"],
-            unseen["lesion_ml"],
-            healthy["liver_dice"],
-            healthy["lesion_ml"],
-            told["validation_dice"]["liver"],
-            told["minutes"],
-            gmac(load_checkpoint(folder / LAST_NAME).recipe),
-            rates[variant],
-        )
-        found.append(row)
-    return found
+    rates = speeds({variant: runs[0] / MODEL_NAME for variant, runs in done.items()}, scan)
+    return [_row(variant, run, rates[variant]) for variant, runs in done.items() for run in runs]
+
+
+def _row(variant: str, run: Path, slices_per_s: float) -> Row:
+    told: dict[str, Any] = json.loads((run / SCORES_NAME).read_text())
+    unseen, healthy = told["cases"]["44"], told["cases"]["1003"]
+    return Row(
+        variant,
+        unseen["liver_dice"],
+        unseen["lesion_dice"],
+        unseen["lesion_ml"],
+        healthy["liver_dice"],
+        healthy["lesion_ml"],
+        told["validation_dice"]["liver"],
+        told["minutes"],
+        gmac(load_checkpoint(run / LAST_NAME).recipe),
+        slices_per_s,
+    )
 
 
 def gmac(recipe: Recipe) -> float:
@@ -111,14 +111,27 @@ def speeds(models: Mapping[str, Path], scan: Path) -> dict[str, float]:
 
 
 def written(table: Sequence[Row]) -> str:
-    """The rows as a table in Markdown."""
+    """A line for each variant, in Markdown: means over its runs, and in brackets their range."""
     names = [field.name for field in fields(Row)]
-    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for row in table:
-        values = (getattr(row, name) for name in names)
-        cells = (value if isinstance(value, str) else f"{value:.3f}" for value in values)
-        lines.append(f"| {' | '.join(cells)} |")
+    lines = [f"| {' | '.join([*names, 'runs'])} |", "|---" * (len(names) + 1) + "|"]
+    for variant in dict.fromkeys(row.variant for row in table):
+        runs = [row for row in table if row.variant == variant]
+        cells = [_cell([getattr(row, name) for row in runs]) for name in names[1:]]
+        lines.append(f"| {' | '.join([variant, *cells, str(len(runs))])} |")
     return "\n".join(lines)
+
+
+def _cell(values: Sequence[float]) -> str:
+    """One figure for several runs.
+
+    >>> _cell([0.25, 0.75]), _cell([0.5, 0.5])
+    ('0.500 (0.250 to 0.750)', '0.500')
+    """
+    digits = 3 if max(values) < 1 else 2 if max(values) < 10 else 0
+    mean, low, high = (
+        f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values))
+    )
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def _slabs(volume: Scan, context: int) -> list[NDArray[np.float32]]:
