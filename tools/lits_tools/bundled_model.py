@@ -13,8 +13,15 @@ import click
 
 from lits_runtime.command import Command, shared_options
 
-SETTINGS = {"ema_decay": 0.99, "epoch_slices": 800, "epochs": 60, "size": 192}
-"""What differs from the default recipe: there are few cases, and it is to run on any CPU."""
+SETTINGS = {
+    "context_slices": 0,
+    "ema_decay": 0.99,
+    "epoch_slices": 800,
+    "epochs": 60,
+    "size": 192,
+}
+"""What differs from the default recipe: there are few cases, most of them single slices without
+neighbours, and it is to run on any CPU."""
 
 
 @click.command(cls=Command)
