@@ -1,12 +1,17 @@
 """The trainings behind the bundled model and the ablation, on a small stand-in for the scans."""
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -16,6 +21,8 @@ from lits_tools import bundled_data
 from lits_tools.ablation import BASE, VARIANTS, folder_name, main
 from lits_tools.ablation_table import gmac, rows, written
 from lits_tools.trial import SCORES_NAME, Trial
+from lits_train.checkpoint import LAST_NAME
+from lits_train.logs import METRICS_NAME
 from lits_train.prepared import open_cases
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, SEED
 
@@ -98,6 +105,30 @@ def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(
         shared, tmp_path, "short", replace(SMALL, epochs=10_000), precision="fp32", minutes=1e-9
     )
     assert short.carry_out()["epochs"] == 0, "the minutes were over before the first step"
+
+
+def test_an_interrupted_trial_keeps_its_steps(
+    shared: Path, few_phantoms: None, tmp_path: Path
+) -> None:
+    trial = Trial(shared, tmp_path, "run", replace(SMALL, epochs=10_000), precision="fp32")
+
+    def interrupt() -> None:
+        while not (tmp_path / "run" / METRICS_NAME).exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        trial.carry_out()
+    step = steps_taken(tmp_path / "run")
+    told = replace(trial, resume=True, minutes=1e-9).carry_out()
+    assert told["epochs"] >= 1
+    assert steps_taken(tmp_path / "run") == step > 0
+
+
+def steps_taken(run: Path) -> int:
+    state = torch.load(run / LAST_NAME, weights_only=True)
+    return int(state["resume"]["progress"]["step"])
 
 
 def test_every_variant_differs_from_the_default_in_its_own_way() -> None:

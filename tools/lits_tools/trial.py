@@ -10,6 +10,7 @@ from typing import Any
 
 from lits_export.export import ExportSettings, export_model
 from lits_runtime.atomic import atomic_path
+from lits_runtime.console import stopping_on_signals
 from lits_runtime.segmenter import Segmenter
 from lits_tools import bundled_data
 from lits_tools.overlap import overlap
@@ -57,6 +58,7 @@ class Trial:
             DatasetError: scans are missing.
             CheckpointError: there is a run already, or none to resume.
             ParityError: the file does not say what the network says.
+            KeyboardInterrupt: a signal came while training, which can be resumed at that step.
         """
         folder = self.folder / self.name
         prepared = bundled_data.build(self.shared, self.folder, self.recipe.size)
@@ -73,7 +75,12 @@ class Trial:
         )
         left = math.inf if self.minutes is None else self.minutes - _minutes(folder)
         end = time.monotonic() + 60 * left
-        result = train(cases, self.recipe, run, lambda: time.monotonic() > end)
+        with stopping_on_signals() as stop:
+            result = train(
+                cases, self.recipe, run, lambda: stop.requested() or time.monotonic() > end
+            )
+        if stop.requested():
+            raise KeyboardInterrupt
         return self.judge({"epochs": result.epochs, "minutes": _minutes(folder)})
 
     def judge(self, facts: dict[str, Any]) -> dict[str, Any]:
