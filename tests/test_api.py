@@ -176,7 +176,7 @@ def test_probabilities_are_written_per_class_on_the_scan_s_grid(
     np.testing.assert_array_equal(mask, held.labels >= 1)
 
 
-def test_averaging_is_over_the_transforms_of_the_recipe() -> None:
+def test_averaging_is_over_the_transforms_that_change_anything() -> None:
     # The tiny model looks at single voxels, so that every flip, once undone, says the same.
     stored = random_hu((9, 8, 7))
     flips = ["flip_columns", "flip_rows", "flip_slices"]
@@ -189,6 +189,9 @@ def test_averaging_is_over_the_transforms_of_the_recipe() -> None:
         Segmenter.open(tiny_model(), provider="cpu").segment(
             (stored, LPS_AFFINE), Options(tta=True)
         )
+    alone = Segmenter.open(tiny_model({"settings": {"tta": ["flip_slices"]}}), provider="cpu")
+    with pytest.raises(lits_runtime.ModelError, match="trained without transforms"):
+        alone.segment((stored, LPS_AFFINE), Options(tta=True))
     unknown = Segmenter.open(tiny_model({"settings": {"tta": ["swirl"]}}), provider="cpu")
     with pytest.raises(lits_runtime.ModelError, match="swirl"):
         unknown.segment((stored, LPS_AFFINE), Options(tta=True))

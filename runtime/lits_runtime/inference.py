@@ -89,16 +89,18 @@ class Inference:
 
 
 def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
-    """The transforms under the recipe's setting "tta".
+    """The transforms under the recipe's setting "tta" that change what the model sees.
 
     Raises:
         ModelError: the model was trained without any, or with one that this runtime cannot undo.
     """
-    names = tuple(metadata.settings.get("tta") or ())
+    told = metadata.settings.get("tta") or ()
+    alone = metadata.context_slices == 0  # whichever way round slices come that it sees one by one
+    names = tuple(name for name in told if not (alone and name == "flip_slices"))
     if not names:
         raise ModelError(
-            f"the recipe {metadata.recipe!r} trained without transforms to average over: run "
-            "without --tta"
+            f"the model, of the recipe {metadata.recipe!r}, was trained without transforms to "
+            "average over: run without --tta"
         )
     if unknown := [name for name in names if name not in _FLIPPED_AXIS]:
         raise ModelError(
