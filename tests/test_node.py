@@ -15,7 +15,7 @@ def test_the_bundled_model_gives_the_same_labels(
 ) -> None:
     scan = Scan.open(real_case[0])
     middle = scan.geometry.canonical_shape[0] // 2
-    slab_hu = scan.load().read_slab(middle, middle + 3, 1)
+    slab_hu = scan.load().read_slab(middle, middle + 3)
     compare_with_node(bundled_model(), np.ascontiguousarray(slab_hu, np.float32), tmp_path)
 
 
