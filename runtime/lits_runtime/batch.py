@@ -15,6 +15,7 @@ from lits_runtime.jobs import Job
 from lits_runtime.names import printable
 from lits_runtime.options import MAX_VOXELS, Options
 from lits_runtime.segmenter import Segmenter
+from lits_runtime.versions import versions
 
 if TYPE_CHECKING:
     from lits_runtime.work import Work
@@ -115,6 +116,7 @@ def run_batch(
             return preparer.submit(Work, jobs[index], settings, segmenter)
 
         upcoming = prepare(0)
+        preparer.submit(versions)  # for the records: later, nothing would run beside it
         for index, job in enumerate(jobs):
             current, upcoming = upcoming, prepare(index + 1)
             assert current is not None

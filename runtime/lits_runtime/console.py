@@ -1,8 +1,10 @@
 """A batch at a terminal: the progress bar, and an orderly end on a signal."""
 
+import logging
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -40,24 +42,20 @@ def stopping_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
 
 
 class ProgressBar:
-    """Slices of the scan in hand, and which scan it is; nothing where stderr is no terminal."""
+    """Slices of the scan in hand, and which scan it is; nothing where stderr is no terminal.
+
+    It opens with the first slices that are done: tqdm takes longer to import than a session to run
+    them, and a server that asks for no bar need not wait for one.
+    """
 
     def __init__(self, scans: int) -> None:
         self._scans, self._done = scans, 0
+        level = logging.getLogger("lits_runtime").level
+        self._wanted = level <= logging.INFO and sys.stderr.isatty()
         self._bar: Any = None
-        self._redirect: Any = None
+        self._open = ExitStack()
 
     def __enter__(self) -> "ProgressBar":
-        import logging
-
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        level = logging.getLogger("lits_runtime").level
-        self._bar = tqdm(unit="slice", leave=False, disable=True if level > logging.INFO else None)
-        self._redirect = logging_redirect_tqdm()
-        if not self._bar.disable:
-            self._redirect.__enter__()
         return self
 
     def __exit__(
@@ -66,14 +64,18 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._bar.disable:
-            self._redirect.__exit__(kind, error, traceback)
-        self._bar.close()
+        self._open.close()
 
     def show(self, job: Job, done: int, of: int) -> None:
         """Show `done` of `of` slices of a job."""
-        if self._bar.disable:
+        if not self._wanted:
             return
+        if self._bar is None:
+            from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            self._bar = self._open.enter_context(tqdm(unit="slice", leave=False))
+            self._open.enter_context(logging_redirect_tqdm())
         if self._bar.total != of or done < self._bar.n:
             self._bar.reset(of)
         name = printable(job.scan.name)

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from lits_runtime.graph_reader import MAX_FIELDS
-from lits_runtime.wire import Field, WireReader, damaged, encoded, packed_varints
+from lits_runtime.wire import Field, Pieces, WireReader, damaged, encoded, packed_varints
 
 FLOAT, FLOAT16 = 1, 10
 """TensorProto.DataType."""
+_TYPED = (b"Cast", b"Constant", b"ConstantOfShape")
+"""Operators whose attributes name a type or hold a tensor."""
 
 
 def in_float32(content: bytes) -> bytes:
@@ -59,9 +61,9 @@ class _Rewriter:
 
     def model(self, content: bytes) -> bytes:
         fields = self._wire.fields(memoryview(content))
-        return encoded((at, self._graph(_bytes(v)) if at == 7 else v) for at, v in fields)
+        return b"".join(encoded((at, self._graph(_bytes(v)) if at == 7 else v) for at, v in fields))
 
-    def _graph(self, message: memoryview) -> bytes:
+    def _graph(self, message: memoryview) -> Pieces:
         parts = {1: self._node, 5: self._tensor}
         return encoded(
             (number, parts[number](_bytes(value)) if number in parts else value)
@@ -69,38 +71,41 @@ class _Rewriter:
             if number != 13  # types of values in between, which are no longer true
         )
 
-    def _node(self, message: memoryview) -> bytes:
+    def _node(self, message: memoryview) -> Pieces:
         fields: list[Field] = list(self._wire.fields(message))
+        if not any(number == 4 and value in _TYPED for number, value in fields):
+            return [message]
         cast = _is_cast(fields)
         return encoded(
             (number, self._attribute(_bytes(value), cast) if number == 5 else value)
             for number, value in fields
         )
 
-    def _attribute(self, message: memoryview, cast: bool) -> bytes | memoryview:
+    def _attribute(self, message: memoryview, cast: bool) -> Pieces:
         fields: dict[int, int | bytes | memoryview] = dict(self._wire.fields(message))
         if cast and _to_float16(fields):
             return encoded((fields | {3: FLOAT}).items())
         if 5 in fields:
             return encoded((fields | {5: self._tensor(_bytes(fields[5]))}).items())
-        return message  # its other fields may be of kinds that `encoded` does not write
+        return [message]  # its other fields may be of kinds that `encoded` does not write
 
-    def _tensor(self, message: memoryview) -> bytes | memoryview:
+    def _tensor(self, message: memoryview) -> Pieces:
         fields = list(self._wire.fields(message))
         if (2, FLOAT16) not in fields:
-            return message
-        bits = b""
+            return [message]
+        bits: list[bytes | memoryview] = []
         kept: list[Field] = []
         for number, value in fields:
             if number == 9:
-                bits += _bytes(value)
+                bits.append(_bytes(value))
             elif number == 5:
                 listed = [value] if isinstance(value, int) else packed_varints(value, len(value))
-                bits += np.array([number & 0xFFFF for number in listed], "<u2").tobytes()
+                bits.append(np.array([number & 0xFFFF for number in listed], "<u2").tobytes())
             elif number != 2:
                 kept.append((number, value))
-        values = np.frombuffer(bits, "<f2").astype("<f4")
-        return encoded([*kept, (2, FLOAT), (9, values.tobytes())])
+        stored = bits[0] if len(bits) == 1 else b"".join(bits)
+        values = np.frombuffer(stored, "<f2").astype("<f4")
+        return encoded([*kept, (2, FLOAT), (9, memoryview(values.view(np.uint8)))])
 
 
 def _is_cast(node: list[Field]) -> bool:

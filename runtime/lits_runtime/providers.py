@@ -6,7 +6,6 @@ onnxruntime itself falls back to the CPU with a warning (microsoft/onnxruntime#2
 import contextlib
 import ctypes
 import hashlib
-import importlib.metadata
 import io
 import logging
 import os
@@ -19,6 +18,7 @@ from lits_runtime.errors import ModelError, ProviderError
 from lits_runtime.float32 import in_float32
 from lits_runtime.names import brief
 from lits_runtime.processors import usable_processors
+from lits_runtime.versions import version
 
 logger = logging.getLogger(__name__)
 
@@ -200,14 +200,6 @@ def engine_cache(model: bytes, device_id: int = 0) -> Path:
     ]
     key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
     return root / "lits-toolkit" / "tensorrt" / key
-
-
-def version(distribution: str) -> str | None:
-    """The installed version of a distribution; None if it is not installed."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def gpu_name(device_id: int = 0) -> str | None:

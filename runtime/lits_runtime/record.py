@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lits_runtime.atomic import atomic_path
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.options import Options
-from lits_runtime.providers import version
+from lits_runtime.versions import versions
 
 if TYPE_CHECKING:
     from lits_runtime.outputs import Outputs
@@ -127,10 +127,3 @@ def file_facts(path: Path) -> dict[str, Any]:
     from lits_runtime.nifti import file_sha256
 
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what a result depends on."""
-    names = ("lits-toolkit", "onnxruntime", "onnxruntime-gpu", "numpy", "nibabel", "isal")
-    known = {name: version(name) for name in (*names, "connected-components-3d")}
-    return {name: number for name, number in known.items() if number is not None}

@@ -17,6 +17,9 @@ _CONTINUED = bytes(range(128, 256))
 Field: TypeAlias = "tuple[int, int | bytes | memoryview]"
 """A number, and the value: of a varint, or the bytes of a string, message or packed list."""
 
+Pieces: TypeAlias = list[bytes | memoryview]
+"""A message to write, in parts that are put together once, when all of it is known."""
+
 
 class WireReader:
     """Reads messages of one file; the number of fields is held to a limit over all of them."""
@@ -58,19 +61,21 @@ def damaged(what: str) -> ModelError:
     return ModelError(f"the model is truncated, damaged or not an ONNX file: {what}")
 
 
-def encoded(fields: Iterable[Field]) -> bytes:
-    """A message of varints and bytes, in the order given.
+def encoded(fields: Iterable[tuple[int, int | bytes | memoryview | Pieces]]) -> Pieces:
+    """A message of varints, bytes and messages that are in pieces, in the order given.
 
-    >>> encoded([(1, 300), (2, b"ab")]).hex()
-    '08ac0212026162'
+    >>> b"".join(encoded([(1, 300), (2, b"ab"), (3, encoded([(1, 1)]))])).hex()
+    '08ac02120261621a020801'
     """
-    parts = list[bytes | memoryview]()
+    pieces: Pieces = []
     for number, value in fields:
         if isinstance(value, int):
-            parts += [_encoded_varint(number << 3 | _VARINT), _encoded_varint(value)]
+            pieces.append(_encoded_varint(number << 3 | _VARINT) + _encoded_varint(value))
         else:
-            parts += [_encoded_varint(number << 3 | _LENGTH), _encoded_varint(len(value)), value]
-    return b"".join(parts)
+            content = value if isinstance(value, list) else [value]
+            length = _encoded_varint(sum(map(len, content)))
+            pieces += [_encoded_varint(number << 3 | _LENGTH) + length, *content]
+    return pieces
 
 
 def count_varints(packed: memoryview) -> int:
@@ -113,6 +118,8 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def _encoded_varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
     found = bytearray()
     while number >= 0x80:
         found.append(number & 0x7F | 0x80)

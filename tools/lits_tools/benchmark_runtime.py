@@ -192,7 +192,7 @@ def line(figure: Figure) -> str:
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     from lits_runtime.processors import usable_processors
-    from lits_runtime.record import versions
+    from lits_runtime.versions import versions
 
     return {
         "machine": platform.machine(),
