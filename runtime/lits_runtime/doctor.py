@@ -14,8 +14,8 @@ import numpy as np
 from lits_runtime.errors import LitsError
 from lits_runtime.processors import cgroup_quota, usable_processors
 from lits_runtime.providers import INSTALL, PROVIDERS, gpu_name, why_not
-from lits_runtime.versions import versions
 from lits_runtime.segmenter import Segmenter
+from lits_runtime.versions import versions
 
 _LIBRARIES = {
     "CUDA driver": "libcuda.so.1",

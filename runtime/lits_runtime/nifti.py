@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,21 +184,26 @@ class VoxelStream:
     def read(self, count: int) -> NDArray[Any]:
         """The next `count` planes as stored: (k, j, i), unscaled, in the file's byte order.
 
+        They are read-only.
+
         Raises:
             VolumeError: the file ends before, or its compressed stream is damaged.
         """
-        planes = np.empty((count, *self._plane), self._dtype)
-        view, filled = memoryview(cast(Any, planes.reshape(-1).view(np.uint8))), 0
+        missing = math.prod((count, *self._plane, self._dtype.itemsize))
+        pieces: list[bytes] = []
         with damage_as_volume_error(self._name, "truncated or damaged"):
-            while filled < len(view):
-                got = self._stream.readinto(view[filled:])  # type: ignore[attr-defined]
-                if not got:
+            while missing:  # one piece, but for file objects that give what they have
+                # What `readinto` takes from a gzip is copied once more, into memory new each time.
+                piece = self._stream.read(missing)
+                if not piece:
                     raise VolumeError(
-                        f"{self._name}: truncated or damaged: {len(view) - filled} bytes of "
-                        f"{count} slices are missing"
+                        f"{self._name}: truncated or damaged: {missing} bytes of {count} slices "
+                        "are missing"
                     )
-                filled += got
-        return planes
+                pieces.append(piece)
+                missing -= len(piece)
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return np.frombuffer(content, self._dtype).reshape(count, *self._plane)
 
     def finish(self) -> str:
         """The SHA-256 of the file, once all planes are read.
