@@ -105,7 +105,7 @@ class _Rewriter:
                 kept.append((number, value))
         stored = bits[0] if len(bits) == 1 else b"".join(bits)
         values = np.frombuffer(stored, "<f2").astype("<f4")
-        return encoded([*kept, (2, FLOAT), (9, memoryview(values.view(np.uint8)))])
+        return encoded([*kept, (2, FLOAT), (9, values.view(np.uint8).data)])
 
 
 def _is_cast(node: list[Field]) -> bool:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from lits_runtime.errors import ModelError, ProviderError
-from lits_runtime.float32 import in_float32
 from lits_runtime.names import brief
 from lits_runtime.processors import usable_processors
 from lits_runtime.versions import version
@@ -132,6 +131,8 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
         options.profile_file_prefix = str(profile)
     wanted = _settings(model, provider, device_id)
     if provider == "cpu":
+        from lits_runtime.float32 import in_float32
+
         model = in_float32(model)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)

@@ -8,10 +8,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lits_runtime.inference import run
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.model_file import check, read_content
 from lits_runtime.options import Options
@@ -19,6 +15,9 @@ from lits_runtime.processors import usable_processors
 from lits_runtime.providers import open_session, session_provider
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lits_runtime.outputs import Outputs
     from lits_runtime.report import Report
     from lits_runtime.segmentation import Segmentation
@@ -78,7 +77,7 @@ class Segmenter:
         lanes = min(threads, MAX_LANES)
         with ThreadPoolExecutor(1) as importer:
             # While the file is read and hashed, and then while ONNX Runtime prepares the session:
-            # neither holds the interpreter's lock.
+            # neither holds the interpreter's lock. Hence no module above imports numpy either.
             importer.submit(importlib.import_module, "onnxruntime")
             content = model if isinstance(model, bytes) else read_content(_model_path(model))
             checked = check(content, sha256)
@@ -181,21 +180,25 @@ class Segmenter:
 
         return Task(self, scan, options or Options(), outputs, batch_size)
 
-    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probability(self, slab_hu: "NDArray[np.float32]") -> "NDArray[np.float32]":
         """Probabilities, float32 (n, classes, height, width), of a slab in canonical orientation.
 
         Args:
             slab_hu: float32 (n + 2 * context_slices, height, width).
         """
+        from lits_runtime.inference import run
+
         probability: NDArray[np.float32] = run(self.session, ["probability"], slab_hu)[0]
         return probability
 
-    def labels(self, slab_hu: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def labels(self, slab_hu: "NDArray[np.float32]") -> "NDArray[np.uint8]":
         """Labels, uint8 (n, height, width), of a slab in canonical orientation.
 
         Args:
             slab_hu: float32 (n + 2 * context_slices, height, width).
         """
+        from lits_runtime.inference import run
+
         labels: NDArray[np.uint8] = run(self.session, ["labels"], slab_hu)[0]
         return labels
 
