@@ -38,20 +38,28 @@ def longest_diameters_mm(
     few = heights <= _FEW_ROWS
     for height in np.unique(heights[few]).tolist():
         which = np.flatnonzero(few & (heights == height))
-        corners = _corners(lines[first_line[which][:, None] + np.arange(height)])
-        squared[which] = _longest_squared(corners, gram)
+        left, right = _outline(lines[first_line[which][:, None] + np.arange(height)])
+        squared[which] = _longest_squared(np.concatenate([left, right], -2), gram)
     for region in np.flatnonzero(~few).tolist():
         begin = first_line[region]
-        corners = _corners(lines[begin : begin + heights[region]])
-        squared[region] = _longest_squared(_hull(corners), gram)
+        left, right = _outline(lines[begin : begin + heights[region]])
+        hull = _chain(right.tolist()) + _chain(left[::-1].tolist())
+        squared[region] = _longest_squared(np.array(hull), gram)
     return np.sqrt(squared)
 
 
-def _corners(lines: NDArray[np.integer]) -> NDArray[np.integer]:
-    """(..., rows, 3) lines to (..., 4 * rows, 2) corners (column, row)."""
+def _outline(lines: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Outermost corners (column, row), left and right, of (..., rows, 3) lines.
+
+    Each is (..., rows + 1, 2): one corner on each edge between rows, and at both ends.
+    """
     row, first, past = lines[..., 0], lines[..., 1], lines[..., 2]
-    pairs = [(first, row), (first, row + 1), (past, row), (past, row + 1)]
-    return np.concatenate([np.stack(pair, -1) for pair in pairs], -2)
+    edges = np.concatenate([row, row[..., -1:] + 1], -1)
+    left, right = (
+        outer(np.concatenate([ends[..., :1], ends], -1), np.concatenate([ends, ends[..., -1:]], -1))
+        for outer, ends in ((np.minimum, first), (np.maximum, past))
+    )
+    return np.stack([left, edges], -1), np.stack([right, edges], -1)
 
 
 def _longest_squared(
@@ -64,19 +72,17 @@ def _longest_squared(
     return longest
 
 
-def _hull(corners: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Those corners that bound the convex hull, (n, 2), by Andrew's monotone chain."""
-    points = sorted(set(map(tuple, corners.tolist())), key=lambda point: point[::-1])
-    return np.array(_chain(points) + _chain(points[::-1]))
+def _chain(points: list[list[int]]) -> list[list[int]]:
+    """Those points, in the order of their rows, that bound the convex hull on one side.
 
-
-def _chain(points: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    hull: list[tuple[int, ...]] = []
+    Source: A. M. Andrew, Another efficient algorithm for convex hulls in two dimensions, 1979.
+    """
+    hull: list[list[int]] = []
     for x, y in points:
         while len(hull) > 1:
             (ax, ay), (bx, by) = hull[-2], hull[-1]
             if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
                 break
             hull.pop()
-        hull.append((x, y))
+        hull.append([x, y])
     return hull
