@@ -1,3 +1,10 @@
+import contextlib
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import nibabel as nib
@@ -63,6 +70,30 @@ def test_a_damaged_scan_is_one_line_and_leaves_nothing(
     assert result.stderr.count("\n") == 1
     assert "scan.nii.gz" in result.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def at_a_terminal(arguments: list[str]) -> str:
+    """What lits-infer prints at a terminal of 100 columns."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-c", "from lits_runtime.cli import main; main()", *arguments]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while piece := terminal.read(4096):  # an OSError when the process has let go of it
+            said += piece
+    assert process.wait() == 0, said
+    return said.decode()
+
+
+def test_a_bar_at_a_terminal_unless_quiet(scan: Path, tiny_model_path: Path) -> None:
+    arguments = [str(scan), "-m", str(tiny_model_path), "--force"]
+    said = at_a_terminal(arguments)
+    assert "1/1 scan.nii.gz: 100%" in said
+    assert "6/6" in said
+    assert said.count("scan_mask.nii.gz: liver") == 1
+    assert at_a_terminal([*arguments, "--quiet"]) == ""
 
 
 def test_debug_shows_the_traceback(scan: Path, tiny_model_path: Path) -> None:

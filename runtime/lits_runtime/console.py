@@ -74,7 +74,7 @@ class ProgressBar:
             from tqdm import tqdm
             from tqdm.contrib.logging import logging_redirect_tqdm
 
-            self._bar = self._open.enter_context(tqdm(unit="slice", leave=False))
+            self._bar = self._open.enter_context(tqdm(total=of, unit="slice", leave=False))
             self._open.enter_context(logging_redirect_tqdm())
         if self._bar.total != of or done < self._bar.n:
             self._bar.reset(of)

@@ -30,22 +30,31 @@ def in_float32(content: bytes) -> bytes:
     Raises:
         ModelError: the file is damaged in a way that the check does not see.
     """
-    rewriter = _Rewriter()
-    return rewriter.model(content) if rewriter.casts(content) else content
+    rewriter = _Rewriter(content)
+    return rewriter.model() if rewriter.casts() else content
 
 
 class _Rewriter:
-    """Rewrites one message within the other; field numbers are those of onnx.proto."""
+    """Rewrites one message within the other; field numbers are those of onnx.proto.
 
-    def __init__(self) -> None:
+    All tensors are converted at once, at the end: numpy lets go of the interpreter's lock for each,
+    and where another thread imports modules, the way back takes longer than the tensor.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
         self._wire = WireReader(2 * MAX_FIELDS)
+        self._float16: list[bytes | memoryview] = []
+        self._float32 = np.empty(len(content), "<f4")
+        """More than room enough; messages hold views of it before it is filled."""
+        self._filled = 0
 
-    def casts(self, content: bytes) -> bool:
+    def casts(self) -> bool:
         """Whether activations are cast to float16: weights alone may be stored so.
 
         Known before anything is rewritten, which copies the whole file.
         """
-        graphs = self._messages(memoryview(content), 7)
+        graphs = self._messages(self._content, 7)
         return any(self._casts(node) for graph in graphs for node in self._messages(graph, 1))
 
     def _casts(self, node: memoryview) -> bool:
@@ -59,9 +68,11 @@ class _Rewriter:
     def _messages(self, message: memoryview, wanted: int) -> Iterator[memoryview]:
         return (_bytes(v) for number, v in self._wire.fields(message) if number == wanted)
 
-    def model(self, content: bytes) -> bytes:
-        fields = self._wire.fields(memoryview(content))
-        return b"".join(encoded((at, self._graph(_bytes(v)) if at == 7 else v) for at, v in fields))
+    def model(self) -> bytes:
+        fields = self._wire.fields(self._content)
+        pieces = encoded((at, self._graph(_bytes(v)) if at == 7 else v) for at, v in fields)
+        self._float32[: self._filled] = np.frombuffer(b"".join(self._float16), "<f2")
+        return b"".join(pieces)
 
     def _graph(self, message: memoryview) -> Pieces:
         parts = {1: self._node, 5: self._tensor}
@@ -93,19 +104,24 @@ class _Rewriter:
         fields = list(self._wire.fields(message))
         if (2, FLOAT16) not in fields:
             return [message]
-        bits: list[bytes | memoryview] = []
+        began = self._filled
         kept: list[Field] = []
         for number, value in fields:
             if number == 9:
-                bits.append(_bytes(value))
+                self._take(_bytes(value))
             elif number == 5:
                 listed = [value] if isinstance(value, int) else packed_varints(value, len(value))
-                bits.append(np.array([number & 0xFFFF for number in listed], "<u2").tobytes())
+                self._take(np.array([number & 0xFFFF for number in listed], "<u2").tobytes())
             elif number != 2:
                 kept.append((number, value))
-        stored = bits[0] if len(bits) == 1 else b"".join(bits)
-        values = np.frombuffer(stored, "<f2").astype("<f4")
+        values = self._float32[began : self._filled]
         return encoded([*kept, (2, FLOAT), (9, values.view(np.uint8).data)])
+
+    def _take(self, float16: bytes | memoryview) -> None:
+        if len(float16) % 2:
+            raise damaged(f"{len(float16)} bytes of float16")
+        self._float16.append(float16)
+        self._filled += len(float16) // 2
 
 
 def _is_cast(node: list[Field]) -> bool:
