@@ -21,7 +21,7 @@ from lits_runtime import Segmenter
 from lits_train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network import SegmentationNetwork
 from lits_train.pipeline import SlabSegmenter
-from lits_train.recipe import SEED
+from lits_train.recipe import DEFAULT, SEED
 
 
 def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -35,9 +35,10 @@ def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:
 
 def test_modules_have_the_precision_that_was_chosen(checkpoint: Path) -> None:
     network = load_checkpoint(checkpoint).network()
-    names = module_names(network)
-    counted = [set(network.get_submodule(name).parameters()) for name in names]
-    assert sum(map(len, counted)) == len(list(network.parameters())), "each belongs to one module"
+    folded = for_inference(network)
+    names = module_names(folded)
+    counted = [set(folded.get_submodule(name).parameters()) for name in names]
+    assert sum(map(len, counted)) == len(list(folded.parameters())), "each belongs to one module"
     keep = [STEM, "decoder.1.conv"]
     lowered = Mixture(network).keeping(keep)
     for name in names:
@@ -62,6 +63,23 @@ def test_inference_form_is_the_same_function_in_wide_groups(checkpoint: Path) ->
     assert {m.in_channels // m.groups for m in grouped} == {BLOCK}
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in modules)
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()), "left as it was"
+    transposed = [m for m in modules if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert len(transposed) == 4, "a last stage without a skip has none"
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_stage_and_the_head_in_four_pixels_at_once(classes: int) -> None:
+    torch.manual_seed(1)
+    recipe = SEED if classes == 1 else DEFAULT.override(skip_connections=False)
+    network = SegmentationNetwork(recipe).double().eval()
+    stage, head = network.decoder[-1], network.head
+    features = torch.randn(2, recipe.decoder_channels[-2], 5, 3, dtype=torch.float64)
+    rewritten = for_inference(network)
+    with torch.inference_mode():
+        expected = head(stage(features, None))
+        logits = rewritten.head(rewritten.decoder[-1](features, None))
+    assert logits.shape == (2, classes, 10, 6)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
 
 
 def test_folding_and_emulation_change_nothing_but_the_rounding(checkpoint: Path) -> None:

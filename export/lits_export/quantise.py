@@ -39,19 +39,21 @@ _OPERATORS = ["Conv", "Relu"]
 def quantisable(model: onnx.ModelProto) -> dict[str, str]:
     """Module by node, of the convolutions that run over pixels, first and last left out.
 
-    The stem and the last two convolutions stay in float: they are where rounding changes most of
-    all and cost least. The convolutions of squeeze-and-excite see one pixel; int8 gains nothing.
+    The stem, the last stage's convolution and the head stay in float: they are where rounding
+    changes most of all and cost least. The convolutions of squeeze-and-excite see one pixel; int8
+    gains nothing.
     """
     modules = {
         node.name: node.input[1].removeprefix("network.").removesuffix(".weight")
         for node in model.graph.node
         if node.op_type == "Conv"
     }
-    last = [name for name, module in modules.items() if module.startswith("decoder.")][-1]
+    stage = [module for module in modules.values() if module.startswith("decoder.")][-1]
+    last = ".".join(stage.split(".")[:3])  # decoder.N.conv
     return {
         name: module
         for name, module in modules.items()
-        if not (module == "head" or ".se." in module or module.startswith(STEM) or name == last)
+        if not (module.startswith(("head", STEM, last)) or ".se." in module)
     }
 
 

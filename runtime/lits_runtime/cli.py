@@ -119,8 +119,7 @@ def main(
     2 lesion. Beside each mask a record (.json) is written last; a rerun skips what a record commits
     with the same scan, model and settings. Exit status 0 only if all scans succeeded.
     """
-    # Nothing here uses numpy's BLAS, whose threads spin for their first 30 ms.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _settle_process()
     from lits_runtime.jobs import plan, read_list
     from lits_runtime.jobs import shard as shard_of
 
@@ -140,6 +139,15 @@ def main(
 
         write_report([outcome.to_json() for outcome in outcomes], report)
     _end(jobs, outcomes, signal_number)
+
+
+def _settle_process() -> None:
+    """What only a process of our own may do to start sooner: 3 % of a scan of 300 slices."""
+    # Nothing here uses numpy's BLAS, whose threads spin for their first 30 ms.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # glibc returns freed blocks to the system, to be given back page by page, while they are larger
+    # than the largest freed so far, up to 32 MB (mallopt(3)): so one is freed, never touched.
+    bytes(2**25 - 2**13)
 
 
 def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
