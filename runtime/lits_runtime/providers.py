@@ -32,8 +32,9 @@ _ONNXRUNTIME_NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |"
     r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? "
 )
-LIBRARIES = {"cuda": ("libcuda.so.1",), "tensorrt": ("libcuda.so.1", "libnvinfer.so.10")}
-"""What a provider opens only once it is in use: the driver, and TensorRT itself."""
+_DRIVER = "libcuda.so.1"
+_TENSORRT = "libnvinfer.so.10"
+"""Opened by its provider only once that is in use."""
 _INSTALL_CUDA = "pip uninstall onnxruntime onnxruntime-gpu; pip install 'lits-toolkit[cuda]'"
 INSTALL = {
     "cuda": _INSTALL_CUDA,
@@ -102,16 +103,17 @@ def why_not(provider: str) -> str | None:
         return f"this onnxruntime was built without it; {INSTALL[provider]}"
     if provider == "cpu":
         return None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-        onnxruntime.preload_dlls()
     folder = Path(onnxruntime.__file__).parent / "capi"
     try:
+        ctypes.CDLL(_DRIVER)  # first: where there is none, the rest is 240 MB for nothing
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
         # The provider needs symbols of the shared part, which onnxruntime loads lazily itself.
         shared = folder / "libonnxruntime_providers_shared.so"
         ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / f"libonnxruntime_providers_{provider}.so"))
-        for library in LIBRARIES[provider]:
-            ctypes.CDLL(library)
+        if provider == "tensorrt":
+            ctypes.CDLL(_TENSORRT)
     except OSError as error:
         return f"{error}; a CUDA GPU with its driver is needed, and {INSTALL[provider]}"
     return None
@@ -207,7 +209,7 @@ def engine_cache(model: bytes, device_id: int = 0) -> Path:
 def gpu_name(device_id: int = 0) -> str | None:
     """Name and compute capability of a GPU by the CUDA driver; None if there is none."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(_DRIVER)
     except OSError:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
