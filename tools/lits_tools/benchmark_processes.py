@@ -47,8 +47,9 @@ def run(command: Sequence[str]) -> Run:
 def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
     """Run several commands in turn, A A B B A A B B ..., and count the second run of each pair.
 
-    The first finds the machine as the other command left it: on a virtual machine, 12 s on all
-    processors cost whatever came next 0.2 s of stolen time, and nothing after that.
+    The first finds the machine as the other command left it: after the seed's way, the host of a
+    virtual machine took 0.2 s of processor time (steal in /proc/stat) from whatever came next, and
+    nothing from the run after that.
     """
     results: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(runs):
