@@ -17,9 +17,10 @@ from lits_runtime import Segmenter
 
 LIBRARIES = ("onnxruntime-node", "onnxruntime-web")
 """Native code, and WebAssembly as in a browser."""
-INT8_DICE = TOLERANCES["int8"].dice
-FLOAT16 = TOLERANCES["fp16"].probability
-"""ONNX Runtime rounds to float16 between some nodes; our runtime on the CPU computes in float32."""
+FLOAT16 = 1e-3
+"""ONNX Runtime rounds to float16 between some nodes; our runtime on the CPU computes in float32.
+
+A tenth of what an export may differ from torch: only voxels so near to a threshold may change."""
 ROUNDING = 1e-6
 """WebAssembly adds up in another order: voxels so near to a threshold may fall on either side."""
 FOLDER = ROOT / "tests/node"
@@ -45,14 +46,14 @@ def missing() -> str | None:
 def compare_with_node(model: Path, slab_hu: NDArray[np.float32], folder: Path) -> None:
     """Assert that Node.js gives the labels that Python gives, voxel for voxel in float32.
 
-    WebAssembly has quantised kernels of its own, whose sums round otherwise: there int8 is held to
-    the tolerance that its export is held to. Skips where Node.js is missing, and fails there if
-    LITS_REQUIRE_NODE is set.
+    Float16 nodes round otherwise, and so do the quantised kernels that WebAssembly has of its own:
+    there labels are held to the Dice that the export is held to. Skips where Node.js is missing,
+    and fails there if LITS_REQUIRE_NODE is set.
     """
     if reason := missing():
         (pytest.fail if os.environ.get("LITS_REQUIRE_NODE") else pytest.skip)(reason)
     segmenter = Segmenter.open(model, provider="cpu")
-    labels = segmenter.labels(slab_hu)
+    precision, labels = segmenter.metadata.precision, segmenter.labels(slab_hu)
     assert len(np.unique(labels)) > 1, "labels of one value prove nothing"
     thresholds = np.array(segmenter.metadata.thresholds, np.float32).reshape(1, -1, 1, 1)
     distance = np.abs(segmenter.probability(slab_hu) - thresholds).min(axis=1)
@@ -60,18 +61,18 @@ def compare_with_node(model: Path, slab_hu: NDArray[np.float32], folder: Path) -
         found = node_labels(library, model, slab_hu, folder)
         assert found.shape == labels.shape
         different = found != labels
-        if segmenter.metadata.precision == "int8" and library == "onnxruntime-web":
-            for value in segmenter.metadata.label_values:
+        in_browser = library == "onnxruntime-web"
+        if precision == "fp16" or (precision == "int8" and in_browser):
+            for value in np.unique(labels):
                 overlap, voxels = (found == value) & (labels == value), (found == value).sum()
                 dice = 2 * overlap.sum() / (voxels + (labels == value).sum())
-                assert dice >= INT8_DICE, (library, value, dice)
-            continue
-        allowed = 0.0 if library == "onnxruntime-node" else ROUNDING
-        if segmenter.metadata.precision == "fp16":
-            assert FLOAT16 is not None
-            allowed = FLOAT16
-        assert (distance[different] < allowed).all(), (library, int(different.sum()))
-        assert different.sum() <= 10, library
+                assert dice >= TOLERANCES[precision].dice, (library, value, dice)
+        else:
+            assert different.sum() <= 10, library
+        if precision != "int8" or not in_browser:
+            rounding = ROUNDING if in_browser else 0.0
+            allowed = FLOAT16 if precision == "fp16" else rounding
+            assert (distance[different] < allowed).all(), (library, int(different.sum()))
 
 
 def node_labels(
