@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lits_export.parity import TOLERANCES
 from lits_runtime import Segmenter
+from lits_tools.overlap import overlap
 
 LIBRARIES = ("onnxruntime-node", "onnxruntime-web")
 """Native code, and WebAssembly as in a browser."""
@@ -64,8 +65,7 @@ def compare_with_node(model: Path, slab_hu: NDArray[np.float32], folder: Path) -
         in_browser = library == "onnxruntime-web"
         if precision == "fp16" or (precision == "int8" and in_browser):
             for value in np.unique(labels):
-                overlap, voxels = (found == value) & (labels == value), (found == value).sum()
-                dice = 2 * overlap.sum() / (voxels + (labels == value).sum())
+                dice = overlap(found == value, labels == value).dice
                 assert dice >= TOLERANCES[precision].dice, (library, value, dice)
         else:
             assert different.sum() <= 10, library

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from conftest import random_hu
 from onnx import TensorProto, helper, numpy_helper
 
 from lits_export.export import ExportResult
-from lits_runtime import Segmenter
+from lits_runtime import ModelError, Segmenter
 from lits_runtime.float32 import in_float32
 from lits_runtime.inference import run
 from lits_runtime.model_file import check
@@ -96,3 +97,12 @@ def test_tensors_in_every_way_to_store_them() -> None:
     (found,) = session.run(None, {"slab": np.array([1, -1, 0], np.float32)})
     expected = np.array([1, -0.25, 0]) + 2 * values.astype(np.float32) + 7
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_half_a_float16_is_damage() -> None:
+    weight = numpy_helper.from_array(np.ones(2, np.float16), "weight")
+    weight.raw_data = weight.raw_data[:3]
+    cast = helper.make_node("Cast", ["slab"], ["x"], to=TensorProto.FLOAT16)
+    model = helper.make_model(helper.make_graph([cast], "g", [], [], [weight]))
+    with pytest.raises(ModelError, match="3 bytes of float16"):
+        in_float32(model.SerializeToString())

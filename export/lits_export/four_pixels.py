@@ -55,11 +55,12 @@ class _FourPixels(nn.Module):
         inputs, outputs, dtype = up.in_channels, 4 * convolution.out_channels, up.weight.dtype
         assert up.bias is not None and convolution.bias is not None
         bias = up.bias.view(1, -1, 1, 1).expand(1, -1, 2, 2)
-        weight = _joined(torch.cat([up.weight, bias]), convolution.weight)
+        weight = _composed(torch.cat([up.weight, bias]), convolution.weight)
         self.features = nn.Conv2d(inputs, outputs, kernel_size=2, padding=1, dtype=dtype)
         self.border = nn.Conv2d(1, outputs, kernel_size=2, padding=1, bias=False, dtype=dtype)
-        _fill(self.features, weight[:, :inputs], convolution.bias.repeat_interleave(4))
-        _fill(self.border, weight[:, inputs:])
+        own_bias = convolution.bias.repeat_interleave(4)
+        self.features.load_state_dict({"weight": weight[:, :inputs], "bias": own_bias})
+        self.border.load_state_dict({"weight": weight[:, inputs:]})
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, inputs, h, w) to (n, 4 * outputs, h + 1, w + 1)."""
@@ -75,7 +76,7 @@ class _Crop(nn.Module):
         return logits[..., 1:-1, 1:-1]
 
 
-def _joined(up: Tensor, weight: Tensor) -> Tensor:
+def _composed(up: Tensor, weight: Tensor) -> Tensor:
     """Weights of the one convolution.
 
     Args:
@@ -86,12 +87,12 @@ def _joined(up: Tensor, weight: Tensor) -> Tensor:
         (4 * outputs, inputs, 2, 2); channels by output, then row, then column of the pixel.
     """
     inputs, outputs = len(up), len(weight)
-    joined = torch.zeros(outputs, 2, 2, inputs, 2, 2, dtype=torch.float64)
+    composed = torch.zeros(outputs, 2, 2, inputs, 2, 2, dtype=torch.float64)
     for a, b, y, x in itertools.product(range(2), range(2), range(3), range(3)):
         (row, p), (column, q) = divmod(a + y, 2), divmod(b + x, 2)
         products = weight[:, :, y, x].double() @ up[:, :, p, q].double().T
-        joined[:, a, b, :, row, column] += products
-    return joined.flatten(0, 2)
+        composed[:, a, b, :, row, column] += products
+    return composed.flatten(0, 2)
 
 
 def _head_of_four(head: nn.Conv2d) -> nn.Conv2d:
@@ -99,12 +100,6 @@ def _head_of_four(head: nn.Conv2d) -> nn.Conv2d:
     assert head.bias is not None
     weight = torch.kron(head.weight[:, :, 0, 0], torch.eye(4, dtype=head.weight.dtype))
     four = nn.Conv2d(4 * head.in_channels, 4 * head.out_channels, 1, dtype=head.weight.dtype)
-    return _fill(four, weight[..., None, None], head.bias.repeat_interleave(4))
-
-
-@torch.no_grad()
-def _fill(convolution: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
-    convolution.weight.copy_(weight)
-    if convolution.bias is not None and bias is not None:
-        convolution.bias.copy_(bias)
-    return convolution
+    bias = head.bias.repeat_interleave(4)
+    four.load_state_dict({"weight": weight[..., None, None], "bias": bias})
+    return four

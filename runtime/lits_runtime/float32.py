@@ -45,8 +45,8 @@ class _Rewriter:
         self._content = memoryview(content)
         self._wire = WireReader(2 * MAX_FIELDS)
         self._float16: list[bytes | memoryview] = []
-        self._float32 = np.empty(len(content), "<f4")
-        """More than room enough; messages hold views of it before it is filled."""
+        self._float32 = np.empty(0, "<f4")
+        """Of all tensors; messages hold views of it before it is filled."""
         self._filled = 0
 
     def casts(self) -> bool:
@@ -69,6 +69,7 @@ class _Rewriter:
         return (_bytes(v) for number, v in self._wire.fields(message) if number == wanted)
 
     def model(self) -> bytes:
+        self._float32 = np.empty(len(self._content), "<f4")  # room enough, whatever is listed how
         fields = self._wire.fields(self._content)
         pieces = encoded((at, self._graph(_bytes(v)) if at == 7 else v) for at, v in fields)
         self._float32[: self._filled] = np.frombuffer(b"".join(self._float16), "<f2")
