@@ -3,10 +3,10 @@
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 # One thread each: the tensors here are small, and several processes share the processors.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -74,6 +74,16 @@ def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     helper.set_model_props(model, {"lits": json.dumps(TINY_METADATA | (metadata or {}))})
     return bytes(model.SerializeToString())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where LITS_NO_SKIPS is set, as in CI, a test that would be skipped fails with its reason."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("LITS_NO_SKIPS"):
+        _, _, reason = cast(tuple[str, int, str], report.longrepr)
+        report.outcome, report.longrepr = "failed", f"CI accepts no skipped test. {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """ONNX Runtime under Node.js: the packages of tests/node, installed once, and labels from them."""
 
 import json
-import os
 import shutil
 import subprocess
 from functools import cache
@@ -48,11 +47,10 @@ def compare_with_node(model: Path, slab_hu: NDArray[np.float32], folder: Path) -
     """Assert that Node.js gives the labels that Python gives, voxel for voxel in float32.
 
     Float16 nodes round otherwise, and so do the quantised kernels that WebAssembly has of its own:
-    there labels are held to the Dice that the export is held to. Skips where Node.js is missing,
-    and fails there if LITS_REQUIRE_NODE is set.
+    there labels are held to the Dice that the export is held to. Skips where Node.js is missing.
     """
     if reason := missing():
-        (pytest.fail if os.environ.get("LITS_REQUIRE_NODE") else pytest.skip)(reason)
+        pytest.skip(reason)
     segmenter = Segmenter.open(model, provider="cpu")
     precision, labels = segmenter.metadata.precision, segmenter.labels(slab_hu)
     assert len(np.unique(labels)) > 1, "labels of one value prove nothing"
