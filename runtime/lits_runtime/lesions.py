@@ -1,6 +1,5 @@
-"""Lesions as they pass slice by slice: connected in 3D and measured without the whole volume."""
+"""Lesions as they pass slab by slab: connected in 3D and measured without the whole volume."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
@@ -8,12 +7,30 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.diameter import longest_diameters_mm
+from lits_runtime.diameter import Points, bounding, diameters_mm
 from lits_runtime.geometry import Geometry
+from lits_runtime.lesion_parts import (
+    COLUMNS,
+    HU,
+    NOTHING,
+    PROBABILITY,
+    ROWS,
+    SLICES,
+    VOXELS,
+    LesionParts,
+    connected,
+    measured_parts,
+)
 
 LESION = 2
 MAX_LESIONS = 1000
 """The largest that are kept: a noisy label map has millions of specks, which fit no table."""
+MAX_POINTS = 2**20
+"""Outline voxels of lesions that may still grow. Where there are more, as in label maps of some
+hundred thousand specks to the slice, the smallest lesions lose the outlines of slices that have
+passed; should they meet later, their diameter there is measured for each by itself."""
+_POINTS_BETWEEN = 2**18
+_VOXELS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -22,7 +39,8 @@ class Lesion:
 
     volume_ml: float
     longest_axial_diameter_mm: float
-    """Between the outer edges of its voxels, in the one axial slice where it is longest."""
+    """Between the outer corners of its voxels, in the one axial slice where it is longest. It
+    spans all parts that the lesion has in that slice."""
     equivalent_sphere_diameter_mm: float
     centroid_mm: tuple[float, float, float]
     """World coordinates, RAS+."""
@@ -37,57 +55,37 @@ class Lesion:
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Lesions, or regions of one slice that are yet to be joined; one row each."""
+class _Face:
+    """A slice whose neighbour above or below is yet to come, cut to its lesions."""
 
-    sums: NDArray[np.float64]
-    """(n, 7): voxels, columns, rows, slices, HU, HU squared, probability."""
-    peaks: NDArray[np.float64]
-    """(n, 4): diameter in mm, largest probability, last slice, first slice negated."""
-    anchors: NDArray[np.int64]
-    """(n, 3): one voxel of it, (slice, row, column)."""
-
-    def __len__(self) -> int:
-        return len(self.sums)
-
-    def __getitem__(self, which: NDArray[np.integer]) -> "_Parts":
-        return _Parts(self.sums[which], self.peaks[which], self.anchors[which])
-
-    @classmethod
-    def joined(cls, several: Sequence["_Parts"]) -> "_Parts":
-        """All rows of several."""
-        return cls(
-            np.concatenate([parts.sums for parts in several]),
-            np.concatenate([parts.peaks for parts in several]),
-            np.concatenate([parts.anchors for parts in several]),
-        )
-
-    def merged(self, groups: NDArray[np.integer], count: int) -> "_Parts":
-        """Rows of the same group added up; groups are numbered from 0 to `count`."""
-        sums = np.zeros((count, self.sums.shape[1]))
-        np.add.at(sums, groups, self.sums)
-        peaks = np.full((count, self.peaks.shape[1]), -np.inf)
-        np.maximum.at(peaks, groups, self.peaks)
-        anchors = np.empty((count, 3), np.int64)
-        anchors[groups] = self.anchors  # of any of them
-        return _Parts(sums, peaks, anchors)
-
-
-_NOTHING = _Parts(np.empty((0, 7)), np.empty((0, 4)), np.empty((0, 3), np.int64))
+    numbers: NDArray[np.int64]
+    """(height, width): 1 + the number of the part, or 0."""
+    top: int
+    left: int
 
 
 class LesionTracker:
-    """Takes axial slices one after the other, up or down, and connects their lesion regions."""
+    """Takes the axial slices of a volume once each, in any order, and connects their lesions.
 
-    def __init__(self, geometry: Geometry) -> None:
+    Args:
+        geometry: of the volume.
+        keep_all: keep more than the largest lesions, because a clean-up may drop these.
+    """
+
+    def __init__(self, geometry: Geometry, keep_all: bool = False) -> None:
         self._geometry = geometry
         self._to_world = geometry.canonical_affine
-        self._active = _NOTHING
-        """Lesions that the slice before has a share in."""
-        self._map = np.zeros((0, 0), np.int64)
-        """That slice, cut to its lesions: 1 + the row in `_active`, or 0."""
-        self._corner = (0, 0)
-        self._finished = _NOTHING
+        self._most = None if keep_all else 4 * MAX_LESIONS
+        self._seen = np.zeros(geometry.canonical_shape[0], bool)
+        self._parts: list[LesionParts] = []
+        """Numbered through, from 0: those in lesions that may still grow."""
+        self._points: list[Points] = []
+        self._pairs: list[NDArray[np.int64]] = []
+        """(2, n) numbers of parts that touch."""
+        self._faces: dict[int, _Face] = {}
+        self._count = self._point_count = 0
+        self._limit = _POINTS_BETWEEN
+        self._finished = NOTHING
         self._forgotten = 0
         self._with_probability = False
 
@@ -98,134 +96,197 @@ class LesionTracker:
         slice_hu: NDArray[np.float32],
         probability: NDArray[np.float32] | None = None,
     ) -> None:
-        """Take the next slice, canonical number `index`; all arrays are (height, width)."""
-        mask = labels == LESION
-        rows = np.flatnonzero(mask.any(1))
-        if not len(rows):
-            self.skip()
-            return
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        columns = np.flatnonzero(mask[top:bottom].any(0))
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        window = (slice(top, bottom), slice(left, right))
-        regions: NDArray[np.integer] = cc3d.connected_components(
-            np.ascontiguousarray(mask[window]), connectivity=4
-        )
-        chance = None if probability is None else probability[window]
-        self._with_probability |= chance is not None
-        fresh = self._measure(regions, slice_hu[window], chance, (index, top, left))
-        self._join(fresh, regions, (top, left))
+        """Take one slice, canonical number `index`; see `add_slab`. Arrays are (height, width)."""
+        chance = None if probability is None else probability[None]
+        self.add_slab(index, labels[None], slice_hu[None], chance)
 
-    def skip(self) -> None:
-        """Pass over slices without lesions: what follows touches nothing that came before."""
-        self._finish(self._active)
-        self._active, self._map = _NOTHING, np.zeros((0, 0), np.int64)
+    def add_slab(
+        self,
+        start: int,
+        labels: NDArray[np.uint8],
+        slab_hu: NDArray[np.float32] | None,
+        probability: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Take the canonical slices from `start` on; all arrays are (n, height, width).
+
+        Args:
+            start: number of the first slice.
+            labels: 0 background, 1 liver, 2 lesion.
+            slab_hu: None if there is no lesion in the slab.
+            probability: of the lesion class, where it was computed.
+
+        Raises:
+            ValueError: the volume has no such slices, or they were taken before.
+        """
+        stop = start + len(labels)
+        if not 0 <= start <= stop <= len(self._seen) or self._seen[start:stop].any():
+            raise ValueError(
+                f"slices {start} to {stop - 1} of {len(self._seen)}: expected slices of the volume "
+                "that were not measured before"
+            )
+        self._seen[start:stop] = True
+        if slab_hu is not None:
+            at_once = max(1, _VOXELS_AT_ONCE // max(labels.shape[1] * labels.shape[2], 1))
+            for low in range(0, len(labels), at_once):
+                part = slice(low, low + at_once)
+                chance = None if probability is None else probability[part]
+                self._connect(start + low, labels[part], slab_hu[part], chance)
+        self._faces = {n: face for n, face in self._faces.items() if self._awaits(n)}
+        if self._point_count > self._limit:
+            self._settle()
 
     def lesions(self, labels: NDArray[np.uint8] | None = None) -> tuple[tuple[Lesion, ...], int]:
         """The lesions, largest first and at most `MAX_LESIONS`, and how many there are in all.
 
+        Of equally large ones the lowest comes first.
+
         Args:
             labels: (slices, height, width) after a clean-up that keeps or drops whole lesions.
         """
-        parts = _Parts.joined([self._finished, self._active])
+        self._settle()
+        open_parts = LesionParts.joined(self._parts or [NOTHING])
+        open_points = np.concatenate([np.zeros((4, 0), np.int32), *self._points], 1)
+        parts = LesionParts.joined([self._finished, self._measured(open_parts, open_points)])
         if labels is not None:
-            parts = parts[np.flatnonzero(labels[tuple(parts.anchors.T)] == LESION)]
+            parts = parts[labels[np.unravel_index(parts.anchor, labels.shape)] == LESION]
         count = len(parts) + self._forgotten
-        parts = _largest(parts)
-        return tuple(self._lesion(*row) for row in zip(parts.sums, parts.peaks, strict=True)), count
+        parts = parts[parts.largest_first()[:MAX_LESIONS]]
+        return tuple(self._lesion(parts, row) for row in range(len(parts))), count
 
-    def _measure(
+    def _awaits(self, number: int) -> bool:
+        """Whether a slice beside this one is yet to come."""
+        around = self._seen[max(number - 1, 0) : number + 2]
+        return not around.all()
+
+    def _connect(
         self,
-        regions: NDArray[np.integer],
-        slice_hu: NDArray[np.float32],
+        start: int,
+        labels: NDArray[np.uint8],
+        slab_hu: NDArray[np.float32],
         probability: NDArray[np.float32] | None,
-        origin: tuple[int, int, int],
-    ) -> _Parts:
-        index, top, left = origin
-        count = int(regions.max())
-        rows, columns = np.nonzero(regions)
-        ids = regions[rows, columns].astype(np.int64) - 1
-        hu = slice_hu[rows, columns].astype(np.float64)
-        chance = np.zeros(len(ids)) if probability is None else probability[rows, columns]
-        columns_rows = (columns + left, rows + top)
-        weights = (*columns_rows, np.full(len(ids), index), hu, hu**2, chance)
-        sums = [np.bincount(ids, minlength=count)]
-        sums += [np.bincount(ids, weight, count) for weight in weights]
-        peaks = np.full((count, 4), -np.inf)
-        peaks[:, 0] = longest_diameters_mm(ids, rows, columns, self._to_world[:3, :2])
-        np.maximum.at(peaks[:, 1], ids, chance)
-        peaks[:, 2], peaks[:, 3] = index, -index
-        anchors = np.empty((count, 3), np.int64)
-        anchors[ids] = np.stack([np.full(len(ids), index), rows + top, columns + left], 1)
-        return _Parts(np.stack(sums, 1).astype(np.float64), peaks, anchors)
-
-    def _join(self, fresh: _Parts, regions: NDArray[np.integer], corner: tuple[int, int]) -> None:
-        old = len(self._active)
-        parent = list(range(old + len(fresh)))
-        for a, b in self._touching(regions, corner):
-            parent[_root(parent, b + old)] = _root(parent, a)
-        roots = np.array([_root(parent, node) for node in parent], np.int64)
-        numbers, groups = np.unique(roots, return_inverse=True)
-        merged = _Parts.joined([self._active, fresh]).merged(groups, len(numbers))
-        alive, of_region = np.unique(groups[old:], return_inverse=True)
-        self._finish(merged[np.setdiff1d(np.arange(len(numbers)), alive)])
-        self._active = merged[alive]
-        self._map = np.concatenate([[0], of_region + 1])[regions]
-        self._corner = corner
-
-    def _touching(self, regions: NDArray[np.integer], corner: tuple[int, int]) -> list[list[int]]:
-        """Pairs (row in `_active`, region - 1) that lie on each other."""
-        (old_top, old_left), (top, left) = self._corner, corner
-        first, start = max(old_top, top), max(old_left, left)
-        last = min(old_top + self._map.shape[0], top + regions.shape[0])
-        end = min(old_left + self._map.shape[1], left + regions.shape[1])
-        if last <= first or end <= start:
-            return []
-        there = self._map[first - old_top : last - old_top, start - old_left : end - old_left]
-        here = regions[first - top : last - top, start - left : end - left].astype(np.int64)
-        both = (there > 0) & (here > 0)
-        width = int(regions.max())
-        pairs = np.unique((there[both] - 1) * width + here[both] - 1)
-        return np.stack(np.divmod(pairs, width), 1).tolist()  # type: ignore[no-any-return]
-
-    def _finish(self, parts: _Parts) -> None:
-        if not len(parts):
+    ) -> None:
+        mask = labels == LESION
+        lines = mask.any(2).any(0)
+        if not lines.any():
             return
-        self._finished = _Parts.joined([self._finished, parts])
-        if len(self._finished) > 4 * MAX_LESIONS:
-            kept = _largest(self._finished)
-            self._forgotten += len(self._finished) - len(kept)
-            self._finished = kept
+        top, bottom = _span(lines)
+        left, right = _span(mask[:, top:bottom].any(1).any(0))
+        box = (slice(None), slice(top, bottom), slice(left, right))
+        mask = np.ascontiguousarray(mask[box])
+        numbers: NDArray[np.integer] = cc3d.connected_components(mask, connectivity=6)
+        chance = None if probability is None else probability[box][mask]
+        self._with_probability |= chance is not None
+        parts, points = measured_parts(
+            numbers, slab_hu[box][mask], chance, (start, top, left), self._geometry.canonical_shape
+        )
+        faces = {}
+        for number, face in ((start, numbers[0]), (start + len(labels) - 1, numbers[-1])):
+            shifted = face.astype(np.int64)
+            shifted[face > 0] += self._count
+            faces[number] = _Face(shifted, top, left)
+        for number, beside in ((start, start - 1), (start + len(labels) - 1, start + len(labels))):
+            if beside in self._faces:
+                self._pairs.append(_touching(self._faces[beside], faces[number]))
+        self._faces |= faces
+        points[0] += self._count
+        self._parts.append(parts)
+        self._points.append(points)
+        self._count += len(parts)
+        self._point_count += points.shape[1]
 
-    def _lesion(self, sums: NDArray[np.float64], peaks: NDArray[np.float64]) -> Lesion:
-        voxels = sums[0]
-        mean_hu, mean_square, chance = (sums[4:] / voxels).tolist()
-        volume_ml = float(voxels) * self._geometry.voxel_ml
-        x, y, z = (self._to_world @ [*(sums[1:4] / voxels), 1])[:3].tolist()
-        first, last = int(-peaks[3]), int(peaks[2])
+    def _settle(self) -> None:
+        """Join what touches, and measure the lesions that can no longer grow."""
+        if not self._parts:
+            return
+        pairs = np.concatenate([np.zeros((2, 0), np.int64), *self._pairs], 1)
+        groups, count = connected(self._count, pairs)
+        parts = LesionParts.joined(self._parts).merged(groups, count)
+        points = np.concatenate(self._points, 1)
+        points[0] = groups[points[0]]
+        points = bounding(points)
+        groups = np.append(groups, -1)  # of number 0, which is no part
+        open_now = np.zeros(count + 1, bool)
+        for face in self._faces.values():
+            open_now[groups[face.numbers - 1]] = True
+        open_now = open_now[:-1]
+        self._finish(parts, points, ~open_now)
+        renumbered = np.append(np.cumsum(open_now) - 1, -1)
+        self._faces = {
+            number: _Face(1 + renumbered[groups[face.numbers - 1]], face.top, face.left)
+            for number, face in self._faces.items()
+        }
+        points = points[:, open_now[points[0]]]
+        points[0] = renumbered[points[0]]
+        parts, points = self._bounded(parts[open_now], points)
+        self._parts, self._points, self._pairs = [parts], [points], []
+        self._count, self._point_count = len(parts), points.shape[1]
+        self._limit = max(_POINTS_BETWEEN, 2 * self._point_count)
+
+    def _finish(self, parts: LesionParts, points: Points, done: NDArray[np.bool_]) -> None:
+        numbers = np.cumsum(done) - 1
+        points = points[:, done[points[0]]]
+        points[0] = numbers[points[0]]
+        finished = LesionParts.joined([self._finished, self._measured(parts[done], points)])
+        if self._most is not None and len(finished) > self._most:
+            self._forgotten += len(finished) - self._most
+            finished = finished[finished.largest_first()[: self._most]]
+        self._finished = finished
+
+    def _bounded(self, parts: LesionParts, points: Points) -> tuple[LesionParts, Points]:
+        """Let go of outlines where there are more than `MAX_POINTS`."""
+        if points.shape[1] <= MAX_POINTS:
+            return parts, points
+        held = np.bincount(points[0], minlength=len(parts))
+        order = parts.largest_first()
+        kept = np.zeros(len(parts), bool)
+        kept[order[np.cumsum(held[order]) <= MAX_POINTS // 2]] = True
+        return self._measured(parts, points), points[:, kept[points[0]]]
+
+    def _measured(self, parts: LesionParts, points: Points) -> LesionParts:
+        """Parts whose diameter is that of their points, if that is longer."""
+        longest = diameters_mm(points, len(parts), self._to_world[:3, :2])
+        return parts.with_diameter(np.maximum(parts.diameter_mm, longest))
+
+    def _lesion(self, parts: LesionParts, row: int) -> Lesion:
+        voxels = float(parts.sums[row, VOXELS])
+        means = parts.sums[row] / voxels
+        volume_ml = voxels * self._geometry.voxel_ml
+        x, y, z = (self._to_world @ [*means[[COLUMNS, ROWS, SLICES]], 1])[:3].tolist()
+        first, last = int(parts.first[row]), int(parts.last[row])
         if self._geometry.head_to_feet:
             slices = self._geometry.canonical_shape[0]
             first, last = slices - 1 - last, slices - 1 - first
         known = self._with_probability
         return Lesion(
             volume_ml=volume_ml,
-            longest_axial_diameter_mm=float(peaks[0]),
+            longest_axial_diameter_mm=float(parts.diameter_mm[row]),
             equivalent_sphere_diameter_mm=(6000 * volume_ml / pi) ** (1 / 3),
             centroid_mm=(x, y, z),
             slices=(first, last),
-            mean_hu=mean_hu,
-            sd_hu=float(max(mean_square - mean_hu**2, 0.0) ** 0.5),
-            mean_probability=chance if known else None,
-            largest_probability=float(peaks[1]) if known else None,
+            mean_hu=float(means[HU]),
+            sd_hu=float((parts.squares[row] / voxels) ** 0.5),
+            mean_probability=float(means[PROBABILITY]) if known else None,
+            largest_probability=float(parts.peak[row]) if known else None,
         )
 
 
-def _largest(parts: _Parts) -> _Parts:
-    return parts[np.argsort(-parts.sums[:, 0], kind="stable")[:MAX_LESIONS]]
+def _span(hit: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last that are hit; at least one is."""
+    where = np.flatnonzero(hit)
+    return int(where[0]), int(where[-1]) + 1
 
 
-def _root(parent: list[int], node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
+def _touching(one: _Face, other: _Face) -> NDArray[np.int64]:
+    """Numbers of parts that lie on each other in two slices, (2, n)."""
+    first, start = max(one.top, other.top), max(one.left, other.left)
+    cut = []
+    for face in (one, other):
+        rows = slice(first - face.top, None)
+        cut.append(face.numbers[rows, start - face.left :])
+    height, width = (min(sizes) for sizes in zip(*(face.shape for face in cut), strict=True))
+    here, there = (face[:height, :width] for face in cut)
+    both = (here > 0) & (there > 0)
+    pairs = np.stack([here[both], there[both]]) - 1
+    again = np.zeros(pairs.shape[1], bool)
+    again[1:] = (pairs[:, 1:] == pairs[:, :-1]).all(0)
+    return pairs[:, ~again]

@@ -120,7 +120,8 @@ class Task:
         """Segment the scan and write what the outputs name."""
         began = time.perf_counter()
         geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
-        tally, tracker = Tally(geometry), LesionTracker(geometry)
+        tally = Tally(geometry)
+        tracker = LesionTracker(geometry, keep_all=self._options.cleans_up)
         with ExitStack() as files, closing(self._slabs()) as slabs:
             whole = self.whole_because is not None
             self.sink = Sink(self.scan, self._outputs, classes, whole, files)
@@ -171,18 +172,8 @@ class Task:
         run, labels = slab.run, slab.result.labels
         tally.add(run.start, labels)
         tally.see(slab.lowest_hu, slab.highest_hu)
-        if slab.slab_hu is None:
-            tracker.skip()
-            return
         chance = self._lesion_probability(slab.result)
-        upwards = not self.scan.geometry.head_to_feet
-        for index in range(len(labels))[:: 1 if upwards else -1]:
-            tracker.add(
-                run.start + index,
-                labels[index],
-                slab.slab_hu[index],
-                None if chance is None else chance[index],
-            )
+        tracker.add_slab(run.start, labels, slab.slab_hu, chance)
 
     def _clean_up(
         self, labels: NDArray[np.uint8], tracker: LesionTracker
