@@ -220,7 +220,7 @@ class LesionTracker:
         parts, points = self._bounded(parts[open_now], points)
         self._parts, self._points, self._pairs = [parts], [points], []
         self._count, self._point_count = len(parts), points.shape[1]
-        self._limit = max(_POINTS_BETWEEN, 2 * self._point_count)
+        self._limit = self._point_count + _POINTS_BETWEEN
 
     def _finish(self, parts: LesionParts, points: Points, done: NDArray[np.bool_]) -> None:
         numbers = np.cumsum(done) - 1

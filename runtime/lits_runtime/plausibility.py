@@ -59,6 +59,6 @@ def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:
         return [f"{seen}, no air or fat: not Hounsfield units (an MR, a picture, or no intercept?)"]
     if highest_hu < LARGEST_HU:
         return [f"{seen}, no contrast or bone: not Hounsfield units (scaled, or a mask?)"]
-    if highest_hu > MOST_HU:
+    if highest_hu > MOST_HU or lowest_hu < -MOST_HU - 1:
         return [f"{seen}: not Hounsfield units"]
     return []

@@ -179,8 +179,9 @@ class Task:
         self, labels: NDArray[np.uint8], tracker: LesionTracker
     ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
         geometry = self.scan.geometry
-        clean_up(labels, geometry.voxel_ml, self._options)
         canonical, tally = geometry.to_canonical(labels), Tally(geometry)
+        # In canonical order, so that of equal components the same one is kept in any orientation.
+        clean_up(canonical.T, geometry.voxel_ml, self._options)
         for index, slice_labels in enumerate(canonical):
             tally.add(index, slice_labels[None])
         return tally, tracker.lesions(canonical)

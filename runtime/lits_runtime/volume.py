@@ -2,17 +2,18 @@
 
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
+from lits_runtime.array_image import FORMS, image_of_array, plain
 from lits_runtime.errors import VolumeError
 from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
@@ -79,11 +80,11 @@ class Scan:
             raise VolumeError(f"{self.name}: voxels of type {dtype}, expected integers or floats")
         if image.affine is None:
             raise VolumeError(f"{self.name}: no affine; save the volume with an sform or a qform")
-        self.geometry = Geometry((shape[0], shape[1], shape[2]), np.array(image.affine, float))
         try:
-            slices, height, width = self.geometry.canonical_shape
-        except VolumeError as error:  # the affine is degenerate
+            self.geometry = Geometry((shape[0], shape[1], shape[2]), image.affine)
+        except VolumeError as error:
             raise VolumeError(f"{self.name}: {error}") from None
+        slices, height, width = self.geometry.canonical_shape
         if height * width > MAX_SLICE_VOXELS:
             raise VolumeError(
                 f"{self.name}: {slices} axial slices of {height} x {width}, expected at most "
@@ -104,14 +105,13 @@ class Scan:
         if isinstance(source, Scan):
             return source
         if isinstance(source, SpatialImage):
-            return cls(source, source.get_filename() or "image", max_voxels=max_voxels)
+            return cls(source, _name_of(source), max_voxels=max_voxels)
         if isinstance(source, tuple):
-            return cls(_image_of_array(*source), "array", max_voxels=max_voxels)
+            return cls(image_of_array(source), "array", max_voxels=max_voxels)
         if isinstance(source, str | PathLike):
-            file = NiftiFile.open(Path(fspath(source)))
+            file = NiftiFile.open(_regular_file(source))
         else:
-            content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
-            file = NiftiFile.open(content)
+            file = NiftiFile.open(_seekable(source))
         return cls(file.image(), file.name, file, max_voxels)
 
     @property
@@ -132,7 +132,7 @@ class Scan:
         """Read all values once; later slabs come from memory."""
         if self.file is None:
             with damage_as_volume_error(self.name, "truncated or damaged"):
-                values = np.asanyarray(self.image.dataobj)
+                values = plain(np.asanyarray(self.image.dataobj))
             self._stored = values.reshape(self.geometry.shape)
             return self
         with self.file.voxels() as stream:
@@ -163,8 +163,10 @@ class Scan:
         assert self.file is not None
         with self.file.voxels() as stream:
             held, position = stream.read(0), 0
-            for start in range(0, slices, size):
-                stop = min(start + size, slices)
+            # Slabs are the same whichever way the slices run: those with all slices from the feet.
+            first = slices % size if flipped else 0
+            for begin in range(first - size if first else 0, slices, size):
+                start, stop = max(begin, 0), min(begin + size, slices)
                 low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
                 fresh, kept = stream.read(high - position), position - low
                 held = np.concatenate([held[len(held) - kept :], fresh]) if kept else fresh
@@ -218,17 +220,40 @@ class Scan:
             return self.slab_hu(Run(start, stop, low, high, self._stored[index]), context_slices)
         extra = (0,) * (len(self.image.shape) - 3)
         with damage_as_volume_error(self.name, "truncated or damaged"):
-            values = np.asanyarray(self.image.dataobj[(*index, *extra)])
+            values = plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
         return self._canonical(values, Run(start, stop, low, high, values), context_slices)
 
 
-def _image_of_array(values: ArrayLike, affine: ArrayLike) -> SpatialImage:
-    volume_hu, voxel_to_world = np.asarray(values), np.asarray(affine)
-    if volume_hu.dtype.kind not in "iuf" or voxel_to_world.shape != (4, 4):
-        raise VolumeError(
-            f"array of {volume_hu.dtype} with an affine of shape {voxel_to_world.shape}: expected "
-            "HU with a (4, 4) affine"
-        )
-    if volume_hu.dtype in (np.int64, np.uint64):  # NIfTI readers elsewhere do not take them
-        volume_hu = volume_hu.astype(np.int32)
-    return nib.Nifti1Image(volume_hu, voxel_to_world.astype(np.float64))
+def _name_of(image: SpatialImage) -> str:
+    name = image.get_filename()
+    return name if isinstance(name, str) and name else "image"
+
+
+def _regular_file(source: str | PathLike[str]) -> Path:
+    """The path; one that does not exist is left to fail where it is opened."""
+    path = Path(os.fsdecode(source))
+    name = printable(str(path))
+    with damage_as_volume_error(name, "not a path"):
+        if path.is_dir():
+            raise VolumeError(f"{name}: a folder, expected one NIfTI file")
+        if path.exists() and not path.is_file():
+            raise VolumeError(f"{name}: not a regular file; save the volume to one first")
+    return path
+
+
+def _seekable(source: Any) -> BinaryIO:
+    """A binary file object that can seek, or the content of one that cannot.
+
+    Raises:
+        VolumeError: the source is none of what `Scan.open` takes.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise VolumeError(f"a scan as {type(source).__name__}: {FORMS}; wrap bytes in io.BytesIO")
+    if isinstance(source, io.TextIOBase):
+        raise VolumeError("a scan from a file opened as text: open it with 'rb'")
+    if not (callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))):
+        what = "an array without its affine" if hasattr(source, "__array__") else "a scan"
+        raise VolumeError(f"{what}, of type {type(source).__name__}: {FORMS}")
+    with damage_as_volume_error("file object", "not readable"):
+        seekable: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
+        return seekable

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist
 
+from lits_runtime.diameter import longest_diameters_mm
 from lits_tools.boxes import Box
 from lits_tools.overlap import Mask, Overlap, check_same_shape
 from lits_tools.surface import Spacing
@@ -126,18 +125,28 @@ def label_lesions(lesion_mask: Mask) -> Lesions:
     return Lesions(ids, tuple(found["bounding_boxes"][1:]), tuple(found["voxel_counts"][1:]))
 
 
-def match_lesions(pred: Lesions, gt: Lesions, spacing_mm: Spacing) -> LesionMatch:
+def match_lesions(
+    pred: Lesions, gt: Lesions, spacing_mm: Spacing, step_mm: NDArray[np.float64] | None = None
+) -> LesionMatch:
     """Match the lesions of a prediction with those of its reference; see the module.
+
+    Args:
+        pred: lesions of the prediction.
+        gt: of the reference, on the same grid.
+        spacing_mm: voxel size per array axis.
+        step_mm: (3, 2), the world vectors from one column and one row to the next, where these are
+            not at right angles.
 
     Raises:
         DatasetError: the arrays differ in shape.
     """
     check_same_shape(pred.ids, gt.ids)
-    return LesionMatch(
-        _groups(pred, gt),
-        tuple(longest_diameter_mm(gt.mask(n), spacing_mm) for n in gt.numbers),
-        tuple(longest_diameter_mm(pred.mask(n), spacing_mm) for n in pred.numbers),
+    if step_mm is None:
+        step_mm = in_plane(spacing_mm)
+    reference, predicted = (
+        tuple(longest_diameters_mm(lesions.ids, step_mm).tolist()) for lesions in (gt, pred)
     )
+    return LesionMatch(_groups(pred, gt), reference, predicted)
 
 
 def _groups(pred: Lesions, gt: Lesions) -> tuple[Group, ...]:
@@ -210,22 +219,16 @@ def longest_diameter_mm(lesion_mask: Mask, spacing_mm: Spacing) -> float:
     """Longest extent of a lesion within one axial slice, from voxel corner to voxel corner.
 
     Args:
-        lesion_mask: bool (slices, height, width) of one lesion.
+        lesion_mask: bool (slices, height, width) of one lesion, of whatever many parts.
         spacing_mm: voxel size per array axis.
 
     >>> longest_diameter_mm(np.ones((2, 3, 4), bool), (5.0, 1.0, 1.0))
     5.0
     """
-    return max(_diameter_mm(plane, spacing_mm) for plane in lesion_mask)
+    return float(longest_diameters_mm(lesion_mask.astype(np.uint8), in_plane(spacing_mm)).max())
 
 
-def _diameter_mm(plane: Mask, spacing_mm: Spacing) -> float:
-    """Largest distance between corners of the pixels of a mask (height, width)."""
-    rows = np.flatnonzero(plane.any(axis=1))
-    if not len(rows):
-        return 0.0
-    left = plane[rows].argmax(axis=1)
-    right = plane.shape[1] - plane[rows, ::-1].argmax(axis=1)
-    edges = [(rows, left), (rows, right), (rows + 1, left), (rows + 1, right)]
-    corners = np.concatenate([np.column_stack(edge) for edge in edges]) * spacing_mm[1:]
-    return float(pdist(corners[ConvexHull(corners).vertices]).max())
+def in_plane(spacing_mm: Spacing) -> NDArray[np.float64]:
+    """World vectors of a column and a row at right angles, (3, 2), mm."""
+    _, row, column = spacing_mm
+    return np.array([[column, 0.0], [0.0, row], [0.0, 0.0]])
