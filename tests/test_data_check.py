@@ -81,13 +81,13 @@ def test_unusable_cases_are_told_and_end_in_status_1(case: Path) -> None:
         for where in (case, case / "more"):
             shutil.copy(case / f"{kind}-0.nii", where / f"{kind}-5.nii")
     found = reports(case, status=1)
-    wanted = {"1": "no segmentation", "2": "truncated", "3": "label 3", "4": "(96, 96, 29)"}
+    wanted = {"1": "no segmentation", "2": "truncated", "3": "values 3", "4": "(96, 96, 29)"}
     for case_id, words in (wanted | {"5": "twice"}).items():
         assert words in found[case_id]["problems"][0]
     assert found["0"]["problems"] == []
     table = check(case, status=1)
     assert sum(line.rstrip().endswith(" unusable") for line in table.splitlines()) == 5
-    assert "case 3: segmentation holds label 3" in table
+    assert "case 3: segmentation: values 3; expected the labels" in table
 
 
 def test_the_known_faults_of_lits_are_warnings(case: Path) -> None:

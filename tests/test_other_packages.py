@@ -12,10 +12,10 @@ from surface_distance import (
     lookup_tables,
 )
 
+from lits_runtime.label_volume import read_labels
 from lits_runtime.phantom import make_phantom
 from lits_tools.boxes import bounding_box
 from lits_tools.overlap import overlap
-from lits_tools.pairs import read_labels
 from lits_tools.surface import FACES, FACES_AND_EDGES, surface_distances, surface_scores
 from lits_tools.surfels import surface_dice, surfel_areas
 

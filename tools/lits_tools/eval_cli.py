@@ -11,9 +11,10 @@ import click
 from lits_runtime.command import Command, shared_options
 
 if TYPE_CHECKING:
+    from lits_runtime.label_volume import LabelVolume
     from lits_tools.evaluate import Evaluation
     from lits_tools.gates import Gate
-    from lits_tools.pairs import LabelVolume, Pair
+    from lits_tools.pairs import Pair
 
 logger = logging.getLogger(__name__)
 

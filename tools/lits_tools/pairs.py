@@ -1,24 +1,12 @@
-"""Which predicted mask belongs to which reference, and both as label arrays on one grid."""
+"""Which predicted mask belongs to which reference, and whether both are on one grid."""
 
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from nibabel.affines import apply_affine
-from nibabel.orientations import (
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
-from numpy.typing import NDArray
-
 from lits_runtime.errors import DatasetError
-from lits_runtime.geometry import CANONICAL_AXES
-from lits_runtime.volume import Geometry, Scan, ScanSource
-from lits_tools.surface import Spacing
+from lits_runtime.geometry import Geometry
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +15,6 @@ _KIND = re.compile(
     r"^(test[-_])?(volume|segmentation|prediction|reference|submission|labels?|mask|scan)[-_]"
     r"|[-_](mask|seg|segmentation|pred|prediction|labels?)$"
 )
-_SLAB = 16
 
 
 @dataclass(frozen=True)
@@ -38,22 +25,6 @@ class Pair:
     predicted: Path
     """A mask, or the scan that a model is to segment."""
     reference: Path
-
-
-@dataclass(frozen=True)
-class LabelVolume:
-    """Labels in canonical orientation and their grid."""
-
-    labels: NDArray[np.uint8]
-    """(slices, height, width): inferior to superior, anterior to posterior, right to left."""
-    geometry: Geometry
-    """Of the file they come from."""
-
-    @property
-    def spacing_mm(self) -> Spacing:
-        """Voxel size along slices, rows and columns."""
-        slices, rows, columns = (self.geometry.spacing_mm[a] for a in self.geometry.canonical_axes)
-        return slices, rows, columns
 
 
 def case_id_of(path: Path) -> str:
@@ -120,30 +91,6 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def read_labels(source: ScanSource) -> LabelVolume:
-    """Read a mask of LiTS labels.
-
-    Raises:
-        DatasetError: it holds other values than 0, 1 and 2.
-        VolumeError: it is not a readable 3D volume.
-    """
-    scan = Scan.open(source).load()
-    labels = np.empty(scan.geometry.canonical_shape, np.uint8)
-    for start in range(0, len(labels), _SLAB):
-        stop = min(start + _SLAB, len(labels))
-        values = scan.read_slab(start, stop)
-        rounded = np.rint(values)
-        # A mask saved under a CT header's scaling reads 2.00007 instead of 2 (nipy/nibabel#1069).
-        if np.abs(values - rounded).max() > 1e-3 or not 0 <= rounded.min() <= rounded.max() <= 2:
-            odd = sorted(set(np.unique(values).tolist()) - {0.0, 1.0, 2.0})[:4]
-            raise DatasetError(
-                f"{scan.name}: values {', '.join(f'{v:g}' for v in odd)}; expected the labels "
-                "0 background, 1 liver and 2 lesion"
-            )
-        labels[start:stop] = rounded
-    return LabelVolume(labels, scan.geometry)
-
-
 def check_same_grid(pred: Geometry, gt: Geometry, what: str = "prediction and reference") -> None:
     """Raise a DatasetError unless two volumes are the same grid in canonical orientation.
 
@@ -154,22 +101,9 @@ def check_same_grid(pred: Geometry, gt: Geometry, what: str = "prediction and re
             f"{what} differ in shape: {pred.canonical_shape} and {gt.canonical_shape} slices, rows "
             "and columns; resample one onto the grid of the other"
         )
-    apart_mm = float(np.abs(_corners(pred) - _corners(gt)).max())
-    if apart_mm > 0.1 * min(gt.spacing_mm):
+    if not pred.same_grid(gt):
         raise DatasetError(
-            f"{what} have affines that lie {apart_mm:.3g} mm apart; if their voxels belong "
-            "together nevertheless, as in LiTS volumes 28 to 47, use --ignore-affine, which "
+            f"{what} have affines that lie {pred.apart_mm(gt):.3g} mm apart; if their voxels "
+            "belong together nevertheless, as in LiTS volumes 28 to 47, use --ignore-affine, which "
             "takes the second one's spacing"
         )
-
-
-def _corners(geometry: Geometry) -> NDArray[np.float64]:
-    """World coordinates of the first and last canonical voxels along each axis, mm, (8, 3)."""
-    stored = io_orientation(geometry.affine)
-    turn = ornt_transform(stored, axcodes2ornt(CANONICAL_AXES))
-    affine = geometry.affine @ inv_ornt_aff(turn, geometry.shape)
-    last = np.array(geometry.canonical_shape[::-1]) - 1
-    corners: NDArray[np.float64] = apply_affine(
-        affine, np.indices((2, 2, 2)).reshape(3, 8).T * last
-    )
-    return corners

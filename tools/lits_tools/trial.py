@@ -11,10 +11,10 @@ from typing import Any
 from lits_export.export import ExportSettings, export_model
 from lits_runtime.atomic import atomic_path
 from lits_runtime.console import stopping_on_signals
+from lits_runtime.label_volume import read_labels
 from lits_runtime.segmenter import Segmenter
 from lits_tools import bundled_data
 from lits_tools.overlap import overlap
-from lits_tools.pairs import read_labels
 from lits_train.checkpoint import LAST_NAME, load_checkpoint
 from lits_train.logs import METRICS_NAME
 from lits_train.loop import train

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.label_volume import LabelVolume, read_labels
 from lits_runtime.volume import Geometry, Scan, ScanSource
-from lits_tools.overlap import overlap
-from lits_tools.pairs import LabelVolume, check_same_grid, read_labels
+from lits_tools.overlap import knows_liver, overlap
+from lits_tools.pairs import check_same_grid
 from lits_tools.surface import Spacing
 
 Labels = NDArray[np.uint8]
@@ -43,11 +44,13 @@ class ViewData:
 
     def _caption(self, title: str, low: int) -> str:
         mask = self.labels >= low
-        if low == 1 and mask.any() and not (self.labels == 1).any():
+        if low == 1 and not knows_liver(self.labels):
             return "no liver in the mask, only lesions"
         text = f"{title} {np.count_nonzero(mask) * self.voxel_ml:.1f} ml"
         if self.reference is None:
             return text
+        if low == 1 and not knows_liver(self.reference):
+            return f"{text} (reference: no liver, only lesions)"
         mask_gt = self.reference >= low
         reference_ml = np.count_nonzero(mask_gt) * self.voxel_ml
         return f"{text} (reference {reference_ml:.1f} ml, Dice {overlap(mask, mask_gt).dice:.3f})"
@@ -79,13 +82,12 @@ def open_view(
         for source in (mask, reference)
         if source is not None
     ]
-    slices, rows, columns = (geometry.spacing_mm[axis] for axis in geometry.canonical_axes)
     return ViewData(
         name=Path(opened.name).name,
         volume_hu=read_hu(opened),
         labels=masks[0],
         reference=masks[1] if reference is not None else None,
-        spacing_mm=(slices, rows, columns),
+        spacing_mm=geometry.canonical_spacing_mm,
         voxel_ml=geometry.voxel_ml,
     )
 

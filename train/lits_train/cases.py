@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
+from lits_runtime.label_volume import rounded_by, rounded_note, to_labels
 from lits_runtime.volume import Geometry, Scan
 from lits_train.repair import repaired
 
@@ -194,18 +195,19 @@ def check_case(case: Case) -> Case:
         return case
     volume, mask = open_pair(case)
     shape = volume.geometry.canonical_shape
-    counts = np.zeros((shape[0], 3), np.int64)
+    counts, off = np.zeros((shape[0], 3), np.int64), 0.0
     for run in mask.runs(1):
-        labels = mask.slab_hu(run)
-        for label in (1, 2):
+        values = mask.slab_hu(run)
+        labels = to_labels(values, "segmentation")
+        off = max(off, rounded_by(values))
+        for label in (0, 1, 2):
             counts[run.start, label] = np.count_nonzero(labels == label)
-        counts[run.start, 0] = np.count_nonzero(labels == 0)
-        if counts[run.start].sum() != labels.size:
-            foreign = labels[(labels != 0) & (labels != 1) & (labels != 2)]
-            raise DatasetError(f"segmentation holds label {foreign[0]:g}, expected 0, 1 and 2")
     volume.read_slab(shape[0] - 1, shape[0])  # a truncated file lacks its end
     liver = np.flatnonzero(counts[:, 1:].any(axis=1))
     affine, notes = repaired(volume, mask, liver, case.stated_spacing_mm)
+    if off:
+        notes = (*notes, rounded_note(off))
+        logger.warning("case %s: %s", case.case_id, notes[-1])
     return replace(case, label_counts=counts, affine=affine, notes=notes)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lits_runtime.errors import DatasetError
+from lits_runtime.label_volume import to_labels
 from lits_runtime.volume import Geometry, Scan
 from lits_train.cases import Case, open_pair
 from lits_train.pipeline import range_hu, resize, resize_labels
@@ -69,7 +70,7 @@ class NiftiSlices:
 
 def working_spacing_mm(geometry: Geometry, size: int) -> tuple[float, float, float]:
     """Of slices, rows and columns once the slices are resized to size x size."""
-    slices, rows, columns = (geometry.spacing_mm[axis] for axis in geometry.canonical_axes)
+    slices, rows, columns = geometry.canonical_spacing_mm
     height, width = geometry.canonical_shape[1:]
     return slices, rows * height / size, columns * width / size
 
@@ -84,7 +85,7 @@ def resized_slab(
     """Slab of HU and labels (n, height, width) to `hu`, `range_hu`, `labels` at working size."""
     full_hu = torch.from_numpy(np.require(slab_hu, requirements="W"))  # a file of floats is mapped
     hu = resize(full_hu.unsqueeze(1), (size, size))[:, 0]
-    small = resize_labels(torch.from_numpy(labels.astype(np.uint8)), (size, size))
+    small = resize_labels(torch.from_numpy(to_labels(labels, "segmentation")), (size, size))
     return hu, range_hu(full_hu), small
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import DatasetError, LitsError
+from lits_runtime.label_volume import to_labels
 from lits_runtime.lesions import LesionTracker
 from lits_runtime.plausibility import geometry_warnings, range_warnings
 from lits_runtime.volume import Scan
@@ -146,7 +147,7 @@ def _of_values(report: CaseReport, case: Case) -> CaseReport:
     least, greatest = np.inf, -np.inf
     for run, mask_run in zip(volume.runs(1), mask.runs(1), strict=True):
         slice_hu = volume.slab_hu(run)[0]
-        labels = mask.slab_hu(mask_run)[0].astype(np.uint8)
+        labels = to_labels(mask.slab_hu(mask_run)[0], "segmentation")
         least, greatest = min(least, slice_hu.min()), max(greatest, slice_hu.max())
         tracker.add(run.start, labels, slice_hu)
         sides.add(slice_hu, labels)

@@ -30,7 +30,7 @@ class BodySides:
 
     def add(self, slice_hu: NDArray[np.float32], labels: NDArray[np.number]) -> None:
         """Take a slice; both are (height, width). One without liver says nothing."""
-        liver = labels > 0
+        liver = labels > 0.5  # a mask that was saved under a scaling reads 0.00002 for 0
         if not liver.any():
             return
         for sums, mask in zip(
