@@ -1,26 +1,19 @@
 """One measure of lesions: in every orientation, from every source, and in lits-eval."""
 
-import itertools
 import os
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import nibabel as nib
 import numpy as np
 import pytest
 from conftest import tiny_model
 from numpy.typing import NDArray
 from test_streaming import positional_model
-from test_volume import AXIS_CODES, LPS_AFFINE, reorient
+from test_volume import AXIS_CODES, reorient
 
 from lits_runtime import Segmenter
-from lits_runtime.diameter import longest_diameters_mm
-from lits_runtime.geometry import Geometry
-from lits_runtime.lesions import Lesion, LesionTracker
-from lits_runtime.options import Options
 from lits_runtime.report import Report
-from lits_tools.lesions import label_lesions, match_lesions
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "60"))
 TILTED = np.array([[-0.7, 0.05, 0.0, 128], [0, -0.8, -1.25, 64], [0, 0.02, 2.5, -32], [0, 0, 0, 1]])

@@ -70,7 +70,7 @@ def test_interval_agrees_with_the_normal_one() -> None:
     """The percentile interval of a mean of 60 cases is near its standard error's."""
     rng = np.random.default_rng(1)
     cases = [case(int(rng.integers(5, 40)), 20) for _ in range(60)]
-    dice = np.array([c.lesion.overlap.dice for c in cases])
+    dice = np.array([c.values()["lesion_dice"] for c in cases])
     half = 1.96 * dice.std() / math.sqrt(len(dice))
     found = pool(cases)["lesion_dice"]
     assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
@@ -94,7 +94,30 @@ def test_lesions_without_liver_have_no_burden() -> None:
     only_lesions[only_lesions == 1] = 0
     scored = score_case(only_lesions, liver(10), SPACING)
     assert math.isnan(scored.burden_error)
-    assert scored.lesion.overlap.dice == 1
+    assert scored.liver is None
+    assert math.isnan(scored.values()["liver_dice"])
+    assert scored.values()["lesion_dice"] == 1
+
+
+def test_a_case_without_a_liver_is_not_in_the_liver_s_figures() -> None:
+    only_lesions = liver(10)
+    only_lesions[only_lesions == 1] = 0
+    without = score_case(only_lesions, liver(10), SPACING)
+    pooled = pool([without, case(20, 20)])
+    assert pooled["liver_dice"].cases == pooled["liver_dice_global"].cases == 1
+    assert pooled["liver_dice"].value == pooled["liver_dice_global"].value == 1
+    assert pooled["lesion_dice"].cases == 2
+    alone = pool([without])
+    for name in ("liver_dice", "liver_dice_global", "liver_assd_mm", "burden_error"):
+        assert math.isnan(alone[name].value), name
+
+
+def test_classes_that_the_prediction_does_not_tell_of_are_not_scored() -> None:
+    only_liver = score_case(liver(0), liver(10), SPACING, classes=("liver",)).values()
+    assert only_liver["liver_dice"] == 1
+    for name in ("lesion_dice", "lesion_count_gt", "lesion_recall_iou0", "burden_error"):
+        assert math.isnan(only_liver[name]), name
+    assert math.isnan(score_case(liver(1), liver(1), SPACING, classes=("lesion",)).burden_error)
 
 
 def test_empty_prediction_of_everything() -> None:

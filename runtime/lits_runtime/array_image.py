@@ -30,7 +30,7 @@ def image_of_array(source: tuple[Any, ...]) -> SpatialImage:
     """
     if len(source) != 2:
         raise VolumeError(f"a tuple of {len(source)}: {FORMS}")
-    values, affine = (_array(part, what) for part, what in zip(source, ("HU", "affine"), strict=True))
+    values, affine = _array(source[0], "HU"), _array(source[1], "affine entries")
     if values.shape == (4, 4) and affine.shape != (4, 4) and affine.ndim > 2:
         raise VolumeError(f"an affine before the array {affine.shape}: {FORMS}")
     if values.dtype.kind not in "iuf" or affine.shape != (4, 4):

@@ -34,13 +34,12 @@ def longest_diameters_mm(
         return np.zeros(count)
     starts, lengths = rows_of_one(flat, numbers.shape[2])
     owners = np.ravel(numbers)[flat[starts]].astype(np.int64) - 1
-    places = np.unravel_index(flat[starts], numbers.shape)
-    return diameters_mm(bounding(row_ends(owners, *places, lengths)), count, step_mm)
+    slices, rows, columns = np.unravel_index(flat[starts], numbers.shape)
+    points = bounding(row_ends(owners, slices, rows, columns, lengths))
+    return diameters_mm(points, count, step_mm)
 
 
-def rows_of_one(
-    flat: NDArray[np.integer], width: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def rows_of_one(flat: NDArray[np.integer], width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Voxels side by side in a row: where each such run starts in `flat`, and how long it is.
 
     Args:
@@ -111,9 +110,7 @@ def _convex(
     return kept
 
 
-def diameters_mm(
-    points: Points, count: int, step_mm: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def diameters_mm(points: Points, count: int, step_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Longest diameter of each of `count` lesions, (count,), mm; 0 for those without points.
 
     Args:

@@ -238,9 +238,7 @@ def _affine_problem(affine: NDArray[np.float64]) -> str:
         return "the affine does not span three directions"
     if not VOXEL_MM[0] <= sizes.min() <= sizes.max() <= VOXEL_MM[1]:
         found = " x ".join(f"{size:.4g}" for size in sizes)
-        return (
-            f"voxels of {found} mm by the affine, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
-        )
+        return f"voxels of {found} mm by the affine, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
     if abs(np.linalg.det(axes / sizes)) < LEAST_VOLUME:
         return "the affine does not span three directions, or nearly not"
     return ""

@@ -53,23 +53,15 @@ class LesionParts:
         sums = summed(groups, self.sums, count)
         mean, means = self.sums[:, HU] / self.sums[:, VOXELS], sums[:, HU] / sums[:, VOXELS]
         squares = self.squares + self.sums[:, VOXELS] * (mean - means[groups]) ** 2
-        highest = {}
-        for name, values in (("last", self.last), ("peak", self.peak), ("mm", self.diameter_mm)):
-            highest[name] = np.zeros(count, values.dtype)
-            np.maximum.at(highest[name], groups, values)
-        lowest = []
-        for numbers in (self.first, self.anchor):
-            lowest.append(np.full(count, _FAR))
-            np.minimum.at(lowest[-1], groups, numbers)
-        return LesionParts(
-            sums,
-            np.bincount(groups, squares, count),
-            lowest[0],
-            highest["last"],
-            highest["peak"],
-            highest["mm"],
-            lowest[1],
-        )
+        last, peak, longest = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
+        np.maximum.at(last, groups, self.last)
+        np.maximum.at(peak, groups, self.peak)
+        np.maximum.at(longest, groups, self.diameter_mm)
+        first, anchor = np.full(count, _FAR), np.full(count, _FAR)
+        np.minimum.at(first, groups, self.first)
+        np.minimum.at(anchor, groups, self.anchor)
+        added = summed(groups, squares[:, None], count)[:, 0]
+        return LesionParts(sums, added, first, last, peak, longest, anchor)
 
     def with_diameter(self, diameter_mm: NDArray[np.float64]) -> "LesionParts":
         """The same with other diameters."""
@@ -121,7 +113,7 @@ def measured_parts(
         np.maximum.at(peak, ids, np.maximum.reduceat(probability, starts))
     sums = summed(ids, sums, count)
     values -= np.repeat((sums[:, HU] / sums[:, VOXELS])[ids], lengths)
-    squares = np.bincount(ids, np.add.reduceat(values**2, starts), count)
+    squares = summed(ids, np.add.reduceat(values**2, starts)[:, None], count)[:, 0]
     first, last = np.full(count, _FAR), np.zeros(count, np.int64)
     np.minimum.at(first, ids, slices)
     np.maximum.at(last, ids, slices)

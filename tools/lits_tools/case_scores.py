@@ -1,8 +1,9 @@
 """All scores of one case, from two label arrays."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,18 @@ from lits_tools.lesions import (
     label_lesions,
     match_lesions,
 )
-from lits_tools.overlap import Mask, Overlap, check_same_shape, overlap, tumour_burden
+from lits_tools.overlap import (
+    Mask,
+    Overlap,
+    check_same_shape,
+    knows_liver,
+    overlap,
+    tumour_burden,
+)
 from lits_tools.surface import Spacing, SurfaceScores, surface_scores
 from lits_tools.surfels import surface_dice
 
+CLASSES = ("liver", "lesion")
 TOLERANCES_MM = (1.0, 3.0)
 IOU_ABOVE = {"iou0": 0.0, "iou50": 0.5}
 """A lesion counts as found where its group's IoU is above this; the challenge's two thresholds."""
@@ -48,16 +57,25 @@ class StructureScores:
         return zip(TOLERANCES_MM, self.surface_dice, strict=True)
 
 
+STRUCTURE_SCORES = (
+    *("dice", "voe", "rvd"),
+    *(score.name for score in fields(SurfaceScores)),
+    *(f"surface_dice_{mm:g}mm" for mm in TOLERANCES_MM),
+)
+"""The names of `StructureScores.values`."""
+
+
 @dataclass(frozen=True)
 class CaseScores:
     """Everything that is known of one case after both its masks were read."""
 
     case_id: str
     voxel_ml: float
-    liver: StructureScores
-    """Of label >= 1: lesions are part of the liver."""
-    lesion: StructureScores
-    """Of label 2."""
+    liver: StructureScores | None
+    """Of label >= 1: lesions are part of the liver. None where one of the masks knows of none: it
+    has lesions, but no voxel of label 1, or comes from a model without that class."""
+    lesion: StructureScores | None
+    """Of label 2; None where a mask comes from a model without that class."""
     match: LesionMatch
     detected: tuple[StructureScores, ...]
     """Of each group of lesions with an IoU above 0.5."""
@@ -73,11 +91,15 @@ class CaseScores:
         """All scores by name, as in the columns of the CSV file."""
         found: dict[str, float] = {}
         for name, scores in (("liver", self.liver), ("lesion", self.lesion)):
-            found |= {f"{name}_{key}": value for key, value in scores.values().items()}
-            found[f"{name}_volume_pred_ml"] = scores.overlap.predicted * self.voxel_ml
-            found[f"{name}_volume_gt_ml"] = scores.overlap.reference * self.voxel_ml
-        found["lesion_count_pred"] = len(self.match.predicted_mm)
-        found["lesion_count_gt"] = len(self.match.reference_mm)
+            values = structure_values(scores)
+            found |= {f"{name}_{key}": value for key, value in values.items()}
+            predicted, reference = math.nan, math.nan
+            if scores:
+                predicted, reference = scores.overlap.predicted, scores.overlap.reference
+            found[f"{name}_volume_pred_ml"] = predicted * self.voxel_ml
+            found[f"{name}_volume_gt_ml"] = reference * self.voxel_ml
+        found["lesion_count_pred"] = len(self.match.predicted_mm) if self.lesion else math.nan
+        found["lesion_count_gt"] = len(self.match.reference_mm) if self.lesion else math.nan
         for suffix, above in IOU_ABOVE.items():
             for size in (None, *SIZES):
                 counts = detection(self.match, above, size)
@@ -94,6 +116,11 @@ class CaseScores:
         return found
 
 
+def structure_values(scores: StructureScores | None) -> dict[str, float]:
+    """The scores of a structure by name; not a number where it was not scored."""
+    return dict.fromkeys(STRUCTURE_SCORES, math.nan) if scores is None else scores.values()
+
+
 def score_case(
     labels_pred: Labels,
     labels_gt: Labels,
@@ -101,6 +128,8 @@ def score_case(
     *,
     case_id: str = "",
     voxel_ml: float | None = None,
+    step_mm: NDArray[np.float64] | None = None,
+    classes: Collection[str] = CLASSES,
 ) -> CaseScores:
     """Score a predicted label map against its reference.
 
@@ -110,6 +139,10 @@ def score_case(
         spacing_mm: voxel size per array axis.
         case_id: name for reports.
         voxel_ml: volume of a voxel; None: the product of `spacing_mm`.
+        step_mm: (3, 2), the world vectors from one column and one row to the next, where these are
+            not at right angles.
+        classes: "liver", "lesion" or both: what the prediction tells of. Others are not scored,
+            and neither is the liver where a mask holds lesions alone.
 
     Raises:
         DatasetError: the shapes differ.
@@ -117,24 +150,29 @@ def score_case(
     check_same_shape(labels_pred, labels_gt)
     box = bounding_box(labels_pred, labels_gt)
     pred, gt = labels_pred[box], labels_gt[box]
-    lesion_box = bounding_box(pred == 2, gt == 2)
+    scored = [name for name in CLASSES if name in classes]
+    if "liver" in scored and not (knows_liver(pred) and knows_liver(gt)):
+        scored.remove("liver")
+    lesion_box = bounding_box(pred == 2, gt == 2) if "lesion" in scored else (slice(0),) * 3
     lesions_pred, lesions_gt = (label_lesions(part[lesion_box] == 2) for part in (pred, gt))
-    match = match_lesions(lesions_pred, lesions_gt, spacing_mm)
+    match = match_lesions(lesions_pred, lesions_gt, spacing_mm, step_mm)
     with ThreadPoolExecutor(2) as threads:  # numpy and scipy let go of the interpreter's lock
-        liver = threads.submit(score_structure, pred > 0, gt > 0, spacing_mm)
-        lesion = threads.submit(score_structure, pred == 2, gt == 2, spacing_mm)
+        masks = {"liver": (pred > 0, gt > 0), "lesion": (pred == 2, gt == 2)}
+        under_way = {
+            name: threads.submit(score_structure, *masks[name], spacing_mm) for name in scored
+        }
     return CaseScores(
         case_id=case_id,
         voxel_ml=float(np.prod(spacing_mm)) / 1000 if voxel_ml is None else voxel_ml,
-        liver=liver.result(),
-        lesion=lesion.result(),
+        liver=under_way["liver"].result() if "liver" in scored else None,
+        lesion=under_way["lesion"].result() if "lesion" in scored else None,
         match=match,
         detected=tuple(
             _score_group(group, lesions_pred, lesions_gt, spacing_mm)
             for group in match.groups
             if group.predicted and group.overlap.iou > IOU_ABOVE["iou50"]
         ),
-        burden_pred=tumour_burden(pred),
+        burden_pred=tumour_burden(pred) if set(CLASSES) <= set(classes) else math.nan,
         burden_gt=tumour_burden(gt),
     )
 

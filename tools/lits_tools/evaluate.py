@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lits_runtime.errors import DatasetError, LitsError
-from lits_tools.case_scores import CaseScores, score_case
-from lits_tools.pairs import LabelVolume, Pair, check_same_grid, read_labels
+from lits_runtime.label_volume import LabelVolume, read_labels
+from lits_tools.case_scores import (
+    CLASSES,
+    CaseScores,
+    StructureScores,
+    score_case,
+)
+from lits_tools.overlap import knows_liver
+from lits_tools.pairs import Pair, check_same_grid
 from lits_tools.pooling import Estimate, pool
 
 if TYPE_CHECKING:
@@ -59,13 +66,14 @@ def evaluate(
             failed[pair.case_id] = str(error)
             logger.error("case %s is left out: %s", pair.case_id, error)
             continue
-        cases.append(_scored(pair.case_id, pred, gt))
+        cases.append(_scored(pair.case_id, pred, gt, segmenter))
         if look:
             look(pair, pred, gt)
         logger.info("case %s scored", pair.case_id)
     if not cases:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
         raise DatasetError(f"none of {len(pairs)} cases could be scored: {reasons}")
+    _say_what_is_missing(cases)
     sha256 = segmenter.model_sha256 if segmenter else ""
     return Evaluation(tuple(cases), pool(cases), failed, sha256)
 
@@ -89,16 +97,40 @@ def read_pair(
     return pred, gt
 
 
-def _scored(case_id: str, pred: LabelVolume, gt: LabelVolume) -> CaseScores:
-    if (pred.labels == 2).any() and not (pred.labels == 1).any():
-        logger.warning(
-            "case %s: the prediction has lesions but no liver (label 1); its liver scores and "
-            "tumour burden say nothing",
-            case_id,
-        )
+def _scored(
+    case_id: str, pred: LabelVolume, gt: LabelVolume, segmenter: "Segmenter | None"
+) -> CaseScores:
+    classes = segmenter.metadata.classes if segmenter else CLASSES
+    for what, labels in (("prediction", pred.labels), ("reference", gt.labels)):
+        if not knows_liver(labels):
+            logger.warning(
+                "case %s: the %s has lesions (label 2) but no liver (label 1); the liver and the "
+                "tumour burden are not scored",
+                case_id,
+                what,
+            )
+        elif not labels.any():
+            logger.warning("case %s: the %s is empty", case_id, what)
     return score_case(
-        pred.labels, gt.labels, gt.spacing_mm, case_id=case_id, voxel_ml=gt.geometry.voxel_ml
+        pred.labels,
+        gt.labels,
+        gt.spacing_mm,
+        case_id=case_id,
+        voxel_ml=gt.geometry.voxel_ml,
+        step_mm=gt.geometry.canonical_affine[:3, :2],
+        classes=classes,
     )
+
+
+def _say_what_is_missing(cases: Sequence[CaseScores]) -> None:
+    """A Dice of 1 that only says that nothing is there deserves a word."""
+    for name in CLASSES:
+        scores: list[StructureScores | None] = [getattr(case, name) for case in cases]
+        overlaps = [score.overlap for score in scores if score]
+        if not overlaps:
+            logger.warning("the %s is not scored in any case", name)
+        elif not any(overlap.predicted or overlap.reference for overlap in overlaps):
+            logger.warning("no mask shows any %s: its Dice is that of empty masks, 1", name)
 
 
 def _segmented(scan: Path, segmenter: "Segmenter") -> LabelVolume:

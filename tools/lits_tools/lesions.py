@@ -43,11 +43,6 @@ class Lesions:
         """The number of the lesion with most voxels."""
         return max(self.numbers, key=lambda number: self.voxels[number - 1])
 
-    def mask(self, number: int) -> Mask:
-        """The lesion with a number, cropped to its box."""
-        mask: Mask = self.ids[self.boxes[number - 1]] == number
-        return mask
-
 
 @dataclass(frozen=True)
 class Group:
@@ -225,7 +220,8 @@ def longest_diameter_mm(lesion_mask: Mask, spacing_mm: Spacing) -> float:
     >>> longest_diameter_mm(np.ones((2, 3, 4), bool), (5.0, 1.0, 1.0))
     5.0
     """
-    return float(longest_diameters_mm(lesion_mask.astype(np.uint8), in_plane(spacing_mm)).max())
+    longest = longest_diameters_mm(lesion_mask.astype(np.uint8), in_plane(spacing_mm))
+    return float(longest.max(initial=0.0))
 
 
 def in_plane(spacing_mm: Spacing) -> NDArray[np.float64]:

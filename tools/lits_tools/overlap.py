@@ -84,6 +84,15 @@ def tumour_burden(labels: NDArray[np.uint8]) -> float:
     return lesion / (liver + lesion) if liver else float("nan")
 
 
+def knows_liver(labels: NDArray[np.uint8]) -> bool:
+    """Whether a mask can tell of the liver: one of lesions alone cannot.
+
+    >>> knows_liver(np.array([0, 2], np.uint8)), knows_liver(np.array([0, 0], np.uint8))
+    (False, True)
+    """
+    return bool((labels == 1).any()) or not (labels == 2).any()
+
+
 def check_same_shape(pred: NDArray[np.generic], gt: NDArray[np.generic]) -> None:
     """Raise a DatasetError unless both arrays have the same shape."""
     if pred.shape != gt.shape:

@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_tools.case_scores import IOU_ABOVE, CaseScores, score_case
+from lits_tools.case_scores import (
+    IOU_ABOVE,
+    STRUCTURE_SCORES,
+    CaseScores,
+    StructureScores,
+    score_case,
+    structure_values,
+)
 from lits_tools.lesions import SIZES, challenge_detected, detection
+from lits_tools.overlap import Overlap
 
 Values = NDArray[np.float64]
 
@@ -95,11 +103,9 @@ def _estimate(statistic: _Statistic, weights: Values) -> Estimate:
 
 def _statistics(cases: Sequence[CaseScores]) -> Iterator[tuple[str, _Statistic]]:
     for name in ("liver", "lesion"):
-        scores = [getattr(case, name) for case in cases]
-        overlaps = [s.overlap for s in scores]
-        counts = [[2 * o.intersection, o.predicted + o.reference] for o in overlaps]
-        yield f"{name}_dice_global", _ratio(np.array(counts), empty=1.0)
-        values = [s.values() for s in scores]
+        scores: list[StructureScores | None] = [getattr(case, name) for case in cases]
+        yield f"{name}_dice_global", _global_dice([s.overlap if s else None for s in scores])
+        values = [structure_values(s) for s in scores]
         for key in values[0]:
             yield f"{name}_{key}", _mean(np.array([v[key] for v in values]))
     yield from _detection_statistics(cases)
@@ -129,7 +135,7 @@ def _detection_statistics(cases: Sequence[CaseScores]) -> Iterator[tuple[str, _S
             of = [len(getattr(case.match, side)) for case in cases]
             yield f"challenge_{key}_{suffix}", _ratio(np.column_stack([number, of]))
     lesions = [[d.values() for d in case.detected] for case in cases]
-    for key in cases[0].lesion.values():
+    for key in STRUCTURE_SCORES:
         sums = np.array([[sum(d[key] for d in case), len(case)] for case in lesions], float)
         yield f"detected_{key}", _ratio(sums)
 
@@ -145,13 +151,27 @@ def _mean(values: Values) -> _Statistic:
     return _Statistic(columns.astype(float), formula, defined, infinite)
 
 
-def _ratio(columns: NDArray[Any], empty: float = math.nan) -> _Statistic:
+def _ratio(columns: NDArray[Any]) -> _Statistic:
     def formula(sums: Values) -> Values:
-        ratio: Values = np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], empty)
+        ratio: Values = np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], math.nan)
         return ratio
 
-    defined = (columns[:, 1] > 0) | (not math.isnan(empty))
-    return _Statistic(columns.astype(float), formula, defined)
+    return _Statistic(columns.astype(float), formula, columns[:, 1] > 0)
+
+
+def _global_dice(overlaps: Sequence[Overlap | None]) -> _Statistic:
+    """Of all cases that were scored taken as one volume; 1 where all their masks are empty."""
+    counts = [
+        (2 * o.intersection, o.predicted + o.reference, 1) if o else (0, 0, 0) for o in overlaps
+    ]
+
+    def formula(sums: Values) -> Values:
+        empty = np.where(sums[..., 2] > 0, 1.0, math.nan)
+        dice: Values = np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], empty)
+        return dice
+
+    columns = np.array(counts, float)
+    return _Statistic(columns, formula, columns[:, 2] > 0)
 
 
 def _f1(sums: Values) -> Values:

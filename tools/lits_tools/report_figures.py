@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lits_runtime.label_volume import LabelVolume
 from lits_runtime.volume import Scan
 from lits_tools.choice import worst_disagreement
 from lits_tools.evaluate import Evaluation
 from lits_tools.lesions import SIZES
-from lits_tools.pairs import LabelVolume
 from lits_tools.panels import Panel, decorate, draw_difference, zoom_to_liver
 from lits_tools.planes import PLANES
 from lits_tools.view_data import ViewData, read_hu
@@ -62,11 +62,15 @@ def _svg(draw: Draw, evaluation: Evaluation, salt: str) -> str:
 
 
 def _draw_dice(axes: Axes, evaluation: Evaluation) -> None:
-    cases = sorted(evaluation.cases, key=lambda case: case.lesion.overlap.dice)
+    cases = sorted(
+        evaluation.cases, key=lambda case: case.lesion.overlap.dice if case.lesion else 0
+    )
     for colour, name in ((LIVER, "liver"), (LESION, "lesion")):
-        dice = [getattr(case, name).overlap.dice for case in cases]
+        scores = [getattr(case, name) for case in cases]
+        dice = [score.overlap.dice if score else np.nan for score in scores]
         axes.plot(range(len(cases)), dice, "o", color=colour, markersize=5, label=name)
-        axes.axhline(float(np.mean(dice)), color=colour, linewidth=0.8, linestyle=":")
+        if any(scores):
+            axes.axhline(float(np.nanmean(dice)), color=colour, linewidth=0.8, linestyle=":")
     axes.set_ylim(-0.03, 1.03)
     _name_cases(axes, [case.case_id for case in cases])
     axes.set_ylabel("Dice")
@@ -78,7 +82,8 @@ def _draw_distance(axes: Axes, evaluation: Evaluation) -> None:
     values: list[list[float]] = []
     for name in ("assd_mm", "hd95_mm"):
         for structure in ("liver", "lesion"):
-            found = [getattr(getattr(c, structure).surface, name) for c in evaluation.cases]
+            scores = [getattr(case, structure) for case in evaluation.cases]
+            found = [getattr(score.surface, name) for score in scores if score]
             values.append([v for v in found if np.isfinite(v)])
     for place, found in enumerate(values):
         colour = (LIVER, LESION)[place % 2]
@@ -99,10 +104,12 @@ def _draw_volumes(axes: Axes, evaluation: Evaluation) -> None:
             case.lesion.overlap.predicted * case.voxel_ml,
         )
         for case in evaluation.cases
+        if case.lesion
     ]
-    high = max(max(pair) for pair in pairs) * 1.3 + 1
+    high = max((max(pair) for pair in pairs), default=0) * 1.3 + 1
     axes.plot([0, high], [0, high], color="#999", linewidth=0.8)
-    axes.plot(*zip(*pairs, strict=True), "o", color=LESION, markersize=5)
+    for pair in pairs:
+        axes.plot(*pair, "o", color=LESION, markersize=5)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_xlim(-0.1, high)
