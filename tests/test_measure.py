@@ -228,7 +228,7 @@ def test_a_clean_up_that_drops_thousands_of_specks_leaves_the_right_ones(tiny: S
 
 def test_the_spread_of_a_bright_lesion_keeps_its_digits() -> None:
     tracker = LesionTracker(Geometry((50, 1, 2), np.diag([-1.0, -1, 1, 1])))
-    hu = 30000 + np.random.default_rng(0).integers(0, 2, (2, 1, 50)).astype(np.float32) / 256
-    tracker.add_slab(0, np.full(hu.shape, 2, np.uint8), hu)
+    hu = 30000 + np.random.default_rng(0).integers(0, 2, (2, 1, 50)) / 256
+    tracker.add_slab(0, np.full(hu.shape, 2, np.uint8), hu.astype(np.float32))
     (lesion,), _ = tracker.lesions()
     assert lesion.sd_hu == pytest.approx(float(hu.astype(float).std()), rel=1e-9)

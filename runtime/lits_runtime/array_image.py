@@ -73,7 +73,8 @@ def _of_nifti_type(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         if values.dtype.itemsize == 2:
             return values.astype(np.float32)
-        return values.astype(np.float64) if values.dtype.itemsize > 8 else values
+        with np.errstate(over="ignore"):  # what overflows is refused with the values
+            return values.astype(np.float64) if values.dtype.itemsize > 8 else values
     if values.dtype.itemsize < 8:
         return values
     low, high = int(values.min()), int(values.max())

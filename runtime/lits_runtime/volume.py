@@ -231,7 +231,10 @@ def _name_of(image: SpatialImage) -> str:
 
 def _regular_file(source: str | PathLike[str]) -> Path:
     """The path; one that does not exist is left to fail where it is opened."""
-    path = Path(os.fsdecode(source))
+    try:
+        path = Path(os.fsdecode(source))
+    except TypeError as error:  # a `__fspath__` that gives something else
+        raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
     name = printable(str(path))
     with damage_as_volume_error(name, "not a path"):
         if path.is_dir():
