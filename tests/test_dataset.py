@@ -60,7 +60,7 @@ def test_unusable_cases_are_skipped_with_their_reason(tmp_path: Path) -> None:
     assert usable[0].slices == 5
     assert "truncated" in problems["2"]
     assert "(40, 36, 5) and segmentation (40, 36, 4)" in problems["3"]
-    assert "label 3" in problems["4"]
+    assert "values 3; expected the labels" in problems["4"]
     (tmp_path / "volume-1.nii").write_bytes(b"")
     with pytest.raises(DatasetError, match="none of 4 cases"):
         usable_cases(find_cases(tmp_path))
