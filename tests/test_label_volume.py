@@ -42,7 +42,8 @@ def with_labels(mask: Path, labels: NDArray[Any], path: Path | None = None) -> P
 
 
 def labels_of(mask: Path) -> NDArray[np.uint8]:
-    return np.asanyarray(load_nifti(mask).dataobj).astype(np.uint8)
+    labels: NDArray[np.uint8] = np.asanyarray(load_nifti(mask).dataobj).astype(np.uint8)
+    return labels
 
 
 @pytest.mark.parametrize("off", [-5e-4, -2e-5, 2e-5, 5e-4])
