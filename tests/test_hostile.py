@@ -135,7 +135,7 @@ def test_what_a_header_asks_for_is_held_to_limits(tmp_path: Path) -> None:
         (dims(-4, 4, 4), 40, "VolumeError|expected 1 to|not a readable"),
         (np.array([2.0**30], "<f4").tobytes(), 108, f"expected 348 to {MAX_HEADER_BYTES}"),
         (np.array([np.nan], "<f4").tobytes(), 108, "not a readable NIfTI"),
-        (np.array([0], "<f4").tobytes(), 108, "voxels from byte 0"),
+        (np.array([-8], "<f4").tobytes(), 108, "voxels from byte -8"),
         (b"oops", 344, "no NIfTI magic"),
     ):
         with pytest.raises(VolumeError, match=message):

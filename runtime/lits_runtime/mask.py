@@ -13,6 +13,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.atomic import atomic_path
+from lits_runtime.names import is_nifti
 
 _GZIP_LEVEL = 1  # masks are long runs: higher levels are slower and save little
 
@@ -77,10 +78,10 @@ def mask_writer(
 
 @contextmanager
 def _open_output(path: Path) -> Iterator[BinaryIO]:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not is_nifti(path.name):
         raise ValueError(f"{path}: expected a name ending in .nii or .nii.gz")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        if path.name.endswith(".gz"):
+        if path.name.lower().endswith(".gz"):
             gzip: Any = igzip.IGzipFile
             with gzip("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
                 yield stream

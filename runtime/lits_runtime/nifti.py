@@ -19,8 +19,11 @@ from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from lits_runtime.behind_voxels import padding_behind
 from lits_runtime.errors import VolumeError
-from lits_runtime.names import printable
+from lits_runtime.file_kinds import BYTES, misnamed, refusal
+from lits_runtime.names import header_and_voxels, is_gzip, printable
+from lits_runtime.voxel_offset import true_offset, voxel_bytes
 
 MAX_HEADER_BYTES = 2**24
 """Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
@@ -53,7 +56,9 @@ def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise VolumeError(f"{name}: {what}: {error}") from error
+        foreign = "Not a gzipped file" in str(error)  # where another gzip might follow
+        reason = "bytes that are not gzip follow those that are" if foreign else str(error)
+        raise VolumeError(f"{name}: {what}: {printable(reason)}") from error
     except _UNREADABLE as error:
         raise VolumeError(f"{name}: {what}: {printable(str(error))}") from error
 
@@ -67,6 +72,8 @@ class NiftiFile:
     image_class: Any
     header: Any
     """nibabel's, with extensions."""
+    offset: int
+    """Where the voxels begin, which may be elsewhere than the header says; see `true_offset`."""
     header_source: ByteSource
     voxel_source: ByteSource
 
@@ -84,24 +91,29 @@ class NiftiFile:
             damage_as_volume_error(name, "not a readable NIfTI volume"),
             _decompressed(header_source) as stream,
         ):
-            start = stream.read(544)
+            start = stream.read(BYTES)
             image_class = _CLASSES.get(start[344:348]) or _CLASSES.get(start[4:8])
             if image_class is None:
-                raise VolumeError(f"{name}: not a readable NIfTI volume: no NIfTI magic bytes")
+                raise VolumeError(f"{name}: not a readable NIfTI volume: {refusal(start)}")
             kind = image_class.header_class
             size = kind.template_dtype.itemsize
             header = kind(start[:size], check=False)
             end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
+            offset = None
+            if 0 <= end < size + 4:
+                end = offset = true_offset(header, source, name)
+                header["vox_offset"] = size + 4
             if not size <= end <= MAX_HEADER_BYTES:
                 raise VolumeError(
                     f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected "
                     f"{size} to {MAX_HEADER_BYTES}"
                 )
-            content = start[:end] + stream.read(max(end - len(start), 0))
-            header = kind.from_fileobj(io.BytesIO(content))
+            content = start[size:end] + stream.read(max(end - len(start), 0))
+            header = kind.from_fileobj(io.BytesIO(header.binaryblock + content))
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
-        return cls(name, image_class, header, header_source, voxel_source)
+            offset = header.get_data_offset() if offset is None else offset
+        return cls(name, image_class, header, offset, header_source, voxel_source)
 
     def image(self) -> Any:
         """A nibabel image of the file that reads values when they are asked for."""
@@ -114,7 +126,9 @@ class NiftiFile:
                 self.voxel_source.seek(0)
                 voxels = _inflated(self.voxel_source)
             # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
-            proxy = self.image_class.ImageArrayProxy(voxels, self.header)
+            header = self.header
+            layout = (header.get_data_shape(), header.get_data_dtype(), self.offset)
+            proxy = self.image_class.ImageArrayProxy(voxels, (*layout, *header.get_slope_inter()))
             affine = self.header.get_best_affine()
             return self.image_class(proxy, affine, self.header, file_map=files or None)
 
@@ -145,8 +159,7 @@ class NiftiFile:
         digest = hashlib.sha256()
         if self.header_source is not self.voxel_source:
             digest.update(cast(Path, self.header_source).read_bytes())
-        offset, dtype = self.header.get_data_offset(), self.header.get_data_dtype()
-        needed = offset + dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        needed = self.offset + voxel_bytes(self.header)
         with (
             damage_as_volume_error(self.name, "truncated or damaged"),
             _decompressed(self.voxel_source, digest) as stream,
@@ -157,9 +170,8 @@ class NiftiFile:
                     f"{self.name}: truncated or damaged: the header asks for {needed} bytes, the "
                     f"file holds at most {held}"
                 )
-            for _ in range(0, offset, 2**16):
-                stream.read(min(2**16, offset))
-                offset -= min(2**16, offset)
+            for start in range(0, self.offset, 2**16):
+                stream.read(min(2**16, self.offset - start))
             yield VoxelStream(self, stream, digest)
 
 
@@ -180,6 +192,7 @@ class VoxelStream:
         self._name, self._stream, self._digest = file.name, stream, digest
         self._plane = (file.shape[1], file.shape[0])
         self._dtype = file.header.get_data_dtype()
+        self.padding = 0  # bytes behind the voxels, once `finish` has seen them
 
     def read(self, count: int) -> NDArray[Any]:
         """The next `count` planes as stored: (k, j, i), unscaled, in the file's byte order.
@@ -211,12 +224,9 @@ class VoxelStream:
         Raises:
             VolumeError: there is more than the header says, or a checksum is wrong.
         """
+        plane = math.prod((*self._plane, self._dtype.itemsize))
         with damage_as_volume_error(self._name, "truncated or damaged"):
-            if self._stream.read(1):
-                raise VolumeError(
-                    f"{self._name}: holds more than its header says; it is damaged, or the header "
-                    "is of another volume"
-                )
+            self.padding = padding_behind(self._stream, plane, self._name)
         return str(self._digest.hexdigest())
 
 
@@ -253,12 +263,11 @@ def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
     file = source.open("rb") if isinstance(source, Path) else source
     try:
         file.seek(0)
-        compressed = file.read(2) == b"\x1f\x8b"
-        if isinstance(source, Path) and compressed != (source.suffix == ".gz"):
-            raise VolumeError(
-                f"{printable(str(source))}: not a readable NIfTI volume: "
-                f"{'gzip' if compressed else 'no gzip'} inside, which the name denies; rename it"
-            )
+        start = file.read(BYTES)
+        compressed = start[:2] == b"\x1f\x8b"
+        if isinstance(source, Path) and compressed != is_gzip(source):
+            why = misnamed(start, source.name)
+            raise VolumeError(f"{printable(str(source))}: not a readable NIfTI volume: {why}")
         file.seek(0)
         raw = file
         if digest is not None:
@@ -271,7 +280,7 @@ def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
 
 def _most_bytes(source: ByteSource) -> int:
     if isinstance(source, Path):
-        size, compressed = source.stat().st_size, source.suffix == ".gz"
+        size, compressed = source.stat().st_size, is_gzip(source)
     else:
         here = source.tell()
         size = source.seek(0, io.SEEK_END)
@@ -288,11 +297,4 @@ def _file_name(file: BinaryIO) -> str:
 
 def _pair(source: ByteSource) -> tuple[ByteSource, ByteSource]:
     """Where header and voxels are: twice the same but for .hdr with .img."""
-    if not isinstance(source, Path):
-        return source, source
-    gz = ".gz" if source.suffix == ".gz" else ""
-    stem = source.name.removesuffix(gz)
-    if not stem.endswith((".hdr", ".img")):
-        return source, source
-    header, voxels = (source.with_name(stem[:-4] + end + gz) for end in (".hdr", ".img"))
-    return header, voxels
+    return header_and_voxels(source) if isinstance(source, Path) else (source, source)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.inference import SlabResult
 from lits_runtime.mask import mask_writer
+from lits_runtime.names import stem_and_ending
 from lits_runtime.options import select
 from lits_runtime.volume import Run, Scan
 
@@ -33,8 +34,8 @@ class Outputs:
         """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
         if self.probability is None:
             raise ValueError("no file for probabilities was asked for")
-        stem = self.probability.name.removesuffix(".gz").removesuffix(".nii")
-        return self.probability.with_name(f"{stem}_{name}{self.probability.name[len(stem) :]}")
+        stem, ending = stem_and_ending(self.probability.name)
+        return self.probability.with_name(f"{stem}_{name}{ending}")
 
 
 class Sink:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lits_runtime.atomic import atomic_path
 from lits_runtime.metadata import ModelMetadata
+from lits_runtime.names import stem_and_ending
 from lits_runtime.options import Options
 from lits_runtime.versions import versions
 
@@ -21,7 +22,7 @@ RECORD_VERSION = 1
 
 def record_path(mask: Path) -> Path:
     """Where the record of a mask is: "a_mask.nii.gz" has "a_mask.json"."""
-    return mask.with_name(mask.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return mask.with_name(stem_and_ending(mask.name)[0] + ".json")
 
 
 def read_record(mask: Path) -> dict[str, Any] | None:

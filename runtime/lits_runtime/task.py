@@ -134,7 +134,7 @@ class Task:
                 done += slab.run.stop - slab.run.start
                 if progress is not None:
                     progress(done, geometry.canonical_shape[0])
-            self.warnings += range_warnings(tally.lowest_hu, tally.highest_hu)
+            self.warnings += self.scan.warnings + range_warnings(tally.lowest_hu, tally.highest_hu)
             self._refuse_warnings()
             if self._options.cleans_up and self.sink.labels is not None:
                 tally, found = self._clean_up(self.sink.labels, tracker)

@@ -17,7 +17,7 @@ from lits_runtime.array_image import FORMS, image_of_array, plain
 from lits_runtime.errors import VolumeError
 from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
-from lits_runtime.nifti import NiftiFile, damage_as_volume_error
+from lits_runtime.nifti import NiftiFile, VoxelStream, damage_as_volume_error
 from lits_runtime.options import MAX_VOXELS
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
@@ -65,6 +65,8 @@ class Scan:
         self.file = file
         self.sha256: str | None = None
         """Of the file, once it was read whole."""
+        self.warnings: list[str] = []
+        """What is odd about the file, once it was read whole."""
         shape = tuple(int(size) for size in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
@@ -137,7 +139,7 @@ class Scan:
             return self
         with self.file.voxels() as stream:
             self._stored = stream.read(self.geometry.shape[2]).T
-            self.sha256 = stream.finish()
+            self._finish(stream)
         return self
 
     def runs(self, size: int, context_slices: int = 0) -> Iterator[Run]:
@@ -175,7 +177,14 @@ class Scan:
                 if flipped:
                     ends = (slices - stop, slices - start, slices - high, slices - low)
                 yield Run(*ends, held.T)
-            self.sha256 = stream.finish()
+            self._finish(stream)
+
+    def _finish(self, stream: VoxelStream) -> None:
+        self.sha256 = stream.finish()
+        if stream.padding:
+            self.warnings.append(
+                f"{stream.padding} zero bytes behind the voxels, less than a slice, are ignored"
+            )
 
     def slab_hu(self, run: Run, context_slices: int = 0) -> NDArray[np.float32]:
         """Hounsfield units of a run and its neighbours.
