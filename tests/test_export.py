@@ -242,7 +242,7 @@ def test_check_scans_come_from_folders_without_their_masks(tmp_path: Path) -> No
     volume, _ = write_phantom(tmp_path, 1, make_phantom(1, matrix=32, slices=2))
     assert scan_files([tmp_path]) == [volume]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VolumeError, match=r"no \.nii or \.nii\.gz scan"):
+    with pytest.raises(VolumeError, match=r"no scan in this folder \(\.nii"):
         scan_files([tmp_path / "empty"])
 
 

@@ -49,7 +49,6 @@ def test_an_existing_mask_needs_force(scan: Path, tiny_model_path: Path, tmp_pat
 
 def test_usage_errors(scan: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        ([str(tmp_path / "none.nii")], "does not exist"),
         ([str(scan), "-o", str(tmp_path / "mask.png")], ".nii or .nii.gz"),
         ([str(scan), "-o", str(scan), "-f"], "overwrite the scan"),
         ([str(scan), "--provider", "abacus"], "abacus"),

@@ -1,7 +1,7 @@
 """Checkpoint in, verified model out: traced, lowered, checked, compared, then written."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,9 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
         CheckpointError: the checkpoint is unreadable or of another architecture.
         ParityError: the model is out of tolerance; the message holds the figures.
         ProviderError: a provider that was asked for does not load.
-        VolumeError: a check scan is not readable.
+        VolumeError: a check scan is not readable, or a folder holds none.
     """
+    settings = replace(settings, check_on=tuple(scan_files(settings.check_on)))  # told once
     loaded = load_checkpoint(checkpoint)
     gate = _Gate(loaded, settings)
     lowering = gate.lowering()

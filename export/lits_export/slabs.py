@@ -1,5 +1,6 @@
 """What an export is checked on: slabs of CT scans, of the phantom, and the cases that bite."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.find import find_scans, nothing_in, tell
 from lits_runtime.phantom import make_phantom
 from lits_runtime.volume import Scan
 from lits_train.pipeline import SlabSegmenter
+
+logger = logging.getLogger(__name__)
 
 SLICES_PER_SLAB = 8
 CALIBRATION_SLICES = 32
@@ -92,7 +96,9 @@ def _sources(check_on: Sequence[Path], context_slices: int) -> Iterator[Iterator
 
 
 def scan_files(paths: Sequence[Path]) -> list[Path]:
-    """The NIfTI files among the paths; folders are searched, masks (segmentation-*) left out.
+    """The scans among the paths, each once; folders are searched by the rule of lits-infer.
+
+    What looks like a scan in a folder but is left out is logged; see `find_scans`.
 
     Raises:
         VolumeError: a folder holds no scan.
@@ -102,12 +108,12 @@ def scan_files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted({*path.rglob("*.nii"), *path.rglob("*.nii.gz")})
-        found = [file for file in found if not file.name.startswith("segmentation-")]
-        if not found:
-            raise VolumeError(f"{path}: no .nii or .nii.gz scan in this folder")
-        files += found
-    return files
+        found = find_scans(path)
+        if not found.files:
+            raise VolumeError(f"{path}: {nothing_in(found)}")
+        files += found.files
+        tell(found.left_out, logger)
+    return list(dict.fromkeys(files))
 
 
 def scan_slabs(scan: Scan, context_slices: int) -> Iterator[CheckSlab]:

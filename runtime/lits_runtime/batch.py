@@ -106,7 +106,8 @@ def run_batch(
     from lits_runtime.work import Work
 
     settings.options.check(segmenter.metadata)
-    for folder in {file.parent for job in jobs for file in (job.mask, job.probability) if file}:
+    sound = [job for job in jobs if job.problem is None]
+    for folder in {file.parent for job in sound for file in (job.mask, job.probability) if file}:
         remove_abandoned(folder)
     with ThreadPoolExecutor(1, thread_name_prefix="next scan") as preparer:
 

@@ -33,7 +33,7 @@ def _thresholds(
 
 
 @click.command(cls=Command)
-@click.argument("scan", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("scan", nargs=-1, type=click.Path())  # a wrong name is one scan's failure
 @click.option(
     "-o",
     "--output",
@@ -61,8 +61,15 @@ def _thresholds(
     type=click.IntRange(1),
     help="Axial slices that go through the network at once.  [default: by model and provider]",
 )
-@click.option("--list", "listed", type=click.File(), help="File of scans, one a line; - is stdin.")
-@click.option("--pattern", help="Names of scans in folders.  [default: *.nii and *.nii.gz]")
+@click.option(
+    "--list",
+    "listed",
+    type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
+    help="File of scans, one a line; - is stdin.",
+)
+@click.option(
+    "--pattern", help="Names of scans in folders.  [default: *.nii, *.nii.gz, *.hdr with *.img]"
+)
 @click.option("--shard", help="Do the I-th of N parts: I/N, for array jobs.")
 @click.option(
     "--mask",
@@ -103,7 +110,7 @@ def _thresholds(
 @click.option("-f", "--force", is_flag=True, help="Overwrite, and redo what is done.")
 @shared_options
 def main(
-    scan: tuple[Path, ...],
+    scan: tuple[str, ...],
     output: Path | None,
     listed: Any,
     pattern: str | None,
@@ -115,7 +122,8 @@ def main(
 ) -> None:
     """Segment CT scans (NIfTI, any orientation) and write masks on the scans' own grids.
 
-    SCAN is a file or a folder, which is searched. Labels are those of LiTS: 0 background, 1 liver,
+    SCAN is a file or a folder, which is searched; masks, outputs of earlier runs, hidden files and
+    other formats are left out and named. Labels are those of LiTS: 0 background, 1 liver,
     2 lesion. Beside each mask a record (.json) is written last; a rerun skips what a record commits
     with the same scan, model and settings. Exit status 0 only if all scans succeeded.
     """
@@ -129,8 +137,8 @@ def main(
         scans = (*scan, *(read_list(listed) if listed is not None else ()))
         if not scans:
             raise ValueError("no scan: name files or folders, or give --list")
-        jobs = plan(scans, output, pattern=pattern, probability=probability)
-        jobs = shard_of(jobs, shard) if shard else jobs
+        planned = plan(scans, output, pattern=pattern, probability=probability)
+        jobs = shard_of(planned, shard) if shard else planned
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     outcomes, signal_number = _run(jobs, _settings(wishes, jobs), as_json)
@@ -155,7 +163,8 @@ def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
     from lits_runtime.options import MAX_VOXELS, Options
     from lits_runtime.record import unexplained
 
-    if not wishes["force"] and (masks := unexplained(job.mask for job in jobs)):
+    sound = [job for job in jobs if job.problem is None]
+    if not wishes["force"] and (masks := unexplained(job.mask for job in sound)):
         raise click.UsageError(
             f"{masks[0]} exists{f', and {len(masks) - 1} more' if masks[1:] else ''}, without a "
             "record of ours; overwrite with --force"
@@ -208,7 +217,8 @@ def _tell(outcome: "Outcome", of: int) -> None:
     scan, mask = printable(str(outcome.job.scan)), printable(str(outcome.job.mask))
     if outcome.record is None:
         if outcome.status == "failed" and of > 1:
-            logger.error("error: %s: %s", scan, " ".join(str(outcome.error).split()))
+            message = " ".join(str(outcome.error).split())
+            logger.error("error: %s", message if scan in message else f"{scan}: {message}")
         return
     for warning in outcome.record["warnings"]:
         logger.warning("warning: %s: %s", scan, warning)

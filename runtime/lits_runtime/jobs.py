@@ -1,14 +1,27 @@
 """Which scans a command line means, and where the mask of each goes."""
 
-import fnmatch
-from collections.abc import Iterable, Sequence
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lits_runtime.names import printable
+from lits_runtime.given_file import why_no_file
+from lits_runtime.made_here import made_by_us
+from lits_runtime.names import is_nifti, printable, stem_and_ending
 
-NIFTI_ENDINGS = (".nii", ".nii.gz")
-SCAN_PATTERNS = ("*.nii", "*.nii.gz")
+if TYPE_CHECKING:
+    from lits_runtime.find import LeftOut
+
+logger = logging.getLogger(__name__)
+
+_NO_FOLDERS = (
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".hdr", ".img", ".nrrd"),
+    *(".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".dcm", ".png", ".jpg", ".jpeg", ".npy"),
+    *(".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".pdf", ".tif", ".tiff", ".onnx", ".pth"),
+)
+"""Endings of files that we do not write, and by which nobody names a folder."""
 
 
 @dataclass(frozen=True)
@@ -18,43 +31,61 @@ class Job:
     scan: Path
     mask: Path
     probability: Path | None = None
+    problem: str | None = None
+    """Why there is nothing to segment under this name; the job then fails, and it alone."""
+
+
+class Plan(list[Job]):
+    """The jobs, and what looked like a scan in the folders but was left out."""
+
+    def __init__(self, jobs: Iterable[Job], left_out: "Iterable[LeftOut]" = ()) -> None:
+        super().__init__(jobs)
+        self.left_out = tuple(left_out)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A scan, or a name that stands for none."""
+
+    path: Path
+    place: Path = Path()
+    """Its folder, relative to the one that was named."""
+    problem: str | None = None
 
 
 def plan(
-    scans: Sequence[Path],
+    scans: Sequence[Path | str],
     output: Path | None = None,
     *,
     pattern: str | None = None,
     probability: Path | None = None,
-) -> list[Job]:
+) -> Plan:
     """Jobs for files and folders, each once, in a stable order.
 
+    A name that is wrong (missing, unreadable, no regular file, a folder without scans) gives a job
+    that says so in `Job.problem` and fails, and so does a file in a folder that should be a scan
+    but cannot be read. What else looks like an image but is none to segment is left out, logged,
+    and named in the result; see `lits_runtime.find.find_scans`.
+
     Args:
-        scans: files, or folders that are searched for .nii and .nii.gz. Left out there are hidden
-            files, LiTS's segmentation-*, and masks of scans that are found too.
+        scans: files, or folders that are searched for .nii, .nii.gz, and .hdr with .img.
         output: None: each mask beside its scan, as SCAN_mask.nii.gz. A name that ends in .nii or
             .nii.gz: the mask of the only scan. Else a folder, in which the tree is mirrored.
         pattern: of file names in folders, as in a shell, in place of the usual endings.
         probability: as `output`.
 
     Raises:
-        ValueError: nothing found, two scans with one mask, a mask that is a scan.
+        ValueError: two scans with one mask, a mask that is a scan, an output of another format.
     """
-    found = _found(scans, output, pattern)
-    single = len(found) == 1 and not scans[0].is_dir()
-    jobs = [
-        Job(
-            scan,
-            _target(scan, place, output, "mask", single),
-            None if probability is None else _target(scan, place, probability, "prob", single),
-        )
-        for scan, place in found.items()
-    ]
-    masks = {job.mask.resolve() for job in jobs}
-    named = {path.resolve() for path in scans}
-    kept = [job for job in jobs if job.scan.resolve() not in masks or job.scan.resolve() in named]
-    _check(kept)
-    return kept
+    outputs = [path for path in (output, probability) if path is not None]
+    for path in outputs:
+        _check_output(path)
+    left_out: list[LeftOut] = []
+    names = list(_unique(_names(scans, outputs, pattern, left_out), beside=not outputs))
+    single = len(names) == 1 and not os.path.isdir(scans[0])
+    jobs = [_job(name, output, probability, single) for name in names]
+    _check([job for job in jobs if job.problem is None])
+    return Plan(jobs, _told(left_out, jobs))
 
 
 def read_list(lines: Iterable[str]) -> list[Path]:
@@ -81,62 +112,134 @@ def stem(path: Path) -> str:
     >>> stem(Path("a/scan.v2.nii.gz"))
     'scan.v2'
     """
-    name = path.name.removesuffix(".gz")
-    return name.removesuffix(".nii").removesuffix(".img").removesuffix(".hdr")
+    return stem_and_ending(path.name)[0]
 
 
-def _found(scans: Sequence[Path], output: Path | None, pattern: str | None) -> dict[Path, Path]:
-    """Scans with their folder relative to the folder that was named."""
-    found: dict[Path, Path] = {}
-    for path in scans:
-        if not path.is_dir():
-            found.setdefault(path, Path())
+def _names(
+    scans: Sequence[Path | str],
+    outputs: Sequence[Path],
+    pattern: str | None,
+    left_out: "list[LeftOut]",
+) -> Iterator[_Name]:
+    for name in scans:
+        path = Path(name)
+        if problem := why_no_file(name):
+            yield _Name(path, problem=problem)
+        elif path.is_dir():
+            yield from _in_folder(path, outputs, pattern, left_out)
+        else:
+            yield _Name(path, problem=made_by_us(path))
+
+
+def _in_folder(
+    folder: Path, outputs: Sequence[Path], pattern: str | None, left_out: "list[LeftOut]"
+) -> Iterator[_Name]:
+    from lits_runtime.find import SCAN_NAMES, find_scans, nothing_in
+
+    found = find_scans(folder, pattern=pattern, outputs=outputs)
+    left_out += (one for one in found.left_out if not one.lost)
+    lost = [one for one in found.left_out if one.lost]
+    if not found.files and not lost:
+        yield _Name(folder, problem=nothing_in(found, pattern or SCAN_NAMES))
+    reasons: dict[Path, str | None] = dict.fromkeys(found.files)
+    for path, why in sorted((reasons | {one.path: one.why for one in lost}).items()):
+        place = Path() if path == folder else path.parent.relative_to(folder)
+        yield _Name(path, place, why)
+
+
+def _unique(names: Iterable[_Name], *, beside: bool) -> Iterator[_Name]:
+    """Each entry of a folder once, however it was named, and each file once for one mask."""
+    entries: set[str] = set()
+    files: set[tuple[object, ...]] = set()
+    for name in names:
+        entry = _entry(name.path)
+        place = os.path.dirname(entry) if beside else name.place
+        file = (_real(name.path), place, stem(name.path))
+        if entry in entries or file in files:
             continue
-        patterns = (pattern,) if pattern else SCAN_PATTERNS
-        within = sorted(file for file in path.rglob("*") if _is_scan(file, path, patterns, output))
-        if not within:
-            raise ValueError(f"{printable(str(path))}: no scan in this folder ({patterns})")
-        for file in within:
-            found.setdefault(file, file.parent.relative_to(path))
-    return found
+        entries.add(entry)
+        files.add(file)
+        yield name
 
 
-def _is_scan(file: Path, folder: Path, patterns: Sequence[str], output: Path | None) -> bool:
-    relative = file.relative_to(folder)
-    if any(part.startswith(".") for part in relative.parts) or not file.is_file():
-        return False
-    if output is not None and output != folder and output in file.parents:
-        return False
-    if file.name.startswith("segmentation-"):
-        return False
-    return any(fnmatch.fnmatchcase(file.name, pattern) for pattern in patterns)
+def _entry(path: Path) -> str:
+    """Where a name stands: its folder without links, and the name in it, which may be one."""
+    return os.path.join(_real(path.parent), path.name)
 
 
-def _target(scan: Path, place: Path, output: Path | None, what: str, single: bool) -> Path:
-    name = f"{stem(scan)}_{what}.nii.gz"
+def _real(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a NUL, or too long
+        return str(path)
+
+
+def _told(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
+    """What was left out wherever it was found, logged."""
+    if not left_out:
+        return []
+    from lits_runtime.find import tell
+
+    found = {_entry(job.scan) for job in jobs}
+    left_out = [one for one in dict.fromkeys(left_out) if _entry(one.path) not in found]
+    tell(left_out, logger)
+    return left_out
+
+
+def _job(name: _Name, output: Path | None, probability: Path | None, single: bool) -> Job:
+    mask, problem = _target(name, output, "mask", single), name.problem
+    prob = None if probability is None else _target(name, probability, "prob", single)
+    return Job(name.path, mask, prob, problem or _names_that_do_not_fit(mask, prob))
+
+
+def _target(name: _Name, output: Path | None, what: str, single: bool) -> Path:
+    file = f"{stem(name.path)}_{what}.nii.gz"
     if output is None:
-        return scan.with_name(name)
-    if output.name.endswith(NIFTI_ENDINGS) and not output.is_dir():
+        return name.path.parent / file
+    if is_nifti(output.name) and not output.is_dir():
         if not single:
             raise ValueError(f"{output}: one file for several scans; give a folder")
         return output
-    if output.suffix in (".gz", ".png", ".nrrd", ".mha", ".dcm", ".img", ".hdr"):
-        raise ValueError(f"{output}: expected a folder, or a name ending in .nii or .nii.gz")
-    return output / place / name
+    return output / name.place / file
+
+
+def _check_output(output: Path) -> None:
+    if is_nifti(output.name) or output.is_dir():
+        return
+    if output.exists() or output.suffix.lower() in _NO_FOLDERS:
+        raise ValueError(
+            f"{printable(str(output))}: expected a folder, or a name ending in .nii or .nii.gz, "
+            "which are what can be written"
+        )
 
 
 def _check(jobs: Sequence[Job]) -> None:
-    scans = {job.scan.resolve(): job.scan for job in jobs}
-    by_file: dict[Path, Path] = {}
+    scans = {_real(job.scan): job.scan for job in jobs}
+    by_file: dict[str, Path] = {}
     for job in jobs:
         for file in (job.mask, job.probability):
             if file is None:
                 continue
-            if file.resolve() in scans:
+            real = _real(file)
+            if real in scans:
                 raise ValueError(f"{printable(str(file))}: would overwrite the scan")
-            other = by_file.setdefault(file.resolve(), job.scan)
-            if other != job.scan or (file is job.probability and file.resolve() == job.mask):
+            other = by_file.setdefault(real, job.scan)
+            if other != job.scan or (file is job.probability and real == _real(job.mask)):
                 raise ValueError(
                     f"{printable(str(file))} would come from both {printable(str(other))} and "
                     f"{printable(str(job.scan))}; rename one, or give separate outputs"
                 )
+
+
+def _names_that_do_not_fit(*outputs: Path | None) -> str | None:
+    """Why an output cannot be written: its name is too long for the file system, say."""
+    for file in outputs:
+        try:
+            if file is not None:
+                os.lstat(file)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            text = getattr(error, "strerror", None) or str(error)
+            return f"its mask cannot be written as {printable(str(file))}: {text}"
+    return None

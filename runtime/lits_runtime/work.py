@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lits_runtime.errors import VolumeError
 from lits_runtime.jobs import Job
 from lits_runtime.names import printable
 from lits_runtime.outputs import Outputs
@@ -23,6 +24,8 @@ class Work:
     """One job: found committed when made, or opened and read ahead."""
 
     def __init__(self, job: Job, settings: "Settings", segmenter: Segmenter) -> None:
+        if job.problem is not None:
+            raise VolumeError(f"{printable(str(job.scan))}: {job.problem}")
         self._job, self._segmenter = job, segmenter
         outputs = Outputs(mask=job.mask, mask_kind=settings.mask_kind, probability=job.probability)
         self._cause = Cause(segmenter.model_sha256, settings.options, outputs)

@@ -2,19 +2,26 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.errors import DatasetError
+from lits_runtime.find import SCAN_NAMES, LeftOut, find_scans, find_volumes, tell
 from lits_runtime.geometry import Geometry
+from lits_runtime.layouts import kinds_of_volumes
+from lits_runtime.names import stem_and_ending
 
 logger = logging.getLogger(__name__)
 
-_ENDING = re.compile(r"\.nii(\.gz)?$")
-_KIND = re.compile(
-    r"^(test[-_])?(volume|segmentation|prediction|reference|submission|labels?|mask|scan)[-_]"
-    r"|[-_](mask|seg|segmentation|pred|prediction|labels?)$"
+_KIND_BEFORE = re.compile(
+    r"(test[-_])?(volume|segmentation|prediction|reference|submission|labels?|mask|scan)[-_](?=.)",
+    re.IGNORECASE,
 )
+_KIND_BEHIND = re.compile(
+    r"(?<=.)[-_](mask|seg|segmentation|pred|prediction|labels?|0000)$", re.IGNORECASE
+)
+"""Words for the kind of a file; 0000 is nnU-Net's first channel."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,21 @@ def case_id_of(path: Path) -> str:
     >>> case_id_of(Path("volume-44_mask.nii.gz")), case_id_of(Path("segmentation-44.nii"))
     ('44', '44')
     """
-    name = _ENDING.sub("", path.name)
-    while (shorter := _KIND.sub("", name, count=1)) and shorter != name:
-        name = shorter
+    name = stem_and_ending(path.name)[0]
+    while match := _KIND_BEHIND.search(name):
+        name = name[: match.start()]
+    while match := _KIND_BEFORE.match(name):
+        name = name[match.end() :]
     return name
 
 
 def find_pairs(predicted: Path, reference: Path, *, scans: bool = False) -> list[Pair]:
     """Match two files, or two folders by case.
 
-    Predictions without a reference are passed over with a warning. In folders that hold scans and
-    masks side by side, as LiTS does, the files named volume-ID or segmentation-ID are taken.
+    Folders are searched with their subfolders, as lits-infer does, and what is left out is logged.
+    Where scans and masks lie side by side, as in LiTS or after lits-infer, masks are taken. Cases
+    of one name in several subfolders are told apart by subfolder. Predictions without a reference
+    are passed over with a warning.
 
     Args:
         predicted: a mask or a folder of masks; of scans, if `scans`.
@@ -60,26 +71,50 @@ def find_pairs(predicted: Path, reference: Path, *, scans: bool = False) -> list
         )
     if not reference.is_dir():
         return [Pair(case_id_of(reference), predicted, reference)]
-    found = _by_case(predicted, "volume" if scans else "segmentation")
-    wanted = _by_case(reference, "segmentation")
+    predictions = _scans(predicted) if scans else _masks(predicted)
+    references = _masks(reference)
+    by_folder = _several_of_a_name(predictions) or _several_of_a_name(references)
+    found = _by_case(predicted, predictions, by_folder)
+    wanted = _by_case(reference, references, by_folder)
     if missing := [case for case in wanted if case not in found]:
         raise DatasetError(
             f"{predicted}: nothing for {len(missing)} of {len(wanted)} cases of {reference}: "
             f"{', '.join(missing[:5])}; predict them, or move their references away"
         )
     if not wanted:
-        raise DatasetError(f"{reference}: no .nii or .nii.gz files")
+        raise DatasetError(f"{reference}: no mask in this folder ({SCAN_NAMES})")
     for case in found.keys() - wanted.keys():
         logger.warning("%s has no reference and is passed over", found[case])
     return [Pair(case, found[case], wanted[case]) for case in wanted]
 
 
-def _by_case(folder: Path, kind: str) -> dict[str, Path]:
-    files = sorted((p for p in folder.iterdir() if _ENDING.search(p.name)), key=_natural)
-    named = [path for path in files if path.name.startswith((f"{kind}-", f"test-{kind}-"))]
+def _scans(folder: Path) -> list[Path]:
+    found = find_scans(folder)
+    tell(found.left_out, logger)
+    return found.files
+
+
+def _masks(folder: Path) -> list[Path]:
+    """All volumes but probabilities; where some are masks by name or subfolder, these alone."""
+    found = find_volumes(folder)
+    kinds = kinds_of_volumes(folder, found.files)
+    masks = [path for path, kind in kinds.items() if kind == "mask"]
+    taken = masks or [path for path, kind in kinds.items() if kind != "probability"]
+    others = [LeftOut(path, f"taken for a {kinds[path]}") for path in kinds.keys() - set(taken)]
+    tell([*found.left_out, *sorted(others, key=lambda one: one.path)], logger)
+    return taken
+
+
+def _several_of_a_name(files: Sequence[Path]) -> bool:
+    return len({case_id_of(path) for path in files}) < len(files)
+
+
+def _by_case(folder: Path, files: Sequence[Path], by_folder: bool) -> dict[str, Path]:
+    """Files by case ID, or, where that is not one file's, by subfolder and case ID."""
     cases: dict[str, Path] = {}
-    for path in named or files:
-        case = case_id_of(path)
+    for path in sorted(files, key=lambda path: _natural(path.relative_to(folder))):
+        place = path.parent.relative_to(folder) if by_folder else Path()
+        case = (place / case_id_of(path)).as_posix()
         if case in cases:
             raise DatasetError(f"{cases[case]} and {path} are both case {case}; keep one of them")
         cases[case] = path
@@ -87,8 +122,8 @@ def _by_case(folder: Path, kind: str) -> dict[str, Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def check_same_grid(pred: Geometry, gt: Geometry, what: str = "prediction and reference") -> None:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
+from lits_runtime.find import LeftOut, find_volumes, tell
 from lits_runtime.label_volume import rounded_by, rounded_note, to_labels
+from lits_runtime.layouts import case_of_layout
 from lits_runtime.volume import Geometry, Scan
 from lits_train.repair import repaired
 
@@ -23,7 +25,7 @@ CASES_NAME = "cases.json"
 needed, names cases whose lesions are not marked, and voxel sizes in mm along the stored axes where
 the headers have them wrong."""
 
-_NAME = re.compile(r"(volume|segmentation)-(.+?)\.nii(\.gz)?")
+_NAME = re.compile(r"(?i:(volume|segmentation))-(.+?)(?i:\.nii(\.gz)?)")
 _FINGERPRINT_BYTES = 2**20
 
 
@@ -54,20 +56,38 @@ class Case:
 
 
 def find_files(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """The files volume-ID and segmentation-ID (.nii or .nii.gz) in a folder and its subfolders.
+    """The volumes and segmentations in a folder and its subfolders, by name.
 
-    Hidden files and folders are passed over.
+    They are volume-ID and segmentation-ID (.nii or .nii.gz), or ID in imagesTr and labelsTr as MSD
+    has them, there with _0000 for nnU-Net's first channel. Links are followed, hidden files and
+    folders are passed over; what is left out is logged.
 
     Returns:
         By case ID, in the order of its number: {"volume": paths, "segmentation": paths}.
     """
     found: dict[str, dict[str, list[Path]]] = {}
-    for path in sorted(folder.rglob("*.nii*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and (match := _NAME.fullmatch(path.name)):
-            files = found.setdefault(match[2], {"volume": [], "segmentation": []})
-            files[match[1]].append(path)
+    walked = find_volumes(folder)
+    left_out = list(walked.left_out)
+    for path in walked.files:
+        if named := _kind_and_case(path):
+            kind, case_id = named
+            files = found.setdefault(case_id, {"volume": [], "segmentation": []})
+            files[kind].append(path)
+        else:
+            left_out.append(LeftOut(path, "neither volume-ID nor segmentation-ID"))
+    tell(left_out, logger)
     return dict(sorted(found.items(), key=lambda item: case_order(item[0])))
+
+
+def _kind_and_case(path: Path) -> tuple[str, str] | None:
+    """What a file is by its folder or name, and whose; None if neither tells."""
+    if by_folder := case_of_layout(path):
+        kind, stem = by_folder
+        match = re.fullmatch(r"(?i:volume|segmentation)-(.+)", stem)
+        return kind, match[1] if match else stem
+    if match := _NAME.fullmatch(path.name):
+        return match[1].lower(), match[2]
+    return None
 
 
 def find_cases(folder: Path) -> list[Case]:
@@ -93,8 +113,9 @@ def find_cases(folder: Path) -> list[Case]:
             sum(len(files[kind]) for files in found.values()) for kind in ("volume", "segmentation")
         )
         raise DatasetError(
-            f"{folder}: no pair volume-ID.nii[.gz] and segmentation-ID.nii[.gz] here or in its "
-            f"subfolders ({volumes} volumes, {segmentations} segmentations)"
+            f"{folder}: no pair volume-ID.nii[.gz] and segmentation-ID.nii[.gz] (or of one name in "
+            f"imagesTr and labelsTr) here or in its subfolders ({volumes} volumes, {segmentations} "
+            "segmentations)"
         )
     return cases
 

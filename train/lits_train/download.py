@@ -114,7 +114,7 @@ def gather(source: Path, folder: Path, *, move: bool) -> None:
     there, linked = present(folder), 0
     for case_id, files in find_files(source).items():
         for kind, paths in files.items():
-            if not paths or f"{kind}-{case_id}" in there:
+            if not paths or f"{kind}-{case_id}" in there or not paths[0].name.startswith(kind):
                 continue
             target = folder / paths[0].name
             if move:
