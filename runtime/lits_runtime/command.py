@@ -16,7 +16,6 @@ _EXTRA_OF_MODULE = {
     "torch": "train",
     "torchvision": "train",
     "tensorboard": "train",
-    "indexed_gzip": "train",
     "safetensors": "train",
     "kagglehub": "download",
     "rich": "train' or 'lits-toolkit[tools",

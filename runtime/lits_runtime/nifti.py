@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileslice import fileslice
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
@@ -23,6 +24,7 @@ from lits_runtime.behind_voxels import padding_behind
 from lits_runtime.errors import VolumeError
 from lits_runtime.file_kinds import BYTES, misnamed, refusal
 from lits_runtime.names import header_and_voxels, is_gzip, printable
+from lits_runtime.steady_file import SteadyFile
 from lits_runtime.voxel_offset import true_offset, voxel_bytes
 
 MAX_HEADER_BYTES = 2**24
@@ -148,6 +150,22 @@ class NiftiFile:
                 raw, np.asanyarray(slope), np.asanyarray(intercept)
             )
         return scaled
+
+    def cut(self, steady: SteadyFile, index: tuple[slice, ...]) -> NDArray[Any]:
+        """A part of the voxels, as stored and unscaled.
+
+        Args:
+            steady: the file of the voxels.
+            index: along the stored axes (i, j, k).
+
+        Raises:
+            VolumeError: the file is not what it was when it was first read.
+            ValueError, EOFError, zlib.error: it is truncated or damaged.
+        """
+        dtype = self.header.get_data_dtype()
+        with steady.opened(compressed=is_gzip(steady.path)) as file:
+            values: NDArray[Any] = fileslice(file, index, self.shape, dtype, self.offset, order="F")
+        return values
 
     @contextmanager
     def voxels(self) -> Iterator["VoxelStream"]:

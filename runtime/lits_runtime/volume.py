@@ -19,6 +19,7 @@ from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
 from lits_runtime.nifti import NiftiFile, VoxelStream, damage_as_volume_error
 from lits_runtime.options import MAX_VOXELS
+from lits_runtime.steady_file import SteadyFile
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
@@ -49,8 +50,7 @@ class Scan:
 
     Nothing but the header is read until values are asked for. `runs` goes through the whole volume
     once; where the slice axis is the slowest of a file it streams, else it loads first. `read_slab`
-    reads any slices: cheap for `.nii` (memory-mapped), cheap for `.nii.gz` where the package
-    indexed_gzip is installed or after `load`, and slow otherwise.
+    reads any slices, of a `.nii.gz` too: what lies before them is inflated the first time only.
     """
 
     def __init__(
@@ -93,6 +93,9 @@ class Scan:
                 f"{MAX_SLICE_VOXELS} voxels in one"
             )
         self._stored: NDArray[Any] | None = None
+        source = None if file is None else file.voxel_source
+        self.steady = SteadyFile(source) if isinstance(source, Path) else None
+        """What `read_slab` reads from; None for what is no file on disk."""
 
     @classmethod
     def open(cls, source: ScanSource, *, max_voxels: int = MAX_VOXELS) -> "Scan":
@@ -220,16 +223,21 @@ class Scan:
         """Hounsfield units of the canonical slices `start` to `stop`; see `slab_hu`.
 
         Raises:
-            VolumeError: the file is truncated or damaged, or holds values that are not finite.
+            VolumeError: the file is truncated or damaged, changed since the first slab was read, or
+                holds values that are not finite.
         """
         slices = self.geometry.canonical_shape[0]
         low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
         index = self.geometry.stored_range(low, high)
         if self._stored is not None:
             return self.slab_hu(Run(start, stop, low, high, self._stored[index]), context_slices)
-        extra = (0,) * (len(self.image.shape) - 3)
-        with damage_as_volume_error(self.name, "truncated or damaged"):
-            values = plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
+        if self.file is not None and self.steady is not None:
+            with damage_as_volume_error(self.name, "truncated or damaged"):
+                values = self.file.scaled(self.file.cut(self.steady, index))
+        else:
+            extra = (0,) * (len(self.image.shape) - 3)
+            with damage_as_volume_error(self.name, "truncated or damaged"):
+                values = plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
         return self._canonical(values, Run(start, stop, low, high, values), context_slices)
 
 
