@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -122,7 +123,10 @@ def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
         path = tmp_path / name
         content = path.read_bytes()
         path.write_bytes(content[: 352 + 2 * 40 * 36 * 2])
-    dataset = SliceDataset(cases, SEED.override(size=32))
+    recipe = SEED.override(size=32)
+    with pytest.raises(ValueError, match="changed while in use"):
+        SliceDataset(cases, recipe)[1]
+    dataset = SliceDataset([replace(case, states=None) for case in cases], recipe)
     dataset[1]
     with pytest.raises(ValueError, match="truncated"):
         dataset[2]

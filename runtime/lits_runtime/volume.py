@@ -228,17 +228,24 @@ class Scan:
         """
         slices = self.geometry.canonical_shape[0]
         low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
+        values = self.read_stored(low, high)
+        return self._canonical(values, Run(start, stop, low, high, values), context_slices)
+
+    def read_stored(self, low: int, high: int) -> NDArray[Any]:
+        """Values of canonical slices, (i, j, k) as stored, scaled, whether finite or not.
+
+        Raises:
+            VolumeError: the file is truncated or damaged, or changed since the first read.
+        """
         index = self.geometry.stored_range(low, high)
         if self._stored is not None:
-            return self.slab_hu(Run(start, stop, low, high, self._stored[index]), context_slices)
-        if self.file is not None and self.steady is not None:
-            with damage_as_volume_error(self.name, "truncated or damaged"):
-                values = self.file.scaled(self.file.cut(self.steady, index))
-        else:
+            stored = self._stored[index]
+            return stored if self.file is None else self.file.scaled(stored)
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            if self.file is not None and self.steady is not None:
+                return self.file.scaled(self.file.cut(self.steady, index))
             extra = (0,) * (len(self.image.shape) - 3)
-            with damage_as_volume_error(self.name, "truncated or damaged"):
-                values = plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
-        return self._canonical(values, Run(start, stop, low, high, values), context_slices)
+            return plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
 
 
 def _name_of(image: SpatialImage) -> str:

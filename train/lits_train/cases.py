@@ -1,8 +1,8 @@
 """LiTS-style data: cases found by name, checked, split, and told apart."""
 
 import hashlib
-import json
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,11 @@ from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.find import LeftOut, find_volumes, tell
 from lits_runtime.label_volume import rounded_by, rounded_note, to_labels
 from lits_runtime.layouts import case_of_layout
+from lits_runtime.names import brief
+from lits_runtime.steady_file import FileState, open_regular
 from lits_runtime.volume import Geometry, Scan
+from lits_train.given_files import read_json
+from lits_train.limits import shown
 from lits_train.repair import repaired
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ the headers have them wrong."""
 
 _NAME = re.compile(r"(?i:(volume|segmentation))-(.+?)(?i:\.nii(\.gz)?)")
 _FINGERPRINT_BYTES = 2**20
+_MOST_JSON_BYTES = 2**24
+_LEAST_SPACING_MM, _MOST_SPACING_MM = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Case:
         default_factory=lambda: np.zeros((0, 3), np.int64), compare=False, repr=False
     )
     """(slices, 3): voxels of each label in each canonical slice; empty until `check_case`."""
+    states: tuple[FileState, FileState] | None = field(default=None, compare=False, repr=False)
+    """Of volume and segmentation when they were checked; what is read later must be those."""
 
     @property
     def slices(self) -> int:
@@ -154,30 +162,42 @@ def read_statements(folder: Path, case_ids: Sequence[str]) -> Statements:
     path = folder / CASES_NAME
     if not path.exists():
         return Statements()
+    content = read_json(path, _MOST_JSON_BYTES, DatasetError)
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not readable JSON: {error}") from error
-    try:
-        liver_only = frozenset(str(case_id) for case_id in content.pop("liver_only", []))
-        stated = {str(key): _spacing(sizes) for key, sizes in content.pop("spacing_mm", {}).items()}
-        if content:
-            raise KeyError(f"unknown {sorted(content)}")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not isinstance(content, dict) or set(content) - {"liver_only", "spacing_mm"}:
+            raise ValueError("these two keys alone")
+        liver_only = _case_ids(content.get("liver_only", []))
+        spacing_mm = content.get("spacing_mm", {})
+        if not isinstance(spacing_mm, dict):
+            raise ValueError("spacing_mm by case ID")
+        stated = {case_id: _spacing(sizes) for case_id, sizes in spacing_mm.items()}
+    except ValueError as error:
         raise DatasetError(
             f'{path}: expected {{"liver_only": [case IDs], "spacing_mm": {{case ID: [i, j, k]}}}}, '
             f"either may be left out: {error}"
         ) from error
     if unknown := sorted((liver_only | set(stated)) - set(case_ids), key=case_order):
-        raise DatasetError(f"{path}: names cases that are not here: {', '.join(unknown)}")
+        named = brief(", ".join(unknown[:20]))
+        raise DatasetError(f"{path}: names cases that are not here: {named}")
     return Statements(liver_only, stated)
 
 
-def _spacing(sizes: Sequence[float]) -> tuple[float, float, float]:
-    i, j, k = (float(size) for size in sizes)
-    if not min(i, j, k) > 0:
-        raise ValueError(f"spacing_mm {sizes}")
-    return i, j, k
+def _case_ids(given: object) -> frozenset[str]:
+    """Of text or whole numbers."""
+    if not isinstance(given, list) or not all(type(one) in (str, int) for one in given):
+        raise ValueError(f"liver_only {shown(given)}")
+    return frozenset(map(str, given))
+
+
+def _spacing(sizes: object) -> tuple[float, float, float]:
+    if isinstance(sizes, list) and [type(size) in (int, float) for size in sizes] == [True] * 3:
+        i, j, k = (min(size, math.inf) for size in sizes)
+        if all(_LEAST_SPACING_MM <= size <= _MOST_SPACING_MM for size in (i, j, k)):
+            return float(i), float(j), float(k)
+    raise ValueError(
+        f"spacing_mm {shown(sizes)}, expected three numbers of {_LEAST_SPACING_MM} to "
+        f"{_MOST_SPACING_MM} mm"
+    )
 
 
 def open_pair(case: Case) -> tuple[Scan, Scan]:
@@ -189,9 +209,14 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
 
     Raises:
         DatasetError: volume and mask differ in shape.
-        VolumeError: a file is not readable.
+        VolumeError: a file is not readable, or, once it is read, not what `check_case` found.
     """
+    for path in (case.volume, case.segmentation):
+        open_regular(path).close()
     volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
+    for scan, state in zip((volume, mask), case.states or (None, None), strict=True):
+        if scan.steady is not None:
+            scan.steady.state = state
     if volume.geometry.shape != mask.geometry.shape:
         raise DatasetError(
             f"volume is {volume.geometry.shape} and segmentation {mask.geometry.shape}"
@@ -214,7 +239,8 @@ def check_case(case: Case) -> Case:
     """
     if case.slices:
         return case
-    volume, mask = open_pair(case)
+    states = file_states(case)
+    volume, mask = open_pair(replace(case, states=states))
     shape = volume.geometry.canonical_shape
     counts, off = np.zeros((shape[0], 3), np.int64), 0.0
     for run in mask.runs(1):
@@ -223,13 +249,26 @@ def check_case(case: Case) -> Case:
         off = max(off, rounded_by(values))
         for label in (0, 1, 2):
             counts[run.start, label] = np.count_nonzero(labels == label)
-    volume.read_slab(shape[0] - 1, shape[0])  # a truncated file lacks its end
+    volume.read_stored(shape[0] - 1, shape[0])  # a truncated file lacks its end
     liver = np.flatnonzero(counts[:, 1:].any(axis=1))
     affine, notes = repaired(volume, mask, liver, case.stated_spacing_mm)
     if off:
         notes = (*notes, rounded_note(off))
         logger.warning("case %s: %s", case.case_id, notes[-1])
-    return replace(case, label_counts=counts, affine=affine, notes=notes)
+    if file_states(case) != states:
+        raise DatasetError("a file changed while it was read")
+    return replace(case, label_counts=counts, affine=affine, notes=notes, states=states)
+
+
+def file_states(case: Case) -> tuple[FileState, FileState]:
+    """Of volume and segmentation, as they are now.
+
+    Raises:
+        VolumeError: one is no regular file.
+        OSError: one is missing, or may not be read.
+    """
+    with open_regular(case.volume) as volume, open_regular(case.segmentation) as segmentation:
+        return FileState.of(volume), FileState.of(segmentation)
 
 
 def usable_cases(cases: Sequence[Case]) -> tuple[list[Case], dict[str, str]]:
@@ -275,8 +314,9 @@ def fingerprint(cases: Sequence[Case]) -> str:
     digest = hashlib.sha256()
     for case in cases:
         for path in (case.volume, case.segmentation):
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
+            with open_regular(path) as file:
+                size = FileState.of(file).size
+                digest.update(f"{path.name} {size}\n".encode(errors="surrogateescape"))
                 digest.update(file.read(_FINGERPRINT_BYTES))
     return digest.hexdigest()
 

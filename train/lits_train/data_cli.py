@@ -99,7 +99,7 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
 @_JOBS
 @shared_options
 def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None) -> None:
-    """Write the cases of FOLDER as memory-mapped arrays that lits-train reads without effort.
+    """Write the cases of FOLDER as arrays that lits-train reads without effort.
 
     Slices are brought to the canonical orientation and to SIZE x SIZE; a geometry that the header
     has lost is repaired. cases.json in FOLDER may name cases whose lesions are not marked, and

@@ -1,4 +1,4 @@
-"""From pairs of NIfTI files to prepared data: canonical, resized once, to be memory-mapped."""
+"""From pairs of NIfTI files to prepared data: canonical, and resized once."""
 
 import errno
 import logging

@@ -1,17 +1,20 @@
-"""Prepared data: slices at working size, read from memory-mapped arrays."""
+"""Prepared data: slices at working size, read from arrays on disk."""
 
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lits_runtime.errors import DatasetError
+from lits_runtime.errors import DatasetError, VolumeError
+from lits_runtime.names import brief
+from lits_runtime.steady_file import SteadyFile
 from lits_train.cases import Case, find_cases
-from lits_train.prepared_index import INDEX_NAME, Entry, array_paths, read_index
+from lits_train.index_content import INDEX_NAME, Entry, array_paths, check_array, read_index
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +36,16 @@ class PreparedCase(Case):
 
 
 class PreparedSlices:
-    """Slices of a prepared case, read from its memory-mapped arrays."""
+    """Slices of a prepared case, read from its arrays.
+
+    They are read, not mapped: of a mapped file that is cut short, the next access ends the process.
+    """
 
     def __init__(self, case: PreparedCase) -> None:
         self.case = case
-        self._hu = np.asarray(np.load(case.volume, mmap_mode="r"))
-        self._labels = np.asarray(np.load(case.segmentation, mmap_mode="r"))
+        states = case.states or (None, None)
+        self._hu = SteadyFile(case.volume, states[0])
+        self._labels = SteadyFile(case.segmentation, states[1])
         self._range_hu = torch.from_numpy(case.range_hu)
 
     @property
@@ -50,14 +57,28 @@ class PreparedSlices:
         """`hu`, `range_hu` and `labels` of a `Sample`; beyond the ends the end is repeated."""
         around = context_slices if self.case.adjacent else 0
         low, high = max(number - around, 0), min(number + around + 1, self.case.slices)
-        hu = torch.from_numpy(self._hu[low:high].astype(np.float32))
-        labels = torch.from_numpy(np.array(self._labels[low:high]))
+        hu = torch.from_numpy(self._planes(self._hu, low, high, np.int16).astype(np.float32))
+        labels = torch.from_numpy(self._planes(self._labels, low, high, np.uint8))
         range_hu = self._range_hu[low:high]
         if high - low <= 2 * context_slices:
             wanted = range(number - context_slices, number + context_slices + 1)
             steps = [min(max(near, low), high - 1) - low for near in wanted]
             hu, labels, range_hu = hu[steps], labels[steps], range_hu[steps]
         return hu, range_hu, labels
+
+    def _planes(
+        self, array: SteadyFile, low: int, high: int, dtype: type[np.generic]
+    ) -> NDArray[Any]:
+        size = self.case.size
+        planes = np.empty((high - low, size, size), dtype)
+        with array.opened() as file:
+            assert array.state is not None  # known once it is open
+            whole = self.case.slices * size * size * planes.itemsize
+            file.seek(array.state.size - whole + low * size * size * planes.itemsize)
+            read = file.readinto(planes.data.cast("B"))  # type: ignore[attr-defined]
+            if read != planes.nbytes:
+                raise VolumeError(f"{array.path}: {read} bytes where {planes.nbytes} should be")
+        return planes
 
 
 def open_cases(folder: Path) -> list[Case]:
@@ -69,35 +90,24 @@ def open_cases(folder: Path) -> list[Case]:
     if not (folder / INDEX_NAME).exists():
         return find_cases(folder)
     content = read_index(folder)
-    if content["pending"]:
+    if content.pending:
         raise DatasetError(
-            f"{folder}: the preparation did not finish, {len(content['pending'])} cases are "
+            f"{folder}: the preparation did not finish, {len(content.pending)} cases are "
             "missing; run the same lits-data prepare again, it goes on"
         )
-    for case_id, reason in content["skipped"].items():
-        logger.warning("case %s was not prepared: %s", case_id, reason)
-    if not content["cases"]:
+    for case_id, reason in content.skipped.items():
+        logger.warning("case %s was not prepared: %s", case_id, brief(reason))
+    if not content.cases:
         raise DatasetError(f"{folder}: prepared, but without one usable case")
     return [
-        _opened(folder, case_id, Entry(**entry), content["size"])
-        for case_id, entry in content["cases"].items()
+        _opened(folder, case_id, entry, content.size) for case_id, entry in content.cases.items()
     ]
 
 
 def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase:
     shape = (entry.slices, size, size)
     hu, labels = array_paths(folder, case_id)
-    for path, dtype in ((hu, np.int16), (labels, np.uint8)):
-        try:
-            array = np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{path}: missing or damaged, prepare it again: {error}") from error
-        if array.shape != shape or array.dtype != dtype:
-            raise DatasetError(
-                f"{path}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; prepare "
-                "it again"
-            )
-    x, y, z = entry.spacing_mm
+    states = check_array(hu, shape, np.int16), check_array(labels, shape, np.uint8)
     return PreparedCase(
         case_id,
         hu,
@@ -105,8 +115,9 @@ def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase
         entry.liver_only,
         notes=tuple(entry.notes),
         label_counts=np.array(entry.label_counts, np.int64),
+        states=states,
         size=size,
-        spacing_mm=(x, y, z),
+        spacing_mm=entry.spacing_mm,
         adjacent=entry.adjacent,
         range_hu=np.array(entry.range_hu, np.float32),
     )

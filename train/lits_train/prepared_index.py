@@ -1,15 +1,9 @@
-"""Writing prepared data: arrays of slices at working size, and the index that commits them.
-
-PREPARED/index.json         what is here; a case is whole if, and only if, it is listed
-PREPARED/hu-ID.npy          int16 (slices, size, size), Hounsfield units, canonical orientation
-PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels
-"""
+"""Writing prepared data: arrays of slices at working size, and the index that commits them."""
 
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +13,27 @@ from numpy.typing import ArrayLike, NDArray
 from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import DatasetError
 from lits_train.cases import case_order
+from lits_train.index_content import (
+    FORMAT_VERSION,
+    INDEX_NAME,
+    Entry,
+    array_paths,
+    check_case_id,
+    read_index,
+)
 from lits_train.recipe import LESION_UNKNOWN
 
-INDEX_NAME = "index.json"
-FORMAT_VERSION = 1
+__all__ = [
+    "INDEX_NAME",
+    "Entry",
+    "PreparedIndex",
+    "array_file",
+    "array_paths",
+    "rounded_hu",
+    "write_case",
+]
+
 _INT16 = np.iinfo(np.int16)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the index says of a case; see `PreparedCase` and `Case` for what the values mean."""
-
-    slices: int
-    spacing_mm: tuple[float, float, float]
-    liver_only: bool
-    adjacent: bool
-    label_counts: list[list[int]]
-    """Of each slice before it was resized."""
-    range_hu: list[list[float]]
-    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By kind of file: "name", "bytes", "sha256"; and what was stated of the case."""
-    notes: list[str] = field(default_factory=list)
 
 
 class PreparedIndex:
@@ -60,13 +54,13 @@ class PreparedIndex:
         if anew or not (folder / INDEX_NAME).exists():
             return
         content = read_index(folder)
-        if content["size"] != size:
+        if content.size != size:
             raise DatasetError(
-                f"{folder}: prepared at {content['size']} x {content['size']}, asked for "
+                f"{folder}: prepared at {content.size} x {content.size}, asked for "
                 f"{size} x {size}: choose another folder, or prepare it anew with --force"
             )
-        self.cases = {key: Entry(**entry) for key, entry in content["cases"].items()}
-        self.pending, self.skipped = set(content["pending"]), content["skipped"]
+        self.cases, self.pending = content.cases, content.pending
+        self.skipped = content.skipped
 
     def expect(self, pending: set[str]) -> None:
         """Say which cases will be written; until then what is there of them does not count."""
@@ -102,32 +96,6 @@ class PreparedIndex:
         }
         with atomic_path(self.folder / INDEX_NAME) as temporary:
             temporary.write_text(json.dumps(content) + "\n")
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """The content of a folder's index.
-
-    Raises:
-        DatasetError: it is not an index, or of a newer format.
-    """
-    path = folder / INDEX_NAME
-    try:
-        content = json.loads(path.read_text())
-        version = content["format_version"]
-        assert isinstance(content["cases"], dict) and isinstance(content["size"], int)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise DatasetError(f"{path}: not the index of prepared data: {error}") from error
-    if version != FORMAT_VERSION:
-        raise DatasetError(
-            f"{path}: format {version}, this version reads {FORMAT_VERSION}: run lits-data prepare "
-            "again"
-        )
-    return dict(content)
-
-
-def array_paths(folder: Path, case_id: str) -> tuple[Path, Path]:
-    """Where the HU and the labels of a case are."""
-    return folder / f"hu-{case_id}.npy", folder / f"labels-{case_id}.npy"
 
 
 @contextmanager
@@ -222,5 +190,4 @@ def _check(case_id: str, hu: NDArray[Any], labels: NDArray[Any]) -> None:
         )
     if not np.isfinite(hu).all() or not np.isin(labels, (0, 1, 2, LESION_UNKNOWN)).all():
         raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0..3")
-    if not case_id or "/" in case_id or not case_id.isprintable():
-        raise DatasetError(f"case ID {case_id!r}: expected letters that a file name may have")
+    check_case_id(case_id)

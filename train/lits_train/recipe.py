@@ -1,10 +1,10 @@
 """Recipes: every setting that makes a network, its input and its training, in one dataclass."""
 
-import math
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from lits_runtime.errors import CheckpointError
+from lits_train.limits import MOST_BATCH_PIXELS, RECIPE_LIMITS, check_fields, shown
 
 LABEL_VALUES = {"liver": 1, "lesion": 2}
 """LiTS values of the classes. A lesion is part of the liver: the liver's mask is label >= 1."""
@@ -13,15 +13,12 @@ LESION_UNKNOWN = 3
 """Label in training arrays only: liver, of which nobody says whether it is lesion."""
 
 
-_CHOICES = {"optimizer": ("adam", "adamw"), "schedule": ("constant", "cosine", "poly")}
-_LEAST = {"learning_rate": 1e-12, "batch_size": 1, "epochs": 1}
-_ONE_AT_MOST = (
-    "ema_decay",
-    "lesion_share",
-    "liver_share",
-    "intensity_augmentation",
-    "synthetic_lesions",
-)
+CHOICES = {
+    "classes": tuple(LABEL_VALUES),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine", "poly"),
+    "tta": ("flip_slices",),
+}
 
 
 @dataclass(frozen=True)
@@ -88,19 +85,8 @@ class Recipe:
     """Flips that the network trains with and that may be averaged over: "flip_slices"."""
 
     def __post_init__(self) -> None:
-        if self.context_slices not in (0, 1):
-            raise ValueError(f"context_slices {self.context_slices}: expected 0 or 1")
-        if self.size < 32 or self.size % 32:
-            raise ValueError(f"size {self.size}: expected a multiple of 32, the encoder's stride")
-        if not self.classes or set(self.classes) - set(LABEL_VALUES):
-            raise ValueError(f"classes {self.classes}: expected some of {list(LABEL_VALUES)}")
-        if len(self.thresholds) != len(self.classes):
-            raise ValueError(
-                f"thresholds {self.thresholds}: expected one for each of {self.classes}"
-            )
-        if not 1 <= len(self.decoder_channels) <= 5:
-            raise ValueError(f"decoder_channels {self.decoder_channels}: expected 1 to 5 stages")
-        _check_values(self)
+        check_fields(self, RECIPE_LIMITS, CHOICES)
+        _check_together(self)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -113,16 +99,18 @@ class Recipe:
         Raises:
             CheckpointError: keys are missing or unknown, or a value is not possible.
         """
+        if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+            raise CheckpointError("the checkpoint's recipe is no settings by name")
         known = {field.name for field in fields(cls)}
         needed = {field.name for field in fields(cls) if field.default is MISSING}
         if not needed <= set(settings) <= known:
             missing, extra = sorted(needed - set(settings)), sorted(set(settings) - known)
             raise CheckpointError(
-                f"the checkpoint's recipe lacks {missing} and has unknown {extra}; it was written "
-                "by another version of lits-toolkit"
+                f"the checkpoint's recipe lacks {missing} and has unknown {shown(extra)}; it was "
+                "written by another version of lits-toolkit"
             )
         values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list | tuple) else value
+            key: tuple(value) if isinstance(value, list) else value
             for key, value in settings.items()
         }
         try:
@@ -135,21 +123,33 @@ class Recipe:
         return replace(self, **{key: value for key, value in settings.items() if value is not None})
 
 
-def _check_values(recipe: Recipe) -> None:
-    for name, choices in _CHOICES.items():
-        if getattr(recipe, name) not in choices:
-            raise ValueError(f"{name} {getattr(recipe, name)!r}: expected one of {choices}")
-    for field in fields(recipe):
-        value, least = getattr(recipe, field.name), _LEAST.get(field.name, 0)
-        most = 1 if field.name in _ONE_AT_MOST else math.inf
-        if isinstance(value, int | float) and not least <= value <= most:
-            raise ValueError(f"{field.name} {value}: expected {least} to {most}")
-    if recipe.ema_decay == 1:
-        raise ValueError("ema_decay 1: expected less, or the average never moves")
+def _check_together(recipe: Recipe) -> None:
+    """Values that are possible alone and not together, and lengths of tuples."""
+    if recipe.size % 32:
+        raise ValueError(f"size {recipe.size}: expected a multiple of 32, the encoder's stride")
+    ordered = tuple(name for name in LABEL_VALUES if name in recipe.classes)
+    if not recipe.classes or recipe.classes != ordered:
+        raise ValueError(
+            f"classes {recipe.classes}: expected some of {list(LABEL_VALUES)}, in this order: a "
+            "lesion lies in the liver and is drawn over it"
+        )
+    if len(recipe.thresholds) != len(recipe.classes):
+        raise ValueError(
+            f"thresholds {recipe.thresholds}: expected one for each of {recipe.classes}"
+        )
+    if not 1 <= len(recipe.decoder_channels) <= 5:
+        raise ValueError(f"decoder_channels {recipe.decoder_channels}: expected 1 to 5 stages")
+    if recipe.window_hu and not recipe.window_hu[1] - recipe.window_hu[0] >= 1:
+        raise ValueError(f"window_hu {recipe.window_hu}: expected low, high, at least 1 HU apart")
     if recipe.lesion_share + recipe.liver_share > 1:
         raise ValueError(
             f"lesion_share {recipe.lesion_share} and liver_share {recipe.liver_share}: "
             "expected at most 1 together"
+        )
+    if recipe.batch_size * recipe.size**2 > MOST_BATCH_PIXELS:
+        raise ValueError(
+            f"batch_size {recipe.batch_size} of size {recipe.size}: more pixels than fit in any "
+            f"memory; expected batch_size * size * size up to {MOST_BATCH_PIXELS}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -9,10 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from lits_runtime.names import brief
+from lits_train.given_files import read_bytes
+from lits_train.limits import expected, shown
 from lits_train.recipe import Recipe
 
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+MOST_TOML_BYTES = 2**20
 _KINDS = get_type_hints(Recipe)
+_NUMBER = re.compile(
+    r"[-+]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[-+]?\d{1,4})?|nan|[-+]?inf", re.ASCII
+)
 
 
 def override(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
@@ -38,13 +45,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file: one `field = value` a line, without tables.
 
     Raises:
-        ValueError: not TOML.
+        ValueError: not TOML, no regular file, or text where a number belongs.
         OSError: not readable.
     """
+    content = read_bytes(path, MOST_TOML_BYTES, ValueError)
     try:
-        return tomllib.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not TOML: {error}") from error
+        values = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not TOML: {brief(error)}") from error
+    return {name: _toml_value(name, value) for name, value in values.items()}
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -56,41 +65,40 @@ def to_toml(recipe: Recipe) -> str:
     return "".join(lines)
 
 
+def _toml_value(name: str, given: object) -> object:
+    """As it is, lists as tuples, "none" as None; text in place of a number stays wrong."""
+    kind = _KINDS.get(name)
+    if given == "none" and get_origin(kind) is types.UnionType:
+        return None
+    if isinstance(given, str) and kind not in (str, None):
+        raise ValueError(
+            f"{name} {shown(given)}: expected {expected(kind)}; TOML's, without quotes"
+        )
+    return tuple(given) if isinstance(given, list) else given
+
+
 def _value(name: str, given: object) -> object:
     if name not in _KINDS:
-        near = difflib.get_close_matches(name, _KINDS, n=1)
+        near = difflib.get_close_matches(name[:100], _KINDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KINDS)}"
-        raise ValueError(f"{name}: no such setting; {hint}")
+        raise ValueError(f"{brief(name)}: no such setting; {hint}")
+    if not isinstance(given, str):
+        return tuple(given) if isinstance(given, list) else given
     try:
-        return _converted(_KINDS[name], given)
-    except (KeyError, TypeError, ValueError):
-        expected = _expected(_KINDS[name])
-        raise ValueError(f"{name} {given!r}: expected {expected}") from None
+        return _of_words(_KINDS[name], given)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} {shown(given)}: expected {expected(_KINDS[name])}") from None
 
 
-def _converted(kind: Any, given: object) -> object:
+def _of_words(kind: Any, given: str) -> object:
+    given = given.strip()
     if get_origin(kind) is types.UnionType:
-        return None if given == "none" else _converted(get_args(kind)[0], given)
+        return None if given == "none" else _of_words(get_args(kind)[0], given)
     if get_origin(kind) is tuple:
-        items = [item for item in given.split(",") if item] if isinstance(given, str) else given
-        kinds = get_args(kind)
-        if not isinstance(items, list) or (... not in kinds and len(items) != len(kinds)):
-            raise ValueError
-        return tuple(_converted(kinds[0], item) for item in items)
-    if kind is str:
-        if not isinstance(given, str):
-            raise TypeError
-        return given.strip()
+        items = given.removesuffix(",").split(",") if given else []
+        return tuple(_of_words(get_args(kind)[0], item) for item in items)
     if kind is bool:
-        return {"true": True, "false": False}[str(given).lower()]
-    return kind(str(given))  # by way of text: 2.5 is no whole number, True is no number
-
-
-def _expected(kind: Any) -> str:
-    if get_origin(kind) is types.UnionType:
-        return f'{_expected(get_args(kind)[0])}, or "none"'
-    if get_origin(kind) is tuple:
-        kinds = get_args(kind)
-        count = "values" if ... in kinds else f"{len(kinds)} values"
-        return f"{count} with commas between, each {_EXPECTED[kinds[0]]}"
-    return _EXPECTED[kind]
+        return {"true": True, "false": False}[given.lower()]
+    if kind in (int, float) and not _NUMBER.fullmatch(given):  # Python's own takes 1_0, and more
+        raise ValueError
+    return kind(given)
