@@ -70,4 +70,7 @@ def test_patience_counts_epochs_since_the_best(tmp_path: Path) -> None:
         state.complete_epoch(dice)
         finished.append(state.finished)
     assert finished == [False, False, False, True]
-    assert (state.best_epoch, state.best_dice) == (2, {"liver": 0.6, "lesion": 0.2})
+    assert (state.progress.best_epoch, state.progress.best_dice) == (
+        2,
+        {"liver": 0.6, "lesion": 0.2},
+    )

@@ -220,8 +220,10 @@ def test_resume_refuses_other_settings_data_and_nothing_to_resume(
     train(cases, recipe, RunSettings(tmp_path))
     with pytest.raises(CheckpointError, match="go on with --resume"):
         train(cases, recipe, RunSettings(tmp_path))
-    with pytest.raises(CheckpointError, match="other settings"):
+    with pytest.raises(CheckpointError, match=r"settings: learning_rate: 0\.0001 -> 1\.0; resume"):
         train(cases, recipe.override(learning_rate=1.0), RunSettings(tmp_path, resume=True))
+    with pytest.raises(CheckpointError, match=r"seed: 0 -> 1, precision: auto -> bf16"):
+        train(cases, recipe, RunSettings(tmp_path, resume=True, seed=1, precision="bf16"))
     with pytest.raises(DatasetError, match="data_fingerprint"):
         train(cases[:2], recipe, RunSettings(tmp_path, resume=True))
     assert train(cases, recipe.override(epochs=2), RunSettings(tmp_path, resume=True)).epochs == 2

@@ -16,6 +16,7 @@ def test_pictures_show_the_fullest_slices_and_none_of_a_lesion_that_is_not_there
     merged = cases[1].label_counts @ np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]])
     cases[1] = replace(cases[1], label_counts=merged)
     batch = picture_batch(SliceDataset(cases, DEFAULT.override(size=32)), count=4)
+    assert batch is not None
     fullest = [case.label_counts.argmax(axis=0)[1:].tolist() for case in cases]
     shown = list(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True))
     assert shown[:2] == [(0, fullest[0][1]), (2, fullest[2][1])]

@@ -43,17 +43,26 @@ class FileState:
         return cls(status.st_size, status.st_mtime_ns)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
     """Open a file to be read; a pipe, a device or a folder is refused instead of waited for.
+
+    Args:
+        path: of the file.
+        buffering: as of `open`.
 
     Raises:
         VolumeError: it is no regular file.
         OSError: it is missing, or may not be read.
     """
-    flags = getattr(os, "O_NONBLOCK", 0)  # else opening a pipe waits for somebody to write
-    if os.path.isdir(path):  # which Windows would call a lack of permission
-        raise VolumeError(f"{printable(str(path))}: a folder, expected a file")
-    file = open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags))  # noqa: SIM115
+    waiting = getattr(os, "O_NONBLOCK", 0)  # else opening a pipe waits for somebody to write
+    try:
+        file = open(  # noqa: SIM115
+            path, "rb", buffering, opener=lambda name, mode: os.open(name, mode | waiting)
+        )
+    except (IsADirectoryError, PermissionError):
+        if path.is_dir():
+            raise VolumeError(f"{printable(str(path))}: a folder, expected a file") from None
+        raise
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise VolumeError(f"{printable(str(path))}: a pipe or device, expected a regular file")
@@ -77,14 +86,18 @@ class SteadyFile:
         self._points: list[_Point] = []
 
     @contextmanager
-    def opened(self, *, compressed: bool = False) -> Iterator[BinaryIO]:
+    def opened(self, *, compressed: bool = False, buffering: int = -1) -> Iterator[BinaryIO]:
         """The file's content, inflated if it is compressed, for reads at any position.
+
+        Args:
+            compressed: whether it is gzip.
+            buffering: as of `open`.
 
         Raises:
             VolumeError: the file is not what it was, before the reads or after them.
             OSError: it is missing, or may not be read.
         """
-        with open_regular(self.path) as file:
+        with open_regular(self.path, buffering) as file:
             self._check(file)
             try:
                 yield cast(BinaryIO, _Inflated(file, self._points)) if compressed else file

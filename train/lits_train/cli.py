@@ -104,7 +104,15 @@ from lits_train.run import PRECISIONS, RunSettings
     show_default=True,
     help="Time between saved states within an epoch; 0: each step.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last saved state.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the last saved state. Recipe, data, seed, split, weights and precision must "
+    "be those of before; epochs, device, workers, patience and the like may change.",
+)
+@click.option(
+    "--allow-changed", is_flag=True, help="Resume although settings or data have changed."
+)
 @shared_options
 def main(data: Path | None, output: Path | None, show_recipe: bool, **options: Any) -> None:
     """Train on DATA: pairs volume-ID.nii[.gz] / segmentation-ID.nii[.gz], or lits-data prepare's.
@@ -143,6 +151,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: expected FIELD=VALUE")
+        if name.strip() in words:
+            raise ValueError(f"--set {name.strip()}: given twice")
         words[name.strip()] = value
     for name in ("epochs", "size", "batch_size", "learning_rate"):
         if (value := options.pop(name)) is not None:
@@ -164,6 +174,7 @@ def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
 def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
     from lits_train.checkpoint import LAST_NAME
     from lits_train.distributed import PatientStop, launched_together, leads
+    from lits_train.logs import dice_by_class
     from lits_train.loop import train
     from lits_train.prepared import open_cases
 
@@ -178,8 +189,7 @@ def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
         say(f"interrupted; {run.folder / LAST_NAME} is where --resume goes on")
         number = stop.signal_number or signal.SIGTERM  # another process of the run had it
         click.get_current_context().exit(128 + number)
-    scores = ", ".join(f"{name} {dice:.3f}" for name, dice in result.validation_dice.items())
-    say(f"{result.checkpoint}: validation Dice {scores}")
+    say(f"{result.checkpoint}: validation Dice {dice_by_class(result.validation_dice)}")
     for case_id, reason in result.skipped.items():
         say(f"skipped case {case_id}: {reason}")
 

@@ -15,6 +15,12 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
+def shared_memory_free() -> int | None:
+    """Free bytes where processes share tensors; None where that is no file system."""
+    folder = Path("/dev/shm")
+    return shutil.disk_usage(folder).free if folder.is_dir() else None
+
+
 def require_space(folder: Path, needed: int, purpose: str) -> int:
     """Make sure that a file system has room.
 

@@ -7,6 +7,7 @@ so that each process holds the loss of the whole batch; averaged gradients are t
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,9 +34,48 @@ class PatientStop(Stop):
         self.signal_number = self.signal_number or number
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What torchrun says of this process in its environment."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among the processes of this machine: the number of its GPU."""
+
+
+def launched() -> Launch:
+    """This process among those that torchrun started.
+
+    Raises:
+        TrainingError: the environment says something else than torchrun does.
+    """
+    names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK"}
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return Launch()
+    given = {field: os.environ.get(name, "") for field, name in names.items()}
+    if not given["local_rank"]:
+        given["local_rank"] = "0"
+    if not all(re.fullmatch(r"\d{1,6}", value) for value in given.values()):
+        found = ", ".join(f"{name}={os.environ.get(name, '')!r}" for name in names.values())
+        raise TrainingError(
+            f"{found}: expected whole numbers, as torchrun sets them; start with torchrun, or "
+            "unset WORLD_SIZE to train in one process"
+        )
+    launch = Launch(**{field: int(value) for field, value in given.items()})
+    if launch.rank >= launch.size:
+        raise TrainingError(f"RANK={launch.rank} of WORLD_SIZE={launch.size}: expected less")
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise TrainingError(
+            f"WORLD_SIZE={launch.size} without {' and '.join(missing)}: start with torchrun, or "
+            "unset WORLD_SIZE to train in one process"
+        )
+    return launch
+
+
 def launched_together() -> bool:
     """Whether torchrun started this process beside others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return launched().size > 1
 
 
 def leads() -> bool:
@@ -88,6 +128,14 @@ class World:
             )
         return status == _STOP
 
+    def gathered(self, item: _Item) -> list[_Item]:
+        """What each process has, in the order of their ranks; all call this together."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        distributed.all_gather_object(items, item)
+        return items
+
     @contextmanager
     def failing_together(self) -> Iterator[None]:
         """What is done alone before the next `agree`; an error here ends the others there."""
@@ -128,9 +176,12 @@ def processes(device: str) -> Iterator[World]:
     if not launched_together():
         yield World(torch.device(device))
         return
-    size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    launch = launched()
+    size, rank = launch.size, launch.rank
+    if not distributed.is_available():
+        raise TrainingError("this torch cannot train in several processes; start one alone")
     if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = f"cuda:{launch.local_rank}"
         torch.cuda.set_device(device)
     if rank:
         for name in ("lits_train", "lits_runtime"):

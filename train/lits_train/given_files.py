@@ -11,7 +11,7 @@ from lits_runtime.names import brief
 from lits_runtime.steady_file import open_regular
 
 
-def read_bytes(path: Path, most: int, kind: type[ValueError]) -> bytes:
+def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
     """The content of a regular file.
 
     Args:
@@ -32,7 +32,7 @@ def read_bytes(path: Path, most: int, kind: type[ValueError]) -> bytes:
     return content
 
 
-def read_json(path: Path, most: int, kind: type[ValueError]) -> Any:
+def read_json(path: Path, most: int, kind: type[Exception]) -> Any:
     """The value in a JSON file, which names no key twice and has no number that is none.
 
     Args:

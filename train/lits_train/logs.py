@@ -3,8 +3,9 @@
 import contextlib
 import json
 import logging
-import resource
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,14 +15,18 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lits_runtime.atomic import atomic_path, remove_abandoned
+from lits_runtime.errors import TrainingError
+from lits_train.given_files import read_bytes, strict_json
+from lits_train.limits import shown
 from lits_train.pictures import write_png
 from lits_train.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
 METRICS_NAME = "metrics.jsonl"
+_MOST_METRICS_BYTES = 2**28
 _SCALAR_STEPS = 10
-"""TensorBoard is told of each so manieth step."""
+"""TensorBoard is told of every tenth step."""
 
 
 class RunLog:
@@ -77,9 +82,10 @@ class RunLog:
         state = self.state
         title = f"epoch {state.epoch + 1}/{state.recipe.epochs}"
         self._bar.set_description(title, refresh=False)
-        self._bar.set_postfix(
-            {"loss": f"{loss:.4f}", "memory": f"{memory_gb(state):.1f} GB"}, refresh=False
-        )
+        postfix = {"loss": f"{loss:.4f}"}
+        if (held := memory_gb(state)) is not None:
+            postfix["memory"] = f"{held:.1f} GB"
+        self._bar.set_postfix(postfix, refresh=False)
         self._bar.update(state.recipe.batch_size)
         if self._writer and state.step % _SCALAR_STEPS == 0:
             scalars = {"loss": loss, "gradient norm": norm, "learning rate": state.rate}
@@ -90,11 +96,11 @@ class RunLog:
         """Tell of the epoch just completed: one line of JSON, and a picture if it was validated."""
         if not self.state.world.leads:
             return
-        metrics = metrics | {"memory_gb": round(memory_gb(self.state), 3)}
-        with (self.folder / METRICS_NAME).open("a") as file:
-            file.write(json.dumps(_without_nan(metrics)) + "\n")
-        dice = metrics.get("validation_dice", {})
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
+        if (held := memory_gb(self.state)) is not None:
+            metrics = metrics | {"memory_gb": round(held, 3)}
+        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+        shown = dice_by_class(metrics.get("validation_dice", {}))
         logger.info(
             "epoch %d: loss %.4f%s, %.0f slices/s",
             metrics["epoch"],
@@ -110,9 +116,11 @@ class RunLog:
     def _write_epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
         step = metrics["step"]
         for name in ("loss", "slices_per_s", "memory_gb"):
-            self._writer.add_scalar(f"epoch/{name}", metrics[name], step)
+            if name in metrics:
+                self._writer.add_scalar(f"epoch/{name}", metrics[name], step)
         for name, value in metrics.get("validation_dice", {}).items():
-            self._writer.add_scalar(f"validation Dice/{name}", value, step)
+            if value is not None:
+                self._writer.add_scalar(f"validation Dice/{name}", value, step)
         if picture is not None:
             self._writer.add_image("validation slices", picture, step)
         self._writer.flush()
@@ -122,26 +130,50 @@ class RunLog:
         path = self.folder / METRICS_NAME
         if not path.exists():
             return
+        content = read_bytes(path, _MOST_METRICS_BYTES, TrainingError)
         kept = [
             line
-            for line in path.read_text().splitlines(keepends=True)
-            if line.endswith("\n") and json.loads(line)["epoch"] <= self.state.epoch
+            for line in content.splitlines(keepends=True)
+            if line.endswith(b"\n") and _epoch_of(line, path) <= self.state.epoch
         ]
         with atomic_path(path) as temporary:
-            temporary.write_text("".join(kept))
+            temporary.write_bytes(b"".join(kept))
 
 
-def _without_nan(metrics: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN, the Dice of a class of which the cases do not tell: null."""
-    dice = metrics.get("validation_dice", {})
-    told = {name: None if value != value else value for name, value in dice.items()}
-    return metrics | ({"validation_dice": told} if dice else {})
+def _epoch_of(line: bytes, path: Path) -> int:
+    """Of a line of metrics; what is no such line belongs to somebody else."""
+    try:
+        epoch = strict_json(line)["epoch"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        epoch = None
+    if type(epoch) is not int:
+        raise TrainingError(f"{path}: {shown(line)} is no line of metrics; move the file away")
+    return epoch
 
 
-def memory_gb(state: TrainingState) -> float:
-    """Most memory that this process has held: the GPU's where it trains on one, else its own."""
+def dice_by_class(dice: Mapping[str, float | None]) -> str:
+    """Scores for people.
+
+    >>> dice_by_class({"liver": 0.91, "lesion": None})
+    'liver 0.910, lesion not seen'
+    """
+    return ", ".join(
+        f"{name} {'not seen' if value is None else format(value, '.3f')}"
+        for name, value in dice.items()
+    )
+
+
+def memory_gb(state: TrainingState) -> float | None:
+    """Most memory that this process has held: the GPU's where it trains on one, else its own.
+
+    None where the system does not say.
+    """
     device = state.world.device
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e9 if sys.platform == "darwin" else 1e6)

@@ -10,44 +10,36 @@ a step depend on seed and step alone, so that a run resumed at any step, or spre
 processes, goes the way of an undisturbed one.
 """
 
-import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
-from lits_runtime.errors import TrainingError
+from lits_runtime.errors import DatasetError, LitsError, TrainingError
+from lits_runtime.names import brief
 from lits_train.augment import augment
-from lits_train.cases import Case, fingerprint, usable_cases
+from lits_train.cases import Case, fingerprint
 from lits_train.checkpoint import BEST_NAME
 from lits_train.dataset import Sample, SliceDataset
 from lits_train.distributed import World, processes
-from lits_train.folds import held_out
 from lits_train.inputs import network_inputs, to_device
 from lits_train.logs import RunLog
 from lits_train.losses import segmentation_loss
 from lits_train.provenance import software_versions
+from lits_train.readiness import check_device, check_run
 from lits_train.recipe import Recipe
 from lits_train.run import RunSettings, TrainingResult
-from lits_train.sampling import EpochBatches, sample_seeds, slice_kinds
+from lits_train.run_data import RunData, open_data
+from lits_train.sampling import sample_seeds
+from lits_train.start import find_start
 from lits_train.state import TrainingState
+from lits_train.unreadable import Loaded
 from lits_train.validation import picture, picture_batch, validate
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Data:
-    usable: list[Case]
-    training: SliceDataset
-    validation: SliceDataset
-    order: EpochBatches
-    training_batches: DataLoader[Sample]
-    validation_batches: DataLoader[Sample]
-    skipped: dict[str, str]
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
 def train(
@@ -67,65 +59,73 @@ def train(
         stop_requested: asked before each step; the state is then saved, and the result says so.
 
     Raises:
-        DatasetError: no case is usable, or a resumed run finds other data than it started with.
+        DatasetError: no case is usable, not one slice to train on can be read any more, or a
+            resumed run finds other data than it started with.
         CheckpointError: starting weights or the checkpoint to resume are not usable.
-        TrainingError: the loss is not finite, or another process failed; the last saved state and
-            the best checkpoint stay.
+        TrainingError: the device is not there, memory ran out, the loss is not finite, or another
+            process failed; the last saved state and the best checkpoint stay.
     """
-    with processes(run.device) as world:
+    check_device(run.device, run.precision)
+    with explained(), processes(run.device) as world:
         with world.failing_together():
-            data = _open_data(cases, recipe, run, world)
-            state = TrainingState(recipe, run, world, _provenance(data, run), data.order.steps)
+            check_run(recipe, run, world)
+            start = find_start(recipe, run)
+            data = open_data(cases, recipe, run, world)
+            facts = _provenance(data, run)
+            state = TrainingState(recipe, run, world, facts, data.order.steps, start)
             log = RunLog(state)
         stopped = world.agree(stop_requested())
         world.check_same("data, settings and state", (recipe, state.provenance, state.step))
         with log:
             while not stopped and not state.finished:
                 stopped = not _run_epoch(state, data, log, stop_requested)
+        _share_skipped(state)
         with world.failing_together():
             if stopped:
                 state.save()
         world.agree(stopped)  # all leave once everything is written
-    return TrainingResult(
-        run.folder / BEST_NAME, state.epoch, state.best_dice, data.skipped, stopped
-    )
+    skipped = data.skipped | state.skipped.listed()
+    best = state.progress.best_dice
+    return TrainingResult(run.folder / BEST_NAME, state.epoch, best, skipped, stopped)
 
 
-def _open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: World) -> _Data:
-    usable, skipped = usable_cases(cases)
-    training_cases, validation_cases = held_out(usable, run)
-    if training_cases == validation_cases:
-        logger.warning("one usable case: validation scores are on the training case itself")
-    training = SliceDataset(training_cases, recipe)
-    validation = SliceDataset(validation_cases, recipe)
-    if min(recipe.batch_size, recipe.epoch_slices or len(training)) < world.size:
-        raise TrainingError(
-            f"{world.size} processes share batches of {recipe.batch_size} from {len(training)} "
-            "slices: use fewer processes or a larger batch_size"
-        )
-    order = EpochBatches(
-        slice_kinds(training_cases), recipe, run.seed, rank=world.rank, size=world.size
-    )
-    options: dict[str, Any] = {
-        "num_workers": run.workers,
-        "persistent_workers": run.workers > 0,
-        "pin_memory": world.device.type == "cuda",
-        "worker_init_fn": _ignore_ctrl_c,
-        "generator": torch.Generator(),  # loading must not take from the run's random numbers
-    }
-    share = world.share(range(len(validation)))
-    return _Data(
-        usable,
-        training,
-        validation,
-        order,
-        DataLoader(training, batch_sampler=order, **options),
-        DataLoader(validation, sampler=share, batch_size=recipe.batch_size, **options),
-        skipped,
-    )
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say of what torch raises when memory or a loading process is gone what would help.
+
+    Raises:
+        TrainingError: that was it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, LitsError):
+            raise
+        if "DataLoader worker" in str(error):
+            raise TrainingError(
+                f"a loading process was lost ({brief(error)}), most likely for its memory: take "
+                "fewer --workers. What is saved is from before; go on with --resume"
+            ) from error
+        out_of_memory = isinstance(error, torch.OutOfMemoryError)
+        if out_of_memory or _NO_MEMORY.search(str(error)):
+            raise TrainingError(
+                f"out of memory ({brief(error)}): take a smaller batch_size or size, or a smaller "
+                "decoder"
+            ) from error
+        raise
+    except MemoryError as error:
+        raise TrainingError("out of memory: take a smaller batch_size or size") from error
 
 
-def _provenance(data: _Data, run: RunSettings) -> dict[str, Any]:
+def _share_skipped(state: TrainingState) -> None:
+    """Let the process that reports know what the others could not read."""
+    for reasons in state.world.gathered(state.skipped.reasons):
+        for case_id, slices in reasons.items():
+            for number, reason in slices.items():
+                state.skipped.reasons.setdefault(case_id, {}).setdefault(number, reason)
+
+
+def _provenance(data: RunData, run: RunSettings) -> dict[str, Any]:
     return {
         "data_fingerprint": fingerprint(data.usable),
         "cases": [case.case_id for case in data.training.cases],
@@ -137,7 +137,7 @@ def _provenance(data: _Data, run: RunSettings) -> dict[str, Any]:
 
 
 def _run_epoch(
-    state: TrainingState, data: _Data, log: RunLog, stop_requested: Callable[[], bool]
+    state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
 ) -> bool:
     """What the epoch in hand still lacks; False: a stop was asked for."""
     started, first = time.perf_counter(), state.step
@@ -152,41 +152,43 @@ def _run_epoch(
         dice = validate(state, data.validation_batches, cases, stop_requested)
         if dice is None:
             return False
+    _share_skipped(state)
     with state.world.failing_together():
         metrics = state.complete_epoch(dice) | {
             "learning_rate": state.rate,
             "slices_per_s": slices / training_s,
             "seconds": time.perf_counter() - started,
         }
-        wanted = due and state.world.leads
-        log.epoch(metrics, picture(state, picture_batch(data.validation)) if wanted else None)
+        shown = picture_batch(data.validation) if due and state.world.leads else None
+        log.epoch(metrics, picture(state, shown) if shown else None)
         state.save()
     return True
 
 
 def _train_epoch(
-    state: TrainingState, data: _Data, log: RunLog, stop_requested: Callable[[], bool]
+    state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
 ) -> bool:
     """The steps that the epoch in hand still lacks; False: a stop was asked for."""
     world = state.world
     state.network.train()
     first = state.step - state.epoch * state.epoch_steps
     data.order.start(state.epoch + 1, first)
-    batches: Iterator[Sample] = iter(())
+    batches: Iterator[Loaded] = iter(())
     for position in range(first, state.epoch_steps):
         with world.failing_together():
             batches = iter(data.training_batches) if position == first else batches
-            batch = next(batches)
+            batch = _readable(next(batches), state)
         if world.agree(stop_requested()):
             return False
         whole = data.order.whole_batch(position)
         try:
             loss, norm = _take_step(state, batch, len(whole))
         except FloatingPointError as error:
+            named = _named(data.training, batch, whole, world)
             raise TrainingError(
                 f"step {state.step + 1} of epoch {state.epoch + 1}: {error}; the batch was "
-                f"{_named(data.training, whole)}. What is saved is from before; look at "
-                "these slices, or lower learning_rate"
+                f"{named}. What is saved is from before; look at these slices, or lower "
+                "learning_rate"
             ) from error
         log.step(loss, norm)
         with world.failing_together():
@@ -206,19 +208,29 @@ def _take_step(state: TrainingState, batch: Sample, whole: int) -> tuple[float, 
     return state.optimise(loss)
 
 
-def _named(dataset: SliceDataset, indices: Sequence[int]) -> str:
-    """The slices at indices of the data set, by case."""
+def _readable(batch: Loaded, state: TrainingState) -> Sample:
+    """The samples of a batch; what could not be read for it is told of.
+
+    Raises:
+        DatasetError: not one slice of the training data can be read.
+    """
+    state.skipped.add(batch.unreadable)
+    if batch.samples is None or not batch.whole:
+        listed = "; ".join(
+            f"case {case_id}: {reason}" for case_id, reason in state.skipped.listed().items()
+        )
+        raise DatasetError(f"not one slice to train on can be read any more: {listed}")
+    return batch.samples
+
+
+def _named(dataset: SliceDataset, batch: Sample, indices: Sequence[int], world: World) -> str:
+    """The slices of a batch, by case: those it holds, or of several processes those drawn."""
     slices: dict[str, list[int]] = {}
-    for case_index, number in sorted(dataset.index[index] for index in indices):
+    held = list(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True))
+    drawn = held if world.size == 1 else [dataset.index[index] for index in indices]
+    for case_index, number in sorted(drawn):
         slices.setdefault(dataset.cases[case_index].case_id, []).append(number)
     return "; ".join(
         f"case {case_id} slices {', '.join(map(str, numbers))}"
         for case_id, numbers in slices.items()
     )
-
-
-def _ignore_ctrl_c(worker: int) -> None:
-    """A terminal sends Ctrl-C to loading processes too; their parent ends them when it is done."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

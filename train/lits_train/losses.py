@@ -85,8 +85,11 @@ class DiceCounter:
         """Dice per class, mean over the cases that tell of it; absent from both masks it is 1.
 
         A case that is known only in part tells of a class that it shows, not of one that it does
-        not: a single pixel would decide between 0 and 1. NaN where no case tells of the class.
+        not: a single pixel would decide between 0 and 1. NaN where no case shows the class: an
+        empty mask would then be perfect, whatever was learnt.
         """
         dice = torch.where(self.total > 0, 2 * self.overlap / self.total.clamp(min=1), 1.0)
         told = ((self.present > 0) | (self.unknown == 0)).float()
-        return [float(value) for value in (dice * told).sum(dim=0) / told.sum(dim=0)]
+        means = (dice * told).sum(dim=0) / told.sum(dim=0)
+        seen = (self.present > 0).any(dim=0)
+        return [float(value) for value in torch.where(seen, means, torch.nan)]

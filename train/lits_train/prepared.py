@@ -71,7 +71,7 @@ class PreparedSlices:
     ) -> NDArray[Any]:
         size = self.case.size
         planes = np.empty((high - low, size, size), dtype)
-        with array.opened() as file:
+        with array.opened(buffering=0) as file:
             assert array.state is not None  # known once it is open
             whole = self.case.slices * size * size * planes.itemsize
             file.seek(array.state.size - whole + low * size * size * planes.itemsize)

@@ -1,5 +1,6 @@
 """Everything that changes while training, and how it is saved and restored."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -10,23 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lits_runtime.errors import CheckpointError, DatasetError
-from lits_train.checkpoint import (
-    BEST_NAME,
-    LAST_NAME,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from lits_runtime.errors import CheckpointError
+from lits_runtime.names import brief
+from lits_train.checkpoint import BEST_NAME, LAST_NAME, Checkpoint, save_checkpoint
 from lits_train.distributed import World, parallel, synchronise
 from lits_train.network import SegmentationNetwork
 from lits_train.pipeline import Preprocessing
 from lits_train.recipe import Recipe
+from lits_train.resumption import Progress, check_optimizer, read_progress
 from lits_train.run import RunSettings
 from lits_train.schedule import learning_rate
+from lits_train.start import Start, check_data, find_start, kept_settings
+from lits_train.state_dict import misfit
+from lits_train.unreadable import SkippedSlices
+
+logger = logging.getLogger(__name__)
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-_PROGRESS = ("step", "epoch", "loss_sum", "best_score", "best_epoch", "best_dice", "scores")
 
 
 class TrainingState:
@@ -44,35 +45,48 @@ class TrainingState:
         world: World,
         provenance: dict[str, Any],
         epoch_steps: int,
+        start: Start | None = None,
     ) -> None:
+        """Begin or resume.
+
+        Args:
+            recipe: how to train.
+            run: where, and from what.
+            world: the processes that train together.
+            provenance: facts for the checkpoint.
+            epoch_steps: steps of an epoch.
+            start: from `find_start`, if it was called before.
+        """
         self.recipe, self.run, self.world, self.provenance = recipe, run, world, provenance
-        self.epoch_steps = epoch_steps
-        self.step, self.epoch, self.loss_sum = 0, 0, 0.0
-        self.best_score, self.best_epoch, self.best_dice = -math.inf, 0, dict[str, float]()
-        self.scores: dict[str, Any] = {}
+        self.progress = Progress(epoch_steps=epoch_steps)
+        self.skipped = SkippedSlices()
         self._saved_s = time.monotonic()
+        start = start or find_start(recipe, run)
+        if start.checkpoint:
+            check_data(start.checkpoint, provenance, run)
         torch.manual_seed(run.seed)
         self.preprocessing = Preprocessing(recipe)
         self.network = SegmentationNetwork(recipe)
-        self._resume_or_start()
-
-    def _resume_or_start(self) -> None:
-        last = self.run.folder / LAST_NAME
-        if self.run.resume and not last.exists():
-            raise CheckpointError(f"{last} does not exist: nothing was saved yet; leave --resume")
-        if not self.run.resume and last.exists():
-            raise CheckpointError(
-                f"{last} exists: go on with --resume, or choose another output folder"
-            )
-        if self.run.resume:
-            checkpoint = load_checkpoint(last)
-            self._check_same_run(checkpoint, f"{last}")
-            self._set_up()
-            self._restore(checkpoint)
-            return
-        if self.run.weights != "none":
-            self.network.load_encoder(self.run.weights)
+        if start.encoder:
+            self.network.encoder.load_state_dict(start.encoder)
         self._set_up()
+        if start.checkpoint:
+            self._restore(start.checkpoint)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.progress.step
+
+    @property
+    def epoch(self) -> int:
+        """Epochs complete."""
+        return self.progress.epoch
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch."""
+        return self.progress.epoch_steps
 
     def _set_up(self) -> None:
         """Put the networks on the device and make what trains them."""
@@ -120,7 +134,7 @@ class TrainingState:
     @property
     def finished(self) -> bool:
         """Whether the recipe's epochs are done, or patience is at its end."""
-        waited = self.epoch - self.best_epoch if self.best_epoch else 0
+        waited = self.epoch - self.progress.best_epoch if self.progress.best_epoch else 0
         return self.epoch >= self.recipe.epochs or 0 < self.run.patience <= waited
 
     def optimise(self, loss: Tensor) -> tuple[float, float]:
@@ -146,28 +160,42 @@ class TrainingState:
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.network)
-        self.step += 1
-        self.loss_sum += value
+        self.progress.step += 1
+        self.progress.loss_sum += value
         return value, norm_value
 
     def complete_epoch(self, dice: Sequence[float] | None) -> dict[str, Any]:
         """Count an epoch and keep its weights if they are the best; returns its metrics.
 
+        Where validation sees no class at all, there is no best: the latest are kept.
+
         Args:
-            dice: validation Dice by class; None: the epoch was not validated.
+            dice: validation Dice by class, NaN where it has not seen the class; None: the epoch
+                was not validated.
         """
-        self.epoch += 1
-        loss, self.loss_sum = self.loss_sum / self.epoch_steps, 0.0
+        progress = self.progress
+        progress.epoch += 1
+        loss, progress.loss_sum = progress.loss_sum / progress.epoch_steps, 0.0
         metrics: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "loss": loss}
-        self.scores |= {"loss": loss}
+        progress.scores |= {"loss": loss}
         if dice is not None:
-            by_class = dict(zip(self.recipe.classes, dice, strict=True))
-            self.scores |= {"validation_dice": by_class}
+            by_class = {
+                name: None if math.isnan(value) else value
+                for name, value in zip(self.recipe.classes, dice, strict=True)
+            }
+            progress.scores |= {"validation_dice": by_class}
             metrics["validation_dice"] = by_class
-            known = [value for value in dice if not math.isnan(value)]
-            score = sum(known) / len(known) if known else 0.0
-            if score > self.best_score:
-                self.best_score, self.best_epoch, self.best_dice = score, self.epoch, by_class
+            seen = [value for value in by_class.values() if value is not None]
+            if not seen:
+                logger.warning(
+                    "epoch %d: validation shows no class of %s; without a score the latest weights "
+                    "are kept as the best",
+                    *(self.epoch, ", ".join(self.recipe.classes)),
+                )
+            score = sum(seen) / len(seen) if seen else -math.inf
+            if score > progress.best_score or not seen:
+                progress.best_score, progress.best_epoch = score, self.epoch
+                progress.best_dice = by_class
                 if self.world.leads:
                     save_checkpoint(self._checkpoint(), self.run.folder / BEST_NAME)
         return metrics
@@ -178,7 +206,8 @@ class TrainingState:
             resume: dict[str, Any] = {
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
-                "progress": {name: getattr(self, name) for name in _PROGRESS},
+                "progress": replace(self.progress, unreadable=self.skipped.reasons).to_plain(),
+                "run": kept_settings(self.run),
             }
             if self.average:  # the checkpoint's own weights are then the average
                 resume["network"] = self.network.state_dict()
@@ -193,37 +222,33 @@ class TrainingState:
             self.save()
 
     def _checkpoint(self) -> Checkpoint:
-        training = {**self.provenance, "epochs": self.epoch, **self.scores}
+        training = {**self.provenance, "epochs": self.epoch, **self.progress.scores}
         network = self.average.module if self.average else self.network
         return Checkpoint(self.recipe, network.state_dict(), training)
 
-    def _check_same_run(self, checkpoint: Checkpoint, path: str) -> None:
-        if "progress" not in checkpoint.resume:
-            raise CheckpointError(
-                f"{path}: holds no training state that this version of lits-toolkit can resume"
-            )
-        if checkpoint.recipe.override(epochs=self.recipe.epochs) != self.recipe:
-            raise CheckpointError(
-                f"{path}: trained with other settings than asked for; resume with the same ones"
-            )
-        for key in ("data_fingerprint", "seed", "cases"):
-            if checkpoint.training[key] != self.provenance[key]:
-                raise DatasetError(
-                    f"{path}: trained with {key} {checkpoint.training[key]}, now it is "
-                    f"{self.provenance[key]}; resume with the same data and seed"
-                )
-
     def _restore(self, checkpoint: Checkpoint) -> None:
-        resume = checkpoint.resume
-        self.provenance["starting_weights"] = checkpoint.training["starting_weights"]
-        if self.average:
-            self.average.module.load_state_dict(checkpoint.state_dict)
-            self.average.n_averaged.fill_(resume["averaged_steps"])
-        self.network.load_state_dict(resume.get("network", checkpoint.state_dict))
-        self.optimizer.load_state_dict(resume["optimizer"])
-        self.scaler.load_state_dict(resume["scaler"])
-        for name in _PROGRESS:
-            setattr(self, name, resume["progress"][name])
+        resume, path = checkpoint.resume, self.run.folder / LAST_NAME
+        epoch_steps = self.epoch_steps
+        try:
+            self.progress = read_progress(resume["progress"])
+            if difference := misfit(checkpoint.state_dict, self.network.state_dict()):
+                raise CheckpointError(f"its weights do not fit the network: {difference}")
+            self.network.load_state_dict(resume.get("network", checkpoint.state_dict))
+            if self.average:
+                self.average.module.load_state_dict(checkpoint.state_dict)
+                self.average.n_averaged.fill_(resume.get("averaged_steps", self.step))
+            check_optimizer(resume["optimizer"], self.optimizer)
+            self.optimizer.load_state_dict(resume["optimizer"])
+            self.scaler.load_state_dict(resume["scaler"])
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        except Exception as error:  # torch raises whatever a state of other parts provokes
+            raise CheckpointError(f"{path}: its state cannot be resumed: {brief(error)}") from error
+        for group in self.optimizer.param_groups:  # as asked for now, if that has changed
+            group["weight_decay"] = self.recipe.weight_decay
+        self.provenance["starting_weights"] = checkpoint.training.get("starting_weights")
+        self.progress.in_epochs_of(epoch_steps)
+        self.skipped = SkippedSlices(self.progress.unreadable)
 
 
 def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -1,5 +1,6 @@
 """Scores on the validation cases, and pictures of a few of their slices."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -8,21 +9,25 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
+from lits_runtime.errors import LitsError
 from lits_train.dataset import Sample, SliceDataset
 from lits_train.inputs import network_inputs, to_device
 from lits_train.losses import DiceCounter
 from lits_train.pictures import comparison
 from lits_train.state import TrainingState
+from lits_train.unreadable import Loaded
 
 
 @torch.no_grad()
 def validate(
     state: TrainingState,
-    batches: Iterable[Sample],
+    batches: Iterable[Loaded],
     cases: int,
     stop_requested: Callable[[], bool],
 ) -> list[float] | None:
     """Dice by class over all processes' batches, mean over cases; None: a stop was asked for.
+
+    NaN for a class that no case shows. Slices that cannot be read are left out.
 
     Args:
         state: whose evaluated network is scored.
@@ -35,8 +40,12 @@ def validate(
         for batch in batches:
             if stop_requested():
                 break
-            masks_pred, masks_gt, known = _predict(state, batch)
-            counter.add(masks_pred, masks_gt, known, batch["case"])
+            state.skipped.add(batch.unreadable)
+            if batch.samples is None:
+                continue
+            samples = batch.samples
+            masks_pred, masks_gt, known = _predict(state, samples)
+            counter.add(masks_pred, masks_gt, known, samples["case"])
     if state.world.agree(stop_requested()):
         return None
     state.world.add_up(*counter.counts)
@@ -59,8 +68,11 @@ def picture(state: TrainingState, batch: Sample) -> Tensor:
     )
 
 
-def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample:
-    """Up to `count` telling slices: of each case that of most lesion, then that of most liver."""
+def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample | None:
+    """Up to `count` telling slices: of each case that of most lesion, then that of most liver.
+
+    None if not one of them can be read.
+    """
     chosen: dict[int, None] = {}
     for label in (2, 1):
         first = 0
@@ -68,8 +80,11 @@ def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample:
             if case.label_counts[:, label].any():
                 chosen[first + int(np.argmax(case.label_counts[:, label]))] = None
             first += case.slices
-    indices = list(chosen)[:count] or [0]
-    return default_collate([dataset[index] for index in indices])  # type: ignore[no-any-return]
+    samples = []
+    for index in list(chosen)[:count] or [0]:
+        with contextlib.suppress(LitsError, OSError):  # validation has told of it
+            samples.append(dataset[index])
+    return default_collate(samples) if samples else None
 
 
 def _predict(state: TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
