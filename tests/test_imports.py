@@ -20,7 +20,7 @@ ALLOWED = {
     "lits_runtime": BASE,
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx"},
-    "lits_tools": BASE | TRAIN | {*OURS, "edt", "matplotlib", "PIL", "rich", "scipy"},
+    "lits_tools": BASE | TRAIN | {*OURS, "edt", "filelock", "matplotlib", "PIL", "rich", "scipy"},
 }
 
 

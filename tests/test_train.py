@@ -1,4 +1,6 @@
+import hashlib
 import json
+import pickle
 import re
 import shutil
 import signal
@@ -15,14 +17,15 @@ import torch
 from click.testing import CliRunner
 from conftest import largest_file
 from PIL import Image
-from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
+from test_checkpoint import Payload
+from torchvision.models import regnet_y_400mf
 
 from lits_runtime import CheckpointError, DatasetError, TrainingError
 from lits_train.cases import find_cases
 from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
 from lits_train.cli import main
 from lits_train.loop import train
-from lits_train.network import SegmentationNetwork
+from lits_train.network import IMAGENET_URL, SegmentationNetwork
 from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
 from lits_train.run import RunSettings
 
@@ -262,10 +265,14 @@ def test_imagenet_weights_come_from_torch_s_cache(
 ) -> None:
     torch.manual_seed(1)
     pretrained = regnet_y_400mf()
-    cached = tmp_path / "hub/checkpoints" / Path(RegNet_Y_400MF_Weights.DEFAULT.url).name
+    torch.save(pretrained.state_dict(), tmp_path / "weights.pth")
+    sha256 = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    cached = tmp_path / f"hub/checkpoints/regnet_y_400mf-{sha256[:8]}.pth"
     cached.parent.mkdir(parents=True)
-    torch.save(pretrained.state_dict(), cached)
+    (tmp_path / "weights.pth").rename(cached)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    address = IMAGENET_URL.replace(Path(IMAGENET_URL).name, cached.name)
+    monkeypatch.setattr("lits_train.network.IMAGENET_URL", address)
     network = SegmentationNetwork(SEED)
     network.load_encoder("imagenet")
     loaded = network.encoder.state_dict()
@@ -275,6 +282,28 @@ def test_imagenet_weights_come_from_torch_s_cache(
     assert all(
         torch.equal(loaded[key], value) for key, value in by_file.encoder.state_dict().items()
     )
+
+
+def test_a_forged_file_in_torch_s_cache_is_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "hub/checkpoints" / Path(IMAGENET_URL).name
+    cached.parent.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for content in (pickle.dumps(Payload(tmp_path / "ran"), 2), b"", bytes(100)):
+        cached.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"SHA-256 begins with \w{8}, expected \w{8}: an"):
+            SegmentationNetwork(SEED).load_encoder("imagenet")
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(  # a file of that very hash may still hold code
+        "lits_train.network.IMAGENET_URL",
+        f"x-{hashlib.sha256(pickle.dumps(Payload(tmp_path / 'ran'), 2)).hexdigest()[:8]}.pth",
+    )
+    forged = pickle.dumps(Payload(tmp_path / "ran"), 2)
+    (cached.parent / f"x-{hashlib.sha256(forged).hexdigest()[:8]}.pth").write_bytes(forged)
+    with pytest.raises(CheckpointError, match="none of its code was run"):
+        SegmentationNetwork(SEED).load_encoder("imagenet")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_no_network_names_the_file_and_the_flag(

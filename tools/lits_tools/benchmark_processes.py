@@ -1,5 +1,6 @@
 """Timing whole processes, in turn, so that a machine whose speed drifts is fair to all."""
 
+import math
 import os
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ class Run:
 
     seconds: float
     peak_mb: float
-    """Largest resident set; 1 MB is 10**6 bytes."""
+    """Largest resident set; 1 MB is 10**6 bytes. NaN where the system does not say."""
     output: str
 
 
@@ -34,14 +35,23 @@ def run(command: Sequence[str]) -> Run:
         process = subprocess.Popen(
             [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_mb = _wait(process)
         seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         said = output.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-500:]}")
-    return Run(seconds, usage.ru_maxrss * 1024 / 1e6, said)
+    return Run(seconds, peak_mb, said)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> float:
+    """Wait for the end; the largest resident set in MB, NaN where the system does not say."""
+    if not hasattr(os, "wait4"):  # Windows
+        process.wait()
+        return math.nan
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return float(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:

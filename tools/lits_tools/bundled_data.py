@@ -1,6 +1,5 @@
 """The data that the bundled model is trained on, prepared from the public scans and phantoms."""
 
-import fcntl
 import json
 import logging
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -56,8 +56,7 @@ def build(shared: Path, folder: Path, size: int) -> Path:
     """
     sources, prepared = folder / "sources", folder / f"prepared-{size}"
     sources.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # trials side by side share the data
+    with FileLock(folder / "lock"):  # trials side by side share the data
         if not _complete(prepared, shared):
             _build(shared, sources, prepared, size)
     return prepared

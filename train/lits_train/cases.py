@@ -16,7 +16,7 @@ from lits_runtime.find import LeftOut, find_volumes, tell
 from lits_runtime.label_volume import rounded_by, rounded_note, to_labels
 from lits_runtime.layouts import case_of_layout
 from lits_runtime.names import brief
-from lits_runtime.steady_file import FileState, open_regular
+from lits_runtime.steady_file import FileState, SteadyFile, open_regular
 from lits_runtime.volume import Geometry, Scan
 from lits_train.given_files import read_json
 from lits_train.limits import shown
@@ -211,10 +211,12 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
         DatasetError: volume and mask differ in shape.
         VolumeError: a file is not readable, or, once it is read, not what `check_case` found.
     """
-    for path in (case.volume, case.segmentation):
-        open_regular(path).close()
+    states = case.states or (None, None)
+    for path, state in zip((case.volume, case.segmentation), states, strict=True):
+        with SteadyFile(path, state).opened():  # before a parser sees what has become of it
+            pass
     volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
-    for scan, state in zip((volume, mask), case.states or (None, None), strict=True):
+    for scan, state in zip((volume, mask), states, strict=True):
         if scan.steady is not None:
             scan.steady.state = state
     if volume.geometry.shape != mask.geometry.shape:

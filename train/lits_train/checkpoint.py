@@ -20,8 +20,6 @@ from lits_train.weights_file import read_weights
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
 FORMAT_VERSION = 1
-MAX_SIZE, MAX_CHANNELS = 4096, 1024
-"""Of a recipe's working size and decoder, so that no file can ask for much memory."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
     if state is None or not all(isinstance(part, dict) for part in (settings, training, resume)):
         raise CheckpointError("its parts are not those that lits-train writes: damaged")
     try:
-        json.dumps(training)
+        json.dumps(training)  # short: `read_weights` has counted its values
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"its training facts are not plain values: {brief(error)}") from error
     recipe = Recipe.from_json(settings)
@@ -139,8 +137,6 @@ def _bare(content: Any, sha256: str) -> Checkpoint:
 
 def _untrained(recipe: Recipe) -> SegmentationNetwork:
     try:
-        if recipe.size > MAX_SIZE or max(recipe.decoder_channels) > MAX_CHANNELS:
-            raise ValueError(f"size {recipe.size}, decoder channels {recipe.decoder_channels}")
         return SegmentationNetwork(recipe)
     except Exception as error:  # torch raises whatever odd settings provoke
         raise CheckpointError(f"the recipe's settings make no network: {brief(error)}") from error

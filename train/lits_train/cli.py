@@ -177,7 +177,9 @@ def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
     from lits_train.logs import dice_by_class
     from lits_train.loop import train
     from lits_train.prepared import open_cases
+    from lits_train.readiness import check_device
 
+    check_device(run.device, run.precision)
     with stopping_on_signals(PatientStop() if launched_together() else None) as stop:
         result = train(open_cases(data), recipe, run, stop.requested)
 

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
 from lits_runtime.errors import CheckpointError
+from lits_runtime.names import brief
 from lits_train.recipe import Recipe
 from lits_train.state_dict import find_state_dict, misfit
 from lits_train.weights_file import read_weights
 
+IMAGENET_URL: str = RegNet_Y_400MF_Weights.DEFAULT.url
+"""Its name ends in the beginning of its SHA-256."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ENCODER_CHANNELS = (32, 48, 104, 208, 440)
@@ -114,20 +117,27 @@ def _source_name(name: str, ours: bool) -> str:
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
-    enum = RegNet_Y_400MF_Weights.DEFAULT
+    """From torch's cache; what lies there is held to the hash in its name before it is read.
+
+    Torch itself checks what it downloads alone, and unpickles what it finds with all its code.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(IMAGENET_URL).name
+    sha256_start = Path(IMAGENET_URL).stem.rpartition("-")[2]
     try:
-        state: dict[str, Tensor] = enum.get_state_dict(progress=False, check_hash=True)
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(IMAGENET_URL, str(cached), sha256_start, progress=False)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
         raise CheckpointError(
-            f"cannot have the ImageNet weights {enum.url} ({error}): put that file at {cache}, or "
-            "name it with --weights FILE, or train from random weights with --weights none"
+            f"cannot have the ImageNet weights {IMAGENET_URL} ({brief(error)}): put that file at "
+            f"{cached}, or name it with --weights FILE, or train from random weights with "
+            "--weights none"
         ) from error
-    return state
+    return _weights_file(cached, sha256_start)
 
 
-def _weights_file(path: Path) -> dict[str, Tensor]:
-    state = find_state_dict(read_weights(path)[0])
+def _weights_file(path: Path, sha256_start: str = "") -> dict[str, Tensor]:
+    state = find_state_dict(read_weights(path, sha256_start)[0])
     if state is None:
         raise CheckpointError(f"{path}: holds no state dict")
     return state
