@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,18 @@ def test_a_case_known_in_part_tells_of_what_it_shows_alone() -> None:
     known[:, 0, 1] = 0
     counter.add(pred, gt, known, torch.tensor([0, 1]))
     assert counter.mean_dice() == [pytest.approx(2 / 3)]
+
+
+def test_dice_of_a_class_that_no_case_shows_is_not_known() -> None:
+    """Empty masks would be perfect at it, and so would any network that says nothing."""
+    counter = DiceCounter(2, 2)
+    masks_gt, masks_pred = torch.zeros(2, 2, 4, 4), torch.zeros(2, 2, 4, 4)
+    masks_gt[0, 0] = masks_pred[0, 0] = 1
+    counter.add(masks_pred, masks_gt, torch.ones(2, 2, 4, 4), torch.tensor([0, 1]))
+    liver, lesion = counter.mean_dice()
+    assert liver == 1
+    assert math.isnan(lesion)
+    assert all(math.isnan(dice) for dice in DiceCounter(1, 2).mean_dice())
 
 
 def test_numbers_from_numpy_and_torch_agree_on_the_window() -> None:
