@@ -83,6 +83,20 @@ def compressed_zeros() -> bytes:
     return buffer.getvalue()
 
 
+def endless() -> list[Any]:
+    """A kilobyte of pickle that is 2 ** 60 numbers to whoever walks through it."""
+    value: list[Any] = [0]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+def own_part() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
 HOSTILE_CHECKPOINTS: dict[str, Callable[[Path], bytes]] = {
     "empty": lambda _: b"",
     "text": lambda _: b"no weights\n" * 9,
@@ -112,6 +126,17 @@ HOSTILE_CHECKPOINTS: dict[str, Callable[[Path], bytes]] = {
     "recipe of a billion channels": lambda _: with_recipe(decoder_channels=[10**9]),
     "recipe of words": lambda _: with_recipe(decoder_channels=["many"]),
     "recipe for slices of a gigametre": lambda _: with_recipe(size=2**30),
+    "recipe with a word for a window": lambda _: with_recipe(window_hu="x"),
+    "recipe of endless digits": lambda _: with_recipe(epochs=10**4000),
+    "recipe of lists within lists": lambda _: with_recipe(thresholds=endless()),
+    "training facts without end": lambda _: changed(training={"cases": endless()}),
+    "a list that holds itself": lambda _: changed(resume={"progress": own_part()}),
+    "a tensor of a terabyte over one number": lambda _: changed(
+        resume={"optimizer": torch.zeros(1).expand(2**38)}
+    ),
+    "weights of a terabyte over one number": lambda _: with_weights(
+        head__bias=torch.zeros(1).expand(2**38)
+    ),
     "training facts with tensors": lambda _: changed(training={"loss": torch.zeros(1)}),
     "regnet alone": lambda _: torch_bytes(regnet_y_400mf().state_dict()),
     "default recipe without settings": lambda _: torch_bytes(

@@ -132,6 +132,8 @@ def test_another_slice_of_the_kind_comes_in_place_the_same_each_time(tmp_path: P
         first = sum(case.slices for case in cases[: int(sample["case"])])
         assert kinds[first + int(sample["slice"])] == kinds[item]
         assert unreadable[0][:2] == ("2", dataset.index[item][1])
+    sent = pickle.loads(pickle.dumps(ReadableSlices(dataset, kinds)))  # as spawned processes get it
+    assert str(sent[lost[0]]) == str(drawn[0])
     readable = lost[0] - 1
     assert ReadableSlices(dataset, kinds)[readable][1] == []
     assert ReadableSlices(dataset, None)[lost[0]][0] is None

@@ -39,7 +39,7 @@ from lits_train.run import PRECISIONS, RunSettings
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Override one setting, --config's too; tuples as a,b; repeatable.",
+    help="Override one setting, --config's too; tuples as a,b; repeatable, the last counts.",
 )
 @click.option("--show-recipe", is_flag=True, help="Print the settings as TOML, and end.")
 @click.option("--epochs", metavar="N", help="The same as --set epochs=N.")
@@ -151,8 +151,6 @@ def _recipe(options: dict[str, Any]) -> Recipe:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: expected FIELD=VALUE")
-        if name.strip() in words:
-            raise ValueError(f"--set {name.strip()}: given twice")
         words[name.strip()] = value
     for name in ("epochs", "size", "batch_size", "learning_rate"):
         if (value := options.pop(name)) is not None:

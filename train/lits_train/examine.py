@@ -15,6 +15,7 @@ from lits_train.cases import (
     Case,
     Statements,
     check_case,
+    file_states,
     find_files,
     open_pair,
     pairing_problem,
@@ -93,6 +94,7 @@ def examine(files: CaseFiles) -> CaseReport:
     )
     report = replace(report, liver_only=case.liver_only)
     try:
+        file_states(case)  # a pipe would be waited for
         report = _of_headers(report, case)
         case = check_case(case)
         return _of_values(_of_labels(report, case), case)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.names import brief
-from lits_runtime.steady_file import open_regular
+from lits_runtime.steady_file import FileState, open_regular
 
 
 def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
@@ -24,10 +24,11 @@ def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(most + 1)
+            too_large = FileState.of(file).size > most
+            content = b"" if too_large else file.read(most + 1)
     except VolumeError as error:
         raise kind(str(error)) from error
-    if len(content) > most:
+    if too_large or len(content) > most:
         raise kind(f"{path}: larger than {most} bytes, the most that such a file may hold")
     return content
 

@@ -15,7 +15,7 @@ from lits_runtime.atomic import remove_abandoned
 from lits_runtime.errors import LitsError
 from lits_runtime.nifti import file_sha256
 from lits_runtime.volume import Scan
-from lits_train.cases import Case, check_case, open_pair
+from lits_train.cases import Case, check_case, file_states, open_pair
 from lits_train.disk import gigabytes, require_space
 from lits_train.parallel import in_processes
 from lits_train.prepared_index import Entry, PreparedIndex, array_file, array_paths, rounded_hu
@@ -100,7 +100,7 @@ def _is_there(index: PreparedIndex, case: Case) -> bool:
             _same_file(entry.inputs[kind], path)
             for kind, path in (("volume", case.volume), ("segmentation", case.segmentation))
         )
-    except (KeyError, OSError):
+    except (KeyError, TypeError, OSError):  # an index may say anything of its inputs
         return False
 
 
@@ -139,6 +139,8 @@ def convert(task: _Task) -> Entry | str:
         case = check_case(task.case)
         volume, mask = open_pair(case)
         range_hu = _write(volume, mask, task)
+        if file_states(case) != case.states:
+            return "a file changed while it was read"
     except LitsError as error:
         return str(error)
     except OSError as error:

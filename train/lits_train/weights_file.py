@@ -16,8 +16,8 @@ from lits_runtime.errors import CheckpointError
 from lits_runtime.names import brief
 from lits_train.given_files import read_bytes, strict_json
 
-MAX_WEIGHTS_BYTES = 2**29
-"""Seven times a checkpoint with the optimizer's state."""
+MAX_WEIGHTS_BYTES = 2**30
+"""Fifty times a checkpoint with the optimizer's state."""
 _MOST_VALUES = 1_000_000
 """Of a checkpoint, counted as often as they are reached."""
 _DEEPEST = 20
