@@ -1,49 +1,46 @@
-"""The parts of an ONNX model, read without onnx; refuses what lits-export does not write.
+"""The parts of an ONNX model, read without onnx; refuses what lits-export does not write."""
 
-Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
-"""
-
-from collections import Counter
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
-from typing import Any, NoReturn
 
-from lits_runtime.errors import ModelError
 from lits_runtime.names import brief
-from lits_runtime.wire import WireReader, count_varints, damaged, packed_varints, signed
+from lits_runtime.onnx_messages import (
+    ATTRIBUTE,
+    DIMENSION,
+    ELEMENTS,
+    GRAPH,
+    MODEL,
+    NODE,
+    OPSET,
+    PROPERTY,
+    SHAPE,
+    TENSOR_TYPE,
+    TYPE,
+    VALUE,
+)
+from lits_runtime.tensor_reader import MAX_RANK, Numbers, Tensor, read_tensor
+from lits_runtime.wire import (
+    Message,
+    WireReader,
+    as_bytes,
+    as_integer,
+    as_name,
+    as_text,
+    damaged,
+    refuse,
+    signed,
+)
 
 MAX_FIELDS = 1_000_000
 """A hundred times what the bundled model has; read in about a second."""
-MAX_RANK = 16
 MAX_METADATA_BYTES = 2**24
-DOMAINS = ("", "ai.onnx")
-MICROSOFT_OPERATORS = ("QuantizeLinear", "DequantizeLinear")
-"""Of com.microsoft, whose others may read files (EPContext)."""
-ELEMENTS = {
-    1: ("float32", 4),
-    2: ("uint8", 1),
-    3: ("int8", 1),
-    4: ("uint16", 2),
-    5: ("int16", 2),
-    6: ("int32", 4),
-    7: ("int64", 8),
-    9: ("bool", 1),
-    10: ("float16", 2),
-    11: ("float64", 8),
-    12: ("uint32", 4),
-    13: ("uint64", 8),
-}
-"""TensorProto.DataType: name and bytes of an element."""
+IR_VERSIONS = range(8, 12)
+OPSETS = {"": 18}
 
-
-@dataclass(frozen=True)
-class Tensor:
-    """A stored tensor."""
-
-    name: str
-    type: str
-    dims: tuple[int, ...]
-    elements: int
+AttributeValue = int | float | bytes | tuple[int, ...]
+_ATTRIBUTE_FIELD = {1: 2, 2: 3, 3: 4, 7: 8}
+"""Where an attribute of each type (FLOAT, INT, STRING, INTS) has its value."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,17 @@ class Value:
         return f"{self.name} {self.type} [{', '.join(map(str, self.dims))}]"
 
 
+@dataclass(frozen=True)
+class Node:
+    """One operation."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    """Names; "" is one left out."""
+    outputs: tuple[str, ...]
+    attributes: dict[str, AttributeValue]
+
+
 class GraphReader:
     """One pass over all messages of a model (ModelProto), which fills the attributes.
 
@@ -70,162 +78,144 @@ class GraphReader:
         self.ir_version, self.producer = 0, ""
         self.opsets: dict[str, int] = {}
         self.properties: dict[str, str] = {}
-        self.operators: Counter[str] = Counter()
+        self.nodes: list[Node] = []
         self.tensors: list[Tensor] = []
+        self.constants: dict[str, Numbers] = {}
+        """Values of the small tensors of int64 and float32."""
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
+        self.between: list[Value] = []
+        """What the file says of values between nodes."""
         self._wire = WireReader(MAX_FIELDS)
-        self._graphs = 0
-        for number, value in self._wire.fields(memoryview(content)):
+        self._attributes: dict[bytes, tuple[str, AttributeValue]] = {}
+        graphs = 0
+        for number, value in self._fields(memoryview(content), MODEL):
             if number == 1:
-                self.ir_version = _integer(value)
+                self.ir_version = as_integer(value)
             elif number == 2:
-                self.producer = _text(value)
+                self.producer = as_name(value)
             elif number == 7:
-                self._read_graph(_message(value))
+                self._read_graph(value)
+                graphs += 1
             elif number == 8:
-                self._read_opset(_message(value))
+                self._read_opset(value)
             elif number == 14:
-                self._read_property(_message(value))
-            elif number == 20:
-                _refuse("training graphs")
-            elif number == 25:
-                _refuse("functions")
-        if self._graphs != 1:
-            raise damaged(f"it holds {self._graphs} graphs")
+                self._read_property(value)
+        if graphs != 1:
+            raise damaged(f"it holds {graphs} graphs")
+        if self.opsets != OPSETS or self.ir_version not in IR_VERSIONS:
+            refuse(f"opset {brief(self.opsets)} in IR {self.ir_version}")
 
-    def _read_graph(self, message: memoryview) -> None:
-        self._graphs += 1
-        for number, value in self._wire.fields(message):
+    def _fields(
+        self, value: int | memoryview, message: Message
+    ) -> Iterator[tuple[int, int | memoryview]]:
+        return self._wire.fields(as_bytes(value), message)
+
+    def _read_graph(self, graph: int | memoryview) -> None:
+        values = {11: self.inputs, 12: self.outputs, 13: self.between}
+        for number, value in self._fields(graph, GRAPH):
             if number == 1:
-                self._read_node(_message(value))
+                self.nodes.append(self._read_node(value))
             elif number == 5:
-                self._read_tensor(_message(value))
-            elif number == 11:
-                self.inputs.append(self._read_value(_message(value)))
-            elif number == 12:
-                self.outputs.append(self._read_value(_message(value)))
-            elif number == 15:
-                _refuse("sparse tensors")
+                tensor, numbers = read_tensor(self._wire, as_bytes(value))
+                self.tensors.append(tensor)
+                if numbers is not None:
+                    self.constants[tensor.name] = numbers
+            elif number in values:
+                values[number].append(self._read_value(value))
 
-    def _read_node(self, message: memoryview) -> None:
+    def _read_node(self, node: int | memoryview) -> Node:
         operator, domain = "", ""
-        for number, value in self._wire.fields(message):
-            if number == 4:
-                operator = _text(value)
+        inputs, outputs = list[str](), list[str]()
+        attributes: dict[str, AttributeValue] = {}
+        for number, value in self._fields(node, NODE):
+            if number == 1:
+                inputs.append(as_name(value))
+            elif number == 2:
+                outputs.append(as_name(value))
+            elif number == 4:
+                operator = as_name(value)
             elif number == 5:
-                self._read_attribute(_message(value))
+                name, setting = self._read_attribute(as_bytes(value))
+                if name in attributes:
+                    refuse(f"two attributes {brief(name)!r} of one {brief(operator)}")
+                attributes[name] = setting
             elif number == 7:
-                domain = _text(value)
-        microsoft = domain == "com.microsoft" and operator in MICROSOFT_OPERATORS
-        if domain not in DOMAINS and not microsoft:
-            _refuse(f"the operator {brief(operator)!r} of {brief(domain)!r}")
-        self.operators[operator] += 1
+                domain = as_text(value)
+        if domain:
+            refuse(f"the operator {brief(operator)!r} of {brief(domain)!r}")
+        return Node(operator, tuple(inputs), tuple(outputs), attributes)
 
-    def _read_attribute(self, message: memoryview) -> None:
-        for number, value in self._wire.fields(message):
-            if number in (5, 10):
-                self._read_tensor(_message(value))
-            elif number in (6, 11):
-                _refuse("a subgraph (Loop, If, Scan)")
-            elif number in (22, 23):
-                _refuse("sparse tensors")
-
-    def _read_tensor(self, message: memoryview) -> None:
-        name, kind, dims = "", 0, list[int]()
-        raw, listed = 0, 0
-        for number, value in self._wire.fields(message):
+    def _read_attribute(self, attribute: memoryview) -> tuple[str, AttributeValue]:
+        content = bytes(attribute)
+        if (known := self._attributes.get(content)) is not None:
+            self._wire.spend(1)
+            return known  # all convolutions have the same few
+        name, kind, ints = "", 0, list[int]()
+        single: dict[int, AttributeValue] = {}
+        for number, value in self._fields(attribute, ATTRIBUTE):
             if number == 1:
-                dims += [value] if isinstance(value, int) else packed_varints(value, MAX_RANK)
-            elif number == 2:
-                kind = _integer(value)
+                name = as_name(value)
+            elif number == 20:
+                kind = as_integer(value)
             elif number == 8:
-                name = _text(value)
-            elif number == 9:
-                raw += len(_message(value))
-            elif number in _LISTED:
-                listed += 1 if isinstance(value, int) else _LISTED[number](value)
-            elif number == 13 or (number == 14 and value != 0):
-                raise ModelError(
-                    f"the tensor {brief(name)!r} lies in another file: lits-export writes one file"
-                )
-        if len(dims) > MAX_RANK:
-            raise damaged(f"the tensor {brief(name)!r} of {len(dims)} dimensions")
-        if kind not in ELEMENTS:
-            _refuse(f"the tensor {brief(name)!r} of type {kind}")
-        type_name, width = ELEMENTS[kind]
-        sizes = tuple(signed(size) for size in dims)
-        count = prod(sizes)
-        if min(sizes, default=0) < 0 or (raw, listed) not in ((count * width, 0), (0, count)):
-            raise damaged(
-                f"the tensor {brief(name)!r} of {brief('x'.join(map(str, sizes)) or '1')} "
-                f"{type_name} holds {raw + listed} {'bytes' if raw else 'elements'}"
-            )
-        self.tensors.append(Tensor(name, type_name, sizes, count))
-
-    def _read_value(self, message: memoryview) -> Value:
-        name, type_name, dims = "", "no tensor", list[int | str]()
-        for number, value in self._wire.fields(message):
-            if number == 1:
-                name = _text(value)
+                ints.append(signed(as_integer(value)))
             elif number == 2:
-                for tensor_type in self._all(1, _message(value)):
-                    for at, part in self._wire.fields(tensor_type):
-                        if at == 1:
-                            type_name = ELEMENTS.get(_integer(part), ("unknown", 0))[0]
-                        elif at == 2:
-                            dims = [self._read_size(d) for d in self._all(1, _message(part))]
-        return Value(name, type_name, tuple(dims))
+                single[2] = struct.unpack("<f", as_integer(value).to_bytes(4, "little"))[0]
+            else:
+                single[number] = signed(value) if isinstance(value, int) else bytes(value)
+        found = {*single, *([8] if ints else [])}
+        wanted = _ATTRIBUTE_FIELD.get(kind)
+        if wanted is None or (found != {wanted} and (wanted, found) != (8, set())):
+            raise damaged(f"the attribute {brief(name)!r} of type {kind} in fields {sorted(found)}")
+        self._attributes[content] = name, tuple(ints) if wanted == 8 else single[wanted]
+        return self._attributes[content]
 
-    def _read_size(self, message: memoryview) -> int | str:
-        size: int | str = "?"
-        for number, value in self._wire.fields(message):
-            if number in (1, 2):
-                size = signed(value) if isinstance(value, int) else _text(value)
+    def _read_value(self, message: int | memoryview) -> Value:
+        name, kind, dims = "", -1, list[int | str]()
+        for number, value in self._fields(message, VALUE):
+            if number == 1:
+                name = as_name(value)
+            else:
+                kind, dims = self._read_type(value)
+        if kind not in ELEMENTS:
+            refuse(f"the value {brief(name)!r}, a tensor of type {kind}")
+        return Value(name, ELEMENTS[kind][0], tuple(dims))
+
+    def _read_type(self, message: int | memoryview) -> tuple[int, list[int | str]]:
+        kind, dims, shapes = -1, list[int | str](), 0
+        for _, tensor_type in self._fields(message, TYPE):
+            for number, value in self._fields(tensor_type, TENSOR_TYPE):
+                if number == 1:
+                    kind = as_integer(value)
+                else:
+                    shapes += 1
+                    dims = [self._read_size(size) for _, size in self._fields(value, SHAPE)]
+        if shapes != 1 or len(dims) > MAX_RANK:
+            raise damaged(f"{shapes} shapes of {len(dims)} dimensions in a ValueInfoProto")
+        return kind, dims
+
+    def _read_size(self, message: int | memoryview) -> int | str:
+        sizes = [value for _, value in self._fields(message, DIMENSION)]
+        if len(sizes) != 1:
+            raise damaged(f"a dimension of {len(sizes)} sizes")
+        size = signed(sizes[0]) if isinstance(sizes[0], int) else as_name(sizes[0])
+        if size == "" or (isinstance(size, int) and size < 0):
+            raise damaged(f"a dimension of size {size!r}")
         return size
 
-    def _read_opset(self, message: memoryview) -> None:
-        fields = dict(self._wire.fields(message))
-        self.opsets[_text(fields.get(1, memoryview(b"")))] = _integer(fields.get(2, 0))
+    def _read_opset(self, message: int | memoryview) -> None:
+        fields = dict(self._fields(message, OPSET))
+        domain = as_text(fields.get(1, memoryview(b"")))
+        if domain in self.opsets:
+            refuse(f"two opsets of {brief(domain)!r}")
+        self.opsets[domain] = as_integer(fields.get(2, 0))
 
-    def _read_property(self, message: memoryview) -> None:
-        fields = dict(self._wire.fields(message))
-        key, text = (_text(fields.get(number, memoryview(b""))) for number in (1, 2))
+    def _read_property(self, message: int | memoryview) -> None:
+        fields = dict(self._fields(message, PROPERTY))
+        key, text = (as_text(fields.get(number, memoryview(b""))) for number in (1, 2))
         if len(text) > MAX_METADATA_BYTES:
             raise damaged(f"metadata of {len(text)} characters")
         if key in self.properties:
-            _refuse(f"two metadata entries {brief(key)!r}")
+            refuse(f"two metadata entries {brief(key)!r}")
         self.properties[key] = text
-
-    def _all(self, wanted: int, message: memoryview) -> list[memoryview]:
-        return [_message(v) for number, v in self._wire.fields(message) if number == wanted]
-
-
-_LISTED: dict[int, Any] = {
-    4: lambda packed: len(packed) // 4,
-    5: count_varints,
-    7: count_varints,
-    10: lambda packed: len(packed) // 8,
-    11: count_varints,
-}
-"""TensorProto's lists of float, int32, int64, double and uint64: how many elements they hold."""
-
-
-def _refuse(what: str) -> NoReturn:
-    raise ModelError(f"the model holds {what}: refused, lits-export writes no such thing")
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise damaged(f"the number {value} in place of a message")
-    return value
-
-
-def _integer(value: int | memoryview) -> int:
-    if not isinstance(value, int):
-        raise damaged("a message in place of a number")
-    return value
-
-
-def _text(value: int | memoryview) -> str:
-    return bytes(_message(value)).decode("utf-8", "backslashreplace")

@@ -62,21 +62,9 @@ class Inference:
 
     def _run(self, names: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
         """Run the session and hold it to the contract."""
-        metadata = self.metadata
-        n, (height, width) = len(slab_hu) - 2 * metadata.context_slices, slab_hu.shape[1:]
-        shapes = {
-            "labels": (n, height, width),
-            "probability": (n, len(metadata.classes), height, width),
-        }
         results = run(self.session, names, slab_hu)
         for name, found in zip(names, results, strict=True):
-            if found.shape != shapes[name]:
-                raise ModelError(f"the model gave {name} {found.shape}, expected {shapes[name]}")
-            if name == "labels" and found.max(initial=0) > max(metadata.label_values, default=0):
-                raise ModelError(
-                    f"the model gave label {found.max()}, its metadata promises "
-                    f"{', '.join(map(str, metadata.label_values))}"
-                )
+            hold_to_contract(self.metadata, name, found, slab_hu.shape)
         return results
 
     def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -86,6 +74,38 @@ class Inference:
             threshold = self.options.thresholds.get(name, metadata.thresholds[channel])
             labels[probability[:, channel] >= threshold] = metadata.label_values[channel]
         return labels
+
+
+def hold_to_contract(
+    metadata: ModelMetadata, output: str, found: NDArray[Any], slab_shape: tuple[int, ...]
+) -> None:
+    """Check what a model gave for a slab (n + 2 * context_slices, height, width).
+
+    Raises:
+        ModelError: another shape than the contract's, a label that the metadata does not promise,
+            or a probability that is none.
+    """
+    shape = (slab_shape[0] - 2 * metadata.context_slices, *slab_shape[1:])
+    if output == "probability":
+        shape = (shape[0], len(metadata.classes), *shape[1:])
+    if found.shape != shape:
+        raise ModelError(f"the model gave {output} {found.shape}, expected {shape}")
+    if output == "probability":
+        least, most = found.min(initial=0), found.max(initial=0)
+        if not (least >= 0 and most <= 1):  # NaN is neither
+            raise ModelError(
+                f"the model gave probabilities from {least:g} to {most:g}, expected 0 to 1"
+            )
+        return
+    largest, promised = int(found.max(initial=0)), metadata.label_values
+    missing = set(range(1, max(promised))) - set(promised)
+    wrong = [value for value in sorted(missing) if (found == value).any()]
+    wrong += [largest] if largest > max(promised) else []
+    if wrong:
+        raise ModelError(
+            f"the model gave label {wrong[0]}, its metadata promises "
+            f"{', '.join(map(str, promised))}"
+        )
 
 
 def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What a model file says of itself: the JSON object under the ONNX metadata key "lits"."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,11 +10,18 @@ from lits_runtime.names import brief
 
 METADATA_KEY = "lits"
 FORMAT_VERSION = 1
+"""Raised when a runtime that does not know what is new would misread a file: it then refuses it. A
+runtime reads all older formats. What may safely be passed over is added without: unknown keys are.
+Files of format 1 that were written before names were left out list cases and check scans."""
 ORIENTATION = "LPS"
 LABEL_VALUES = {"liver": 1, "lesion": 2}
 """LiTS values of the classes that there are."""
 MAX_CONTEXT_SLICES = 16
+MAX_WORKING_SIZE = 4096
 MAX_DEPTH = 16
+MAX_WORD, MAX_TEXT = 100, 10_000
+"""Characters of a name, and of a licence or intended use."""
+MAX_DIGITS = 19
 DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
 
 
@@ -48,8 +56,8 @@ class ModelMetadata:
     intended_use: str
 
     def to_json(self) -> str:
-        """The JSON text to embed."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The JSON text to embed; figures that are not finite, which JSON has not, are null."""
+        return json.dumps(_finite(asdict(self)), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelMetadata":
@@ -59,7 +67,7 @@ class ModelMetadata:
             ModelError: not JSON, of a newer format, or keys missing or of the wrong kind.
         """
         try:
-            content = json.loads(text)
+            content = _parsed(text)
         except (ValueError, RecursionError) as error:
             raise ModelError(f"the model's metadata is not JSON: {brief(error)}") from error
         if not isinstance(content, dict) or not _is(content.get("format_version"), int):
@@ -68,7 +76,7 @@ class ModelMetadata:
             )
         if _deeper(content, MAX_DEPTH):
             raise ModelError(f"the model's metadata is nested deeper than {MAX_DEPTH} levels")
-        if content["format_version"] > FORMAT_VERSION:
+        if not 1 <= content["format_version"] <= FORMAT_VERSION:
             raise ModelError(
                 f"the model has format {content['format_version']}, this runtime reads up to "
                 f"{FORMAT_VERSION}: pip install --upgrade lits-toolkit"
@@ -96,11 +104,20 @@ class ModelMetadata:
             )
         if not len(self.classes) == len(self.label_values) == len(self.thresholds):
             raise ModelError("the model's classes, label values and thresholds differ in number")
-        if not 0 <= self.context_slices <= MAX_CONTEXT_SLICES:
-            raise ModelError(
-                f"the model's metadata asks for {self.context_slices} context slices, expected 0 "
-                f"to {MAX_CONTEXT_SLICES}"
-            )
+        for name, value, least, most in (
+            ("context slices", self.context_slices, 0, MAX_CONTEXT_SLICES),
+            ("working size", self.working_size, 0, MAX_WORKING_SIZE),
+            *(("threshold", threshold, 0, 1) for threshold in self.thresholds),
+        ):
+            if not least <= value <= most or (name == "threshold" and value == 0):
+                above = "above 0, at most 1" if name == "threshold" else f"{least} to {most}"
+                raise ModelError(f"the model's metadata has {name} {value}, expected {above}")
+        for name, most in _LONGEST.items():
+            if len(getattr(self, name)) > most:
+                raise ModelError(f"the model's metadata has a {name} of over {most} characters")
+        tta = self.settings.get("tta") or []
+        if not isinstance(tta, list) or not all(isinstance(name, str) for name in tta):
+            raise ModelError(f"the model's transforms are {brief(tta)}, expected a list of names")
         found = list(zip(self.classes, self.label_values, strict=True))
         if not found or len(set(found)) < len(found) or set(found) - set(LABEL_VALUES.items()):
             raise ModelError(
@@ -120,6 +137,49 @@ _LISTS: dict[str, type | tuple[type, ...]] = {
     "label_values": int,
     "thresholds": (int, float),
 }
+
+
+_LONGEST = {
+    **dict.fromkeys(("recipe", "precision", "checkpoint_sha256"), MAX_WORD),
+    **dict.fromkeys(("licence", "intended_use"), MAX_TEXT),
+}
+
+
+def _parsed(text: str) -> Any:
+    """JSON as its standard has it: one value for each key, numbers of a size that others read.
+
+    NaN and infinity are null. Python writes them, and of a score that could not be reckoned an old
+    file may hold one.
+    """
+    return json.loads(
+        text,
+        parse_constant=lambda name: None,
+        parse_float=lambda digits: _finite(float(digits)),
+        parse_int=_integer,
+        object_pairs_hook=_object,
+    )
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("one key twice")
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for what is not finite, at every depth."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is(value: object, kind: type | tuple[type, ...]) -> bool:

@@ -1,13 +1,17 @@
 """A model file, looked into before anything is done with it; needs no onnx."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.errors import ModelError
-from lits_runtime.graph_reader import GraphReader, Tensor, Value
+from lits_runtime.graph_cost import GraphCost
+from lits_runtime.graph_reader import GraphReader, Value
 from lits_runtime.metadata import METADATA_KEY, ModelMetadata
 from lits_runtime.names import brief
+from lits_runtime.tensor_reader import Tensor
+from lits_runtime.wire import refuse
 
 MAX_MODEL_BYTES = 2**30
 """Fifty times a float32 model; protobuf itself ends at twice this."""
@@ -31,7 +35,7 @@ class ModelFile:
     operators: dict[str, int]
     """How many nodes there are of each."""
     tensors: tuple[Tensor, ...]
-    """Initialisers and constants."""
+    """Initialisers."""
     metadata: ModelMetadata
 
 
@@ -52,9 +56,10 @@ def read_content(path: Path) -> bytes:
 def check(content: bytes, sha256: str | None = None) -> ModelFile:
     """Look into a model before anything is done with it.
 
-    Refused is whatever lits-export does not write and a hostile file could use: data kept in other
-    files, operators beyond ONNX's own, subgraphs (`Loop` may run for ever), functions, sparse
-    tensors, tensors that declare more than they hold.
+    Refused is whatever lits-export does not write: any encoding but protobuf's own, so that ONNX
+    Runtime reads what was read here; any other field, operator or attribute, with it data in other
+    files, subgraphs (`Loop` may run for ever), functions; tensors that declare more than they hold;
+    graphs that take more memory or time than the limits of `graph_cost`.
 
     Args:
         content: of the file.
@@ -72,14 +77,13 @@ def check(content: bytes, sha256: str | None = None) -> ModelFile:
         raise ModelError(
             f"the model has no metadata {METADATA_KEY!r}: it was not written by lits-export"
         )
-    inputs, outputs = (
-        {value.name: (value.type, len(value.dims)) for value in values}
-        for values in (reader.inputs, reader.outputs)
-    )
-    if (inputs, outputs) != (_INPUTS, _OUTPUTS):
-        raise ModelError(
-            f"the model takes {brief(inputs)} and gives {brief(outputs)}: not the contract's slab"
-        )
+    if len(reader.properties) > 1:
+        refuse(f"the metadata entries {brief(sorted(reader.properties))}")
+    _check_contract(reader)
+    metadata = ModelMetadata.from_json(reader.properties[METADATA_KEY])
+    if metadata.opset != reader.opsets[""]:
+        refuse(f"opset {reader.opsets['']}, and {metadata.opset} in its metadata")
+    GraphCost(reader)
     return ModelFile(
         size=len(content),
         sha256=found,
@@ -88,10 +92,26 @@ def check(content: bytes, sha256: str | None = None) -> ModelFile:
         opsets=reader.opsets,
         inputs=tuple(reader.inputs),
         outputs=tuple(reader.outputs),
-        operators=dict(reader.operators.most_common()),
+        operators=dict(Counter(node.operator for node in reader.nodes).most_common()),
         tensors=tuple(reader.tensors),
-        metadata=ModelMetadata.from_json(reader.properties[METADATA_KEY]),
+        metadata=metadata,
     )
+
+
+def _check_contract(reader: GraphReader) -> None:
+    """Names, types and dimensions of inputs and outputs; all but the classes' number are free."""
+    inputs, outputs = (
+        {value.name: (value.type, len(value.dims)) for value in values}
+        for values in (reader.inputs, reader.outputs)
+    )
+    values = (*reader.inputs, *reader.outputs)
+    if (inputs, outputs) != (_INPUTS, _OUTPUTS) or len(values) > 3:
+        raise ModelError(
+            f"the model takes {brief(inputs)} and gives {brief(outputs)}: not the contract's slab"
+        )
+    for value in values:
+        if any(isinstance(value.dims[axis], int) for axis in (0, -2, -1)):
+            raise ModelError(f"the model has {brief(value)}: not the contract's free sizes")
 
 
 def _check_size(size: int) -> None:
