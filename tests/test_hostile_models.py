@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,19 +14,22 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, random_hu, tiny_model
+from costly_models import COSTLY_MODELS
 from hostile_checkpoints import GOOD, HOSTILE_CHECKPOINTS, UNREADABLE
-from hostile_models import HOSTILE_MODELS, NEEDS_A_RUN, flipped
+from hostile_models import HOSTILE_MODELS, NEEDS_A_RUN, beyond_probability, flipped
 from test_streaming import save
 from test_volume import LPS_AFFINE
 
 from lits_export.cli import main as export
-from lits_runtime import CheckpointError, LitsError, Segmenter
+from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli import main as infer
-from lits_runtime.model_file import MAX_MODEL_BYTES
+from lits_runtime.inference import hold_to_contract
+from lits_runtime.model_file import MAX_MODEL_BYTES, check
 from lits_train.cli import main as train
 from lits_train.weights_file import MAX_WEIGHTS_BYTES, read_weights
 
 FLIPS = 400
+HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]
 
 
 @pytest.fixture
@@ -77,6 +81,57 @@ def test_a_hostile_model_is_refused(
     if name not in NEEDS_A_RUN:
         assert_refused(export, ["--inspect", str(model)], folder, capfd)
         assert_refused(export, ["--triton", str(folder / "triton"), str(model)], folder, capfd)
+
+
+@pytest.mark.parametrize("name", COSTLY_MODELS)
+def test_a_costly_model_is_refused_for_what_makes_it_costly(name: str) -> None:
+    """By the check, before anything runs; ReduceMin only joins the costly part to the labels."""
+    with pytest.raises(ModelError, match=r"^the model holds (?!.*ReduceMin)"):
+        check(COSTLY_MODELS[name]())
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_onnx_runtime_reads_what_is_hidden(name: str) -> None:
+    """It takes these files, with their loops and all: else they would test nothing."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    content = HOSTILE_MODELS[name]()
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(beyond_probability())
+    arguments = infer_arguments(folder, "--probability", str(folder / "p.nii.gz"))
+    result = CliRunner().invoke(infer, arguments)
+    assert result.exit_code == 1
+    assert "the model gave probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
+    assert not (folder / "mask.nii.gz").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.01, 1.01])
+def test_a_voxel_that_is_no_probability_is_refused(value: float) -> None:
+    metadata = check(tiny_model()).metadata
+    probability = np.full((2, 2, 4, 5), 0.5, np.float32)
+    hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+    probability[1, 1, 3, 4] = value
+    with pytest.raises(ModelError, match="expected 0 to 1"):
+        hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+
+
+@pytest.mark.parametrize(("promised", "wrong"), [((2,), 1), ((2,), 3), ((1,), 2), ((1, 2), 3)])
+def test_a_label_that_the_metadata_does_not_promise_is_refused(
+    promised: tuple[int, ...], wrong: int
+) -> None:
+    metadata = replace(check(tiny_model()).metadata, label_values=promised)
+    labels = np.zeros((2, 4, 5), np.uint8)
+    labels[0, 0, : len(promised)] = promised
+    hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    labels[1, 3, 4] = wrong
+    with pytest.raises(ModelError, match=f"gave label {wrong}"):
+        hold_to_contract(metadata, "labels", labels, (2, 4, 5))
 
 
 @pytest.mark.parametrize("name", HOSTILE_CHECKPOINTS)

@@ -116,8 +116,8 @@ class _Rewriter:
             elif number != 2:
                 kept.append((number, value))
         values = self._float32[began : self._filled]
-        fields = [*kept, (2, FLOAT), (9, values.view(np.uint8).data)]
-        return encoded(sorted(fields, key=lambda field: field[0]))  # as protobuf writes them
+        rewritten: list[Field] = [*kept, (2, FLOAT), (9, values.view(np.uint8).data)]
+        return encoded(sorted(rewritten, key=lambda entry: entry[0]))  # as protobuf writes them
 
     def _take(self, float16: bytes | memoryview) -> None:
         if len(float16) % 2:

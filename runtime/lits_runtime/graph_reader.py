@@ -94,6 +94,8 @@ class GraphReader:
                 self.ir_version = as_integer(value)
             elif number == 2:
                 self.producer = as_name(value)
+            elif number == 3:
+                as_name(value)
             elif number == 7:
                 self._read_graph(value)
                 graphs += 1
@@ -121,6 +123,8 @@ class GraphReader:
                 self.tensors.append(tensor)
                 if numbers is not None:
                     self.constants[tensor.name] = numbers
+            elif number == 2:
+                as_name(value)
             elif number in values:
                 values[number].append(self._read_value(value))
 
@@ -133,6 +137,8 @@ class GraphReader:
                 inputs.append(as_name(value))
             elif number == 2:
                 outputs.append(as_name(value))
+            elif number == 3:
+                as_name(value)
             elif number == 4:
                 operator = as_name(value)
             elif number == 5:
