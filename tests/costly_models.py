@@ -27,7 +27,7 @@ def computing(
     def edit(model: Any) -> None:
         graph = model.graph
         graph.node[-1].output[0] = "labels_before"
-        ends = [
+        ends: list[tuple[str, list[str], str, dict[str, Any]]] = [
             ("ReduceMin", [nodes[-1][2], "every"], "least", {"keepdims": 0}),
             ("Cast", ["least"], "least_int", {"to": TensorProto.UINT8}),
             ("Add", ["labels_before", "least_int"], "labels", {}),
@@ -120,7 +120,11 @@ COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
     ),
     "Range in tiny steps": lambda: computing(
         [("Range", ["from", "to", "by"], "x", {})],
-        **{"from": np.float32([0])[0], "to": np.float32([1])[0], "by": np.float32([1e-9])[0]},
+        **{
+            "from": np.array(0, np.float32),
+            "to": np.array(1, np.float32),
+            "by": np.array(1e-9, np.float32),
+        },
         rank=1,
     ),
     "Resize": lambda: computing(
@@ -135,7 +139,7 @@ COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
             ("Unsqueeze", ["slab", "axis"], "channel1", {}),
             ("Resize", ["channel1", "", "scales"], "x", RESIZE),
         ],
-        scales=np.float32([1, 1, 5000, 5000]),
+        scales=np.array([1, 1, 5000, 5000], np.float32),
     ),
     "600 MatMuls": lambda: computing(
         [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import onnx
@@ -257,7 +258,7 @@ HOSTILE_MODELS: dict[str, Callable[[], bytes]] = {
         {"classes": ["lesion"], "label_values": [2], "thresholds": [0.5]}
     ),
     **{
-        f"threshold of {value}": lambda value=value: tiny_model({"thresholds": [0.5, value]})
+        f"threshold of {value}": partial(tiny_model, {"thresholds": [0.5, value]})
         for value in (float("nan"), float("inf"), -0.5, 0, 1.5, 10**30, True, "0.5", None)
     },
     "one class twice": lambda: tiny_model({"classes": ["liver", "liver"]}),

@@ -19,6 +19,10 @@ from lits_export.graph import check
 from lits_export.parity import TOLERANCES, Tolerance, compare
 from lits_export.slabs import boundary_slabs, phantom_slabs, scan_files, scan_slabs
 from lits_runtime import ParityError, Segmenter, VolumeError
+from lits_runtime.allowed_operators import OPERATORS
+from lits_runtime.graph_cost import MAX_BYTES, MAX_BYTES_AT_ONCE, MAX_OPERATIONS, GraphCost
+from lits_runtime.graph_reader import GraphReader
+from lits_runtime.model_file import check as check_file
 from lits_runtime.phantom import make_phantom, write_phantom
 from lits_runtime.volume import Scan
 from lits_train.checkpoint import load_checkpoint
@@ -60,7 +64,7 @@ def test_the_file_says_what_the_network_says(
     assert metadata.classes == recipe.classes
     assert metadata.precision == precision
     assert metadata.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
-    assert metadata.parity["check_scans"] == ["phantom"]
+    assert metadata.parity["check_scans"] == {"kind": "phantom", "count": 1}
     assert metadata.parity["classes"]["lesion"]["dice"] == result.parity[0].classes["lesion"].dice
     emulated = [report["provider"] for report in metadata.parity["others"]]
     assert emulated == (["emulated float16"] if precision == "fp16" else [])
@@ -72,6 +76,21 @@ def test_the_file_says_what_the_network_says(
     ((parity, _),) = compare(reference, [segmenter], slabs)
     assert not parity.broken(GATES[precision]), parity.table()
     assert parity.slices == 5
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_what_is_written_passes_the_runtime_s_check_with_room_to_spare(
+    exported: dict[str, ExportResult], precision: str
+) -> None:
+    """Operators, attributes and encoding are in its tables; costs are far from its limits."""
+    content = exported[precision].model.read_bytes()
+    assert set(check_file(content).operators) <= set(OPERATORS)
+    reader = GraphReader(content)
+    cost = GraphCost(reader)
+    assert 20 * cost.operations < MAX_OPERATIONS  # at size 64
+    assert 20 * cost.bytes < MAX_BYTES
+    assert 4 * cost.bytes_at_once < MAX_BYTES_AT_ONCE
+    assert not reader.between
 
 
 @pytest.mark.parametrize(("precision", "most"), [("fp16", 0.55), ("int8", 0.4)])

@@ -12,6 +12,7 @@ from lits_export.lowering import Candidate, Float16, Float32, Int8, Lowering
 from lits_export.parity import TOLERANCES, Compared, ParityReport, Tolerance, WorstSlice, compare
 from lits_export.slabs import calibration_slabs, check_slabs, scan_files
 from lits_export.weights import size_ratio
+from lits_export.without_names import parity_told, scans_told, training_told
 from lits_export.worst_slice import draw_worst_slice
 from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import ParityError, ProviderError
@@ -157,12 +158,12 @@ class _Gate:
     def told(self, candidate: Candidate, verdict: _Verdict) -> dict[str, Any]:
         """The comparison for the metadata: the first provider's figures, then the others'."""
         first, *others = (report.to_json() for report in verdict.reports)
-        files = [file.name for file in scan_files(self.settings.check_on)]
+        files = scan_files(self.settings.check_on)
+        report = {**first, "others": others}
         return {
-            **first,
-            "others": others,
+            **parity_told(report, files),
             "tolerance": asdict(self.tolerance),
-            "check_scans": files or ["phantom"],
+            "check_scans": scans_told(files),
             **candidate.facts,
         }
 
@@ -210,7 +211,7 @@ def _metadata(
         working_size=recipe.size,
         precision=settings.precision,
         opset=OPSET,
-        training=checkpoint.training,
+        training=training_told(checkpoint.training),
         parity=parity,
         checkpoint_sha256=checkpoint.sha256,
         licence=settings.licence,

@@ -42,7 +42,7 @@ def trace(recipe: Recipe, network: SegmentationNetwork) -> onnx.ModelProto:
         )
     assert program is not None  # narrows the type: None only with dynamo=False
     model: onnx.ModelProto = program.model_proto
-    _tidy(model, recipe.context_slices)
+    tidy(model, recipe.context_slices)
     check(model)
     return model
 
@@ -68,7 +68,7 @@ def check(model: onnx.ModelProto) -> None:
             raise ParityError(f"the exporter froze dimensions {frozen} of {value.name}")
 
 
-def _tidy(model: onnx.ModelProto, context_slices: int) -> None:
+def tidy(model: onnx.ModelProto, context_slices: int) -> None:
     """Drop the exporter's notes (a third of a small file) and give sizes the contract's names."""
     model.producer_name = "lits-export"
     model.producer_version = ""

@@ -10,7 +10,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from lits_export.graph import check, trace
+from lits_export.graph import check, tidy, trace
 from lits_export.inference_form import for_inference
 from lits_export.parity import Tolerance, WorstSlice
 from lits_export.precision import STEM, Mixture, sensitive_modules
@@ -116,6 +116,7 @@ class Int8:
 
     def __init__(self, reference: SlabSegmenter, slabs: Sequence[NDArray[np.float32]]) -> None:
         """Calibrate on slabs of one slice, float32 (1 + 2 * context_slices, height, width)."""
+        self.context_slices = reference.recipe.context_slices
         network = for_inference(reference.network)
         self.calibrated = Calibrated(trace(reference.recipe, network), slabs)
         self.keep: list[str] = []
@@ -124,6 +125,7 @@ class Int8:
     def candidate(self) -> Candidate:
         """See `Lowering`."""
         model = self.calibrated.quantised(self.keep)
+        tidy(model, self.context_slices)  # of the quantiser's notes
         store_in_float16(model, lambda name: True)
         check(model)
         modules = self.calibrated.modules

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lits_runtime.allowed_operators import operator_of
+from lits_runtime.errors import ModelError
 from lits_runtime.graph_reader import GraphReader, Node
 from lits_runtime.graph_sizes import MAX_RANK, SLAB, Known, constant, elements
 from lits_runtime.names import brief
@@ -135,4 +136,7 @@ def run_order(nodes: Sequence[Node]) -> list[int]:
 
 
 def _refuse(found: str, most: int) -> NoReturn:
-    refuse(f"a graph that takes {found} for a slice of {SIDE} x {SIDE}, more than {most:,}")
+    raise ModelError(
+        f"the model takes {found} for a slice of {SIDE} x {SIDE}, expected at most {most:,}: its "
+        f"working size is far beyond {SIDE}, or lits-export did not write it"
+    )
