@@ -205,6 +205,33 @@ COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
         rank=2,
     ),
     "large values held until the end": held_until_the_end,
+    "constants that are kept": lambda: computing(
+        [
+            node
+            for i in range(20)
+            for node in (
+                ("Expand", ["ones", "dims"], f"c{i}", {}),
+                ("ReduceMax", [f"c{i}", "plane"], f"high{i}", {"keepdims": 0}),
+                ("Add", [f"sum{i - 1}" if i else "zero", f"high{i}"], f"sum{i}", {}),
+            )
+        ],
+        rank=2,
+        ones=ONES,
+        zero=np.zeros(1, np.float32),
+        dims=ints(1, 1, 2048, 2048),
+        plane=ints(2, 3),
+    ),
+    "constants made of shapes": lambda: computing(
+        [
+            *resized(2048),
+            ("Shape", ["x0"], "dims", {"start": 2, "end": 4}),
+            *(("Expand", [f"one{i}", "dims"], f"c{i}", {}) for i in range(20)),
+            ("Add", ["c0", "c19"], "x", {}),
+        ],
+        rank=2,
+        sides=ints(2048, 2048),
+        **{f"one{i}": np.full((1, 1), i, np.float32) for i in range(20)},
+    ),
     "a size from the voxels": lambda: computing(
         [
             ("ReduceMax", ["slab", "all"], "high", {"keepdims": 0}),

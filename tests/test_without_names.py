@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import tiny_model
 
 from lits_export.export import ExportSettings, _metadata
 from lits_export.without_names import parity_told, scans_told, training_told
@@ -63,6 +64,17 @@ def test_counts_and_a_fingerprint_are_all_that_is_told_of_the_data() -> None:
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_starting_weights_without_a_file_are_told(weights: str) -> None:
     assert training_told({"starting_weights": weights}) == {"starting_weights": weights}
+
+
+def test_a_file_of_the_first_edition_with_names_and_a_score_of_nan_is_read(tmp_path: Path) -> None:
+    training = {"cases": ["28", "44"], "validation_dice": {"lesion": float("nan")}}
+    parity = {"check_scans": ["volume-44.nii.gz"]}
+    (tmp_path / "old.onnx").write_bytes(tiny_model({"training": training, "parity": parity}))
+    description = describe(tmp_path / "old.onnx")
+    assert description.file.metadata.training["cases"] == ["28", "44"]
+    assert description.file.metadata.training["validation_dice"] == {"lesion": None}
+    assert "volume-44.nii.gz" in description.text()
+    json.dumps(description.to_json(), allow_nan=False)
 
 
 def test_the_bundled_model_names_no_case() -> None:

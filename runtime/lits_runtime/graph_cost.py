@@ -11,7 +11,7 @@ from typing import NoReturn
 from lits_runtime.allowed_operators import operator_of
 from lits_runtime.errors import ModelError
 from lits_runtime.graph_reader import GraphReader, Node
-from lits_runtime.graph_sizes import MAX_RANK, SLAB, Known, constant, elements
+from lits_runtime.graph_sizes import MAX_RANK, SLAB, Known, constant, elements, memory_width
 from lits_runtime.names import brief
 from lits_runtime.onnx_messages import ELEMENTS
 from lits_runtime.wire import refuse
@@ -23,14 +23,16 @@ MAX_NODES = 4000
 """Ten times a network in float32, seven times one in int8."""
 MAX_BYTES = 3 * 2**29
 """Of all that is computed for one slice, though most of it is gone before the last is there."""
-MAX_BYTES_AT_ONCE = 5 * 2**25
+MAX_BYTES_AT_ONCE = 2**27
 """Of what lives at one time, in the order of the file and in that of ONNX Runtime."""
+MAX_CONSTANT_BYTES = 2**27
+"""Of what is computed from constants and shapes alone: ONNX Runtime does so once, and keeps it."""
 MAX_OPERATIONS = 2**35
 """Multiplications for one slice; an element that is read or written counts as eight."""
 _LARGEST_SIDE = 2**31
 _PER_ELEMENT = 8
 _SLAB = (1, SIDE, SIDE)
-_WIDTHS = dict(ELEMENTS.values())
+_WIDTHS = {name: memory_width(kind) for kind, (name, _) in ELEMENTS.items()}
 
 
 class GraphCost:
@@ -41,9 +43,10 @@ class GraphCost:
     """
 
     def __init__(self, reader: GraphReader) -> None:
-        self.bytes = self.operations = 0
+        self.bytes = self.constant_bytes = self.operations = 0
         self._known: dict[str, Known] = {}
         self._elements: dict[str, int] = {}
+        self._constant: set[str] = {tensor.name for tensor in reader.tensors}
         self._scratch: list[int] = []
         """Bytes that each node takes besides its output."""
         if len(reader.nodes) > MAX_NODES:
@@ -88,22 +91,33 @@ class GraphCost:
         touched = sum(self._elements[one] for one in (*node.inputs, name) if one)
         self.bytes += self._bytes(name)
         self.operations += products + _PER_ELEMENT * touched
+        if node.operator == "Shape" or self._constant.issuperset(node.inputs):
+            self._constant.add(name)
+            self.constant_bytes += self._bytes(name)
+        self._hold_to_limits(node.operator)
+
+    def _hold_to_limits(self, operator: str) -> None:
         if self.bytes > MAX_BYTES:
-            _refuse(f"{self.bytes:,} bytes up to a {node.operator}", MAX_BYTES)
+            _refuse(f"{self.bytes:,} bytes up to a {operator}", MAX_BYTES)
+        if self.constant_bytes > MAX_CONSTANT_BYTES:
+            found = f"{self.constant_bytes:,} bytes of constants up to a {operator}"
+            _refuse(found, MAX_CONSTANT_BYTES)
         if self.operations > MAX_OPERATIONS:
-            _refuse(f"{self.operations:,} operations up to a {node.operator}", MAX_OPERATIONS)
+            _refuse(f"{self.operations:,} operations up to a {operator}", MAX_OPERATIONS)
 
     def _bytes(self, name: str) -> int:
         return self._elements[name] * self._known[name].width
 
     def _peak(self, nodes: Sequence[Node], order: Sequence[int], kept: Sequence[str]) -> int:
-        """Bytes that live at once, if nodes run in this order; stored tensors aside."""
+        """Bytes that live at once, if nodes run in this order; constants aside."""
         last = {name: at for at in order for name in nodes[at].inputs}
         last |= dict.fromkeys(kept, -1)
         living = peak = 0
         made = set[str]()
         for at in order:
             name = nodes[at].outputs[0]
+            if name in self._constant:
+                continue
             made.add(name)
             living += self._bytes(name)
             peak = max(peak, living + self._scratch[at])

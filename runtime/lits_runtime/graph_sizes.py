@@ -8,6 +8,7 @@ from constants and from shapes; from anything else, they are not, and the graph 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
+from lits_runtime.onnx_messages import ELEMENTS, FLOAT16
 from lits_runtime.wire import refuse
 
 LARGEST_CONSTANT = 2**20
@@ -71,6 +72,17 @@ def constant(dims: Iterable[int], width: int, values: Sequence[int | float] | No
 def _plain(value: int | float) -> bool:
     """Whether it is a whole number that no arithmetic of sizes overflows with; NaN is not."""
     return abs(value) <= LARGEST_CONSTANT and value == int(value)
+
+
+def memory_width(kind: int) -> int:
+    """Bytes that an element of a TensorProto.DataType takes where it is computed with.
+
+    Float16 takes those of float32: CPUs compute in that.
+
+    >>> memory_width(10), memory_width(2)
+    (4, 1)
+    """
+    return 4 if kind == FLOAT16 else ELEMENTS[kind][1]
 
 
 def unbounded(operator: str, why: str) -> NoReturn:

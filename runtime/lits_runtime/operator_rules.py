@@ -14,11 +14,12 @@ from lits_runtime.graph_sizes import (
     axis_of,
     broadcast,
     larger,
+    memory_width,
     times,
     total,
     unbounded,
 )
-from lits_runtime.onnx_messages import ELEMENTS, FLOAT32, INT64
+from lits_runtime.onnx_messages import FLOAT32, INT64
 from lits_runtime.wire import refuse
 
 Attributes: TypeAlias = dict[str, Any]
@@ -65,7 +66,7 @@ def shifted(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> K
 
 def cast(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Known:
     """Another type; sizes stay what they are in those that hold them."""
-    width = ELEMENTS[attributes["to"]][1]
+    width = memory_width(attributes["to"])
     if attributes["to"] in (INT64, FLOAT32):
         return inputs[0]._replace(width=width, products=())
     return Known(inputs[0].dims, width)
