@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.names import printable
+from lits_runtime.spacing import pixdim_notes
 
 MAX_HEADER_BYTES = 2**24
 """Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
@@ -69,6 +70,8 @@ class NiftiFile:
     """nibabel's, with extensions."""
     header_source: ByteSource
     voxel_source: ByteSource
+    notes: tuple[str, ...] = ()
+    """What the header as stored says that its reader passes over."""
 
     @classmethod
     def open(cls, source: ByteSource) -> "NiftiFile":
@@ -91,6 +94,7 @@ class NiftiFile:
             kind = image_class.header_class
             size = kind.template_dtype.itemsize
             header = kind(start[:size], check=False)
+            notes = tuple(pixdim_notes(header))
             end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
             if not size <= end <= MAX_HEADER_BYTES:
                 raise VolumeError(
@@ -101,7 +105,7 @@ class NiftiFile:
             header = kind.from_fileobj(io.BytesIO(content))
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
-        return cls(name, image_class, header, header_source, voxel_source)
+        return cls(name, image_class, header, header_source, voxel_source, notes)
 
     def image(self) -> Any:
         """A nibabel image of the file that reads values when they are asked for."""

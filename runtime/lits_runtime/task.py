@@ -17,8 +17,14 @@ from lits_runtime.inference import Inference, SlabResult, transforms_of
 from lits_runtime.lesions import Lesion, LesionTracker
 from lits_runtime.options import Options, select
 from lits_runtime.outputs import Outputs, Sink
+from lits_runtime.overview import Overview
 from lits_runtime.pipeline import Prefetched, ordered_map
-from lits_runtime.plausibility import geometry_warnings, range_warnings
+from lits_runtime.plausibility import (
+    MOST_WARNINGS,
+    geometry_warnings,
+    refuse_impossible_spacing,
+    scan_warnings,
+)
 from lits_runtime.report import LESION, Report, Tally, burden_percent
 from lits_runtime.volume import Run, Scan, ScanSource
 
@@ -42,6 +48,8 @@ class _Slab:
     """(n, height, width), where there are lesions to measure."""
     lowest_hu: float
     highest_hu: float
+    sampled_hu: NDArray[np.int16]
+    """Of the overview."""
 
 
 def slab_slices(provider: str, context_slices: int) -> int:
@@ -73,6 +81,7 @@ class Task:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch size {batch_size}: expected 1 or more")
         self.scan = Scan.open(scan)
+        refuse_impossible_spacing(self.scan)
         self.warnings = geometry_warnings(self.scan)
         self._refuse_warnings()
         _, height, width = self.scan.geometry.canonical_shape
@@ -88,6 +97,7 @@ class Task:
         self._runs: Prefetched[Run] | None = None
         if self.scan.streams:
             self._read_ahead()
+        self._overview = Overview(self.scan.geometry)
         self.sink: Sink | None = None
         """Holds the labels and probabilities asked for in memory, once the scan has run."""
 
@@ -133,12 +143,13 @@ class Task:
                 done += slab.run.stop - slab.run.start
                 if progress is not None:
                     progress(done, geometry.canonical_shape[0])
-            self.warnings += range_warnings(tally.lowest_hu, tally.highest_hu)
-            self._refuse_warnings()
             if self._options.cleans_up and self.sink.labels is not None:
-                tally, found = self._clean_up(self.sink.labels, tracker)
+                tally, found = self._clean_up(self.sink.labels, tally, tracker)
             else:
                 found = tracker.lesions()
+            found_in = scan_warnings(self._overview, tally, found[1], classes)
+            self.warnings = [*found_in, *self.warnings][:MOST_WARNINGS]
+            self._refuse_warnings()
             self.sink.finish()
         return self._report(tally, *found, time.perf_counter() - began)
 
@@ -165,12 +176,14 @@ class Task:
             own_hu if has_lesion else None,
             float(own_hu.min()),
             float(own_hu.max()),
+            self._overview.sample(run.start, own_hu),
         )
 
     def _measure(self, slab: _Slab, tally: Tally, tracker: LesionTracker) -> None:
         run, labels = slab.run, slab.result.labels
         tally.add(run.start, labels)
         tally.see(slab.lowest_hu, slab.highest_hu)
+        self._overview.put(run.start, slab.sampled_hu, labels)
         if slab.slab_hu is None:
             tracker.skip()
             return
@@ -185,11 +198,13 @@ class Task:
             )
 
     def _clean_up(
-        self, labels: NDArray[np.uint8], tracker: LesionTracker
+        self, labels: NDArray[np.uint8], before: Tally, tracker: LesionTracker
     ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
         geometry = self.scan.geometry
         clean_up(labels, geometry.voxel_ml, self._options)
         canonical, tally = geometry.to_canonical(labels), Tally(geometry)
+        tally.see(before.lowest_hu, before.highest_hu)
+        self._overview.relabel(canonical)
         for index, slice_labels in enumerate(canonical):
             tally.add(index, slice_labels[None])
         return tally, tracker.lesions(canonical)

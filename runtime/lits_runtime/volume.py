@@ -18,6 +18,7 @@ from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
 from lits_runtime.nifti import NiftiFile, damage_as_volume_error
 from lits_runtime.options import MAX_VOXELS
+from lits_runtime.spacing import affine_mm
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
@@ -79,7 +80,10 @@ class Scan:
             raise VolumeError(f"{self.name}: voxels of type {dtype}, expected integers or floats")
         if image.affine is None:
             raise VolumeError(f"{self.name}: no affine; save the volume with an sform or a qform")
-        self.geometry = Geometry((shape[0], shape[1], shape[2]), np.array(image.affine, float))
+        affine, notes = affine_mm(image)
+        self.notes = tuple(notes if file is None else [*file.notes, *notes])
+        """What the header says that had to be read with a grain of salt."""
+        self.geometry = Geometry((shape[0], shape[1], shape[2]), affine)
         try:
             slices, height, width = self.geometry.canonical_shape
         except VolumeError as error:  # the affine is degenerate
