@@ -119,12 +119,17 @@ class Task:
 
     @cached_property
     def whole_because(self) -> str | None:
-        """Why the whole volume is held; None if it streams."""
+        """Why the scan does not stream into its mask; None if it does."""
         if self._options.cleans_up:
             return "clean-up in 3D needs all labels"
         if self._outputs.in_memory:
             return "the labels were asked for in memory"
         return self.scan.whole_because
+
+    @property
+    def _holds_labels(self) -> bool:
+        """Whether all labels are held at once, in place of written as they come, or to disk."""
+        return self._options.cleans_up or self._outputs.in_memory or self.scan.file is None
 
     def run(self, progress: Progress | None = None, cancel: Cancel | None = None) -> Report:
         """Segment the scan and write what the outputs name."""
@@ -132,8 +137,7 @@ class Task:
         geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
         tally, tracker = Tally(geometry), LesionTracker(geometry)
         with ExitStack() as files, closing(self._slabs()) as slabs:
-            whole = self.whole_because is not None
-            self.sink = Sink(self.scan, self._outputs, classes, whole, files)
+            self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files)
             done = 0
             for slab in slabs:
                 if cancel is not None and cancel():
