@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import math
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ _CLASSES: dict[bytes, Any] = {
     b"n+2\0": nib.Nifti2Image,
     b"ni2\0": nib.Nifti2Pair,
 }
+_SILENT = logging.getLogger(f"{__name__}.repairs")
+"""For what nibabel mends in a header; its own logger writes to stderr. What matters is in notes."""
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 _IsalError = cast(type[Exception], isal_zlib.error)
 _DAMAGED = (EOFError, ValueError, OverflowError, zlib.error, _IsalError, ImageFileError)
 _UNREADABLE = (*_DAMAGED, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
@@ -102,7 +107,8 @@ class NiftiFile:
                     f"{size} to {MAX_HEADER_BYTES}"
                 )
             content = start[:end] + stream.read(max(end - len(start), 0))
-            header = kind.from_fileobj(io.BytesIO(content))
+            header = kind.from_fileobj(io.BytesIO(content), check=False)
+            header.check_fix(logger=_SILENT)
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
         return cls(name, image_class, header, header_source, voxel_source, notes)
@@ -148,7 +154,7 @@ class NiftiFile:
         """
         digest = hashlib.sha256()
         if self.header_source is not self.voxel_source:
-            digest.update(cast(Path, self.header_source).read_bytes())
+            _hash_file(cast(Path, self.header_source), digest)
         offset, dtype = self.header.get_data_offset(), self.header.get_data_dtype()
         needed = offset + dtype.itemsize * int(np.prod(self.shape, dtype=object))
         with (
@@ -171,10 +177,14 @@ def file_sha256(path: Path) -> str:
     """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
     digest = hashlib.sha256()
     for part in dict.fromkeys(_pair(path)):
-        with cast(Path, part).open("rb") as file:
-            while content := file.read(2**20):
-                digest.update(content)
+        _hash_file(cast(Path, part), digest)
     return digest.hexdigest()
+
+
+def _hash_file(path: Path, digest: Any) -> None:
+    with path.open("rb") as file:
+        while content := file.read(2**20):
+            digest.update(content)
 
 
 class VoxelStream:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[int, int], None]
 Cancel: TypeAlias = Callable[[], bool]
 
-MAX_SLAB_VOXELS = 2**24
+MAX_SLAB_VOXELS = 2**22
 """Slices larger than CT's go through the network in smaller batches, down to one."""
 
 

@@ -23,9 +23,8 @@ from lits_runtime.spacing import affine_mm
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
-MAX_SLICE_VOXELS = 2**24
-"""4096 x 4096. CT has 512 x 512 or 1024 x 1024, and a few slices at a time are held as float32."""
-
+MAX_SLICE_VOXELS = 2**22
+"""2048 x 2048, the largest matrix of any CT scanner; a few slices at a time are held as float32."""
 MAX_SLICES = 4096
 """A whole body in steps of half a millimetre."""
 SLICES_PER_PIXEL = 16
