@@ -149,12 +149,12 @@ def _fat(histogram: Histogram) -> str | None:
 
 def _cut(histogram: Histogram) -> str | None:
     highest = histogram.highest_hu
-    at_highest = _percent(histogram.count(highest, highest + 1), histogram.total)
-    if highest >= 500 or at_highest <= 0.2:
+    piled = histogram.count(highest, highest + 1)
+    usual = histogram.count(highest - 20, highest) / 20
+    percent = _percent(piled, histogram.total)
+    if highest >= 500 or percent <= 0.2 or piled < 5 * usual:
         return None
-    return (
-        f"values end at {highest} HU, which {at_highest:.1f} % of the voxels have: cut to a window"
-    )
+    return f"values end at {highest} HU, which {percent:.1f} % of the voxels have: cut to a window"
 
 
 def _fat_percent(histogram: Histogram) -> float:

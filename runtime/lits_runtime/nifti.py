@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 import math
 import zlib
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.names import printable
+from lits_runtime.nifti_header import read_header
 from lits_runtime.spacing import pixdim_notes
 
 MAX_HEADER_BYTES = 2**24
@@ -34,10 +34,6 @@ _CLASSES: dict[bytes, Any] = {
     b"n+2\0": nib.Nifti2Image,
     b"ni2\0": nib.Nifti2Pair,
 }
-_SILENT = logging.getLogger(f"{__name__}.repairs")
-"""For what nibabel mends in a header; its own logger writes to stderr. What matters is in notes."""
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
 _IsalError = cast(type[Exception], isal_zlib.error)
 _DAMAGED = (EOFError, ValueError, OverflowError, zlib.error, _IsalError, ImageFileError)
 _UNREADABLE = (*_DAMAGED, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
@@ -98,6 +94,9 @@ class NiftiFile:
                 raise VolumeError(f"{name}: not a readable NIfTI volume: no NIfTI magic bytes")
             kind = image_class.header_class
             size = kind.template_dtype.itemsize
+            if isinstance(source, Path) and kind.is_single != (header_source is voxel_source):
+                form = "one file (.nii)" if kind.is_single else "a pair (.hdr and .img)"
+                raise VolumeError(f"{name}: its header is that of {form}, which the name denies")
             header = kind(start[:size], check=False)
             notes = tuple(pixdim_notes(header))
             end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
@@ -107,8 +106,7 @@ class NiftiFile:
                     f"{size} to {MAX_HEADER_BYTES}"
                 )
             content = start[:end] + stream.read(max(end - len(start), 0))
-            header = kind.from_fileobj(io.BytesIO(content), check=False)
-            header.check_fix(logger=_SILENT)
+            header = read_header(kind, content)
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
         return cls(name, image_class, header, header_source, voxel_source, notes)
@@ -126,7 +124,9 @@ class NiftiFile:
             # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
             proxy = self.image_class.ImageArrayProxy(voxels, self.header)
             affine = self.header.get_best_affine()
-            return self.image_class(proxy, affine, self.header, file_map=files or None)
+            header = self.header.copy()
+            header["vox_offset"] = 0  # the proxy has it, and nibabel has a word on odd ones
+            return self.image_class(proxy, affine, header, file_map=files or None)
 
     @property
     def shape(self) -> tuple[int, int, int]:

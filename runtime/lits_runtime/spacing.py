@@ -42,6 +42,8 @@ def pixdim_notes(header: Any) -> list[str]:
     if not (sizes > 0).all():
         if sform:
             return []
+        if (sizes != 0).all():
+            return [f"pixdim is {_words(sizes)}, and no sform is set: taken without signs"]
         return [
             f"pixdim is {_words(sizes)}, and no sform is set: 1 mm is taken for 0, and volumes in "
             "ml and diameters in mm are likely wrong"
