@@ -13,7 +13,7 @@ from lits_runtime.errors import VolumeError
 
 MAX_SCRATCH_BYTES = 2**34
 """As many voxels as are allowed, in float64."""
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**23
 """What is worth holding at a time: larger blocks make fewer and longer writes."""
 
 
