@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from lits_runtime.geometry import Geometry
 
-MOST_SLICES, MOST_PIXELS = 256, 64
-"""At most 3 MB, however large the scan: every nth slice, row and column."""
+MOST_SLICES, MOST_PIXELS = 128, 64
+"""At most 1.5 MB, however large the scan: every nth slice, row and column."""
 LEAST_VOXELS = 2000
 """Shares of fewer samples say nothing."""
 
