@@ -36,8 +36,8 @@ EXTREMES = [
     b"\1" + bytes(7),
     b"\0\x80" * 4,
 ]
-FIELDS = (0, 40, 42, 44, 46, 48, 70, 72, 76, 80, 84, 88, 92, 108, 112, 116, 123, 252, 254, 256)
-FIELDS += (268, 280, 284, 296, 312, 344, 348, 352, 356)
+FIELDS = [0, 40, 42, 44, 46, 48, 70, 72, 76, 80, 84, 88, 92, 108, 112, 116, 123, 252, 254, 256]
+FIELDS += [268, 280, 284, 296, 312, 344, 348, 352, 356]
 AFFINE = np.array([[-0.7, 0, 0.0, 100], [0, -0.8, 0.02, 90], [0, 0.02, 2.5, -40], [0, 0, 0, 1]])
 
 
@@ -46,7 +46,7 @@ def bases() -> list[tuple[bytes, bytes]]:
     rng = np.random.default_rng(0)
     made = []
     for number, dtype in enumerate(("i2", "u1", "i4", "f4", "u2", "f8", "i8", "i1")):
-        version = (nib.Nifti1Image, nib.Nifti2Image)[number % 2]
+        version: Any = (nib.Nifti1Image, nib.Nifti2Image)[number % 2]
         if number % 3 == 2:
             version = (nib.Nifti1Pair, nib.Nifti2Pair)[number % 2]
         order = [(0, 1, 2), (2, 0, 1), (1, 2, 0)][number % 3]

@@ -109,7 +109,7 @@ def _lungs_below(overview: Overview, liver: NDArray[np.bool_]) -> bool:
     by_slice, liver_by_slice = lung.sum(axis=(1, 2)), liver.sum(axis=(1, 2))
     middle = int(np.arange(len(liver)) @ liver_by_slice / liver_by_slice.sum())
     above, below = int(by_slice[middle + 1 :].sum()), int(by_slice[:middle].sum())
-    return below > 4 * above and below > 0.03 * np.count_nonzero(body)
+    return below > 4 * above and below > 0.03 * int(np.count_nonzero(body))
 
 
 def _offset(part: NDArray[np.integer], whole: NDArray[np.integer]) -> float:

@@ -1,5 +1,7 @@
 """A coarse copy of a scan and of its labels, small enough to keep, by which both are judged."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,8 @@ class Overview:
         It may be called from any thread; `put` takes them.
         """
         part = self._picked(start, slab_hu)
-        return np.rint(part.clip(-32768, 32767)).astype(np.int16)
+        rounded: NDArray[np.int16] = np.rint(part.clip(-32768, 32767)).astype(np.int16)
+        return rounded
 
     def put(self, start: int, sampled_hu: NDArray[np.int16], labels: NDArray[np.uint8]) -> None:
         """Keep what `sample` gave of a slab, and its labels (n, height, width)."""
@@ -48,7 +51,7 @@ class Overview:
         """Take the labels of the whole volume (slices, height, width) anew."""
         self.labels[:] = self._picked(0, labels)
 
-    def _picked(self, start: int, slab: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _picked(self, start: int, slab: NDArray[Any]) -> NDArray[Any]:
         slices, rows, columns = self._steps
         offset = (self._first[0] - start) % slices
         return slab[offset::slices, self._first[1] :: rows, self._first[2] :: columns]

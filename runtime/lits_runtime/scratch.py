@@ -4,7 +4,7 @@ import math
 import shutil
 import tempfile
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -76,7 +76,7 @@ class Scratch:
         """Read the (i, j, k) block from `start` to `stop` along `take_axis`, all else whole."""
         _, put_size, other = self._sizes
         block = np.empty((stop - start, put_size, other), self._dtype)
-        view = memoryview(block.reshape(-1).view(np.uint8))
+        view = memoryview(cast(Any, block.reshape(-1).view(np.uint8)))
         self._file.seek(start * put_size * other * self._dtype.itemsize)
         while len(view):
             count = self._file.readinto(view)
@@ -86,6 +86,6 @@ class Scratch:
         return block.transpose(tuple(np.argsort(self._order).tolist()))
 
     def _write(self, row: NDArray[Any]) -> None:
-        view = memoryview(row.reshape(-1).view(np.uint8))
+        view = memoryview(cast(Any, row.reshape(-1).view(np.uint8)))
         while len(view):
             view = view[self._file.write(view) :]
