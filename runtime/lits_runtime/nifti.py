@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
@@ -20,6 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.inflate import gunzip, inflated
 from lits_runtime.names import printable
 from lits_runtime.nifti_header import read_header
 from lits_runtime.spacing import pixdim_notes
@@ -34,9 +35,8 @@ _CLASSES: dict[bytes, Any] = {
     b"n+2\0": nib.Nifti2Image,
     b"ni2\0": nib.Nifti2Pair,
 }
-_IsalError = cast(type[Exception], isal_zlib.error)
-_DAMAGED = (EOFError, ValueError, OverflowError, zlib.error, _IsalError, ImageFileError)
-_UNREADABLE = (*_DAMAGED, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
+_UNREADABLE: tuple[Any, ...] = (EOFError, ValueError, OverflowError, zlib.error, isal_zlib.error)
+_UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
 
 ByteSource: TypeAlias = "Path | BinaryIO"
 
@@ -120,7 +120,7 @@ class NiftiFile:
                 files = self.image_class.filespec_to_file_map(voxels)
             else:
                 self.voxel_source.seek(0)
-                voxels = _inflated(self.voxel_source)
+                voxels = inflated(self.voxel_source)
             # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
             proxy = self.image_class.ImageArrayProxy(voxels, self.header)
             affine = self.header.get_best_affine()
@@ -131,8 +131,8 @@ class NiftiFile:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(i, j, k); of four or more dimensions the first three, the rest must be 1."""
-        i, j, k = self.header.get_data_shape()[:3]
-        return int(i), int(j), int(k)
+        i, j, k = map(int, self.header.get_data_shape()[:3])
+        return i, j, k
 
     def scaled(self, raw: NDArray[Any]) -> NDArray[Any]:
         """Stored numbers to values by the header's slope and intercept, as nibabel does."""
@@ -250,17 +250,6 @@ class _HashedFile(io.RawIOBase):
         return len(content)
 
 
-def _inflated(file: BinaryIO) -> BinaryIO:
-    start = file.read(2)
-    file.seek(0)
-    return _gunzip(file) if start == b"\x1f\x8b" else file
-
-
-def _gunzip(file: BinaryIO) -> BinaryIO:
-    stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
-    return cast(BinaryIO, stream)
-
-
 @contextmanager
 def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
     """The content of a file, inflated if it is gzip; a file object of the caller stays open."""
@@ -277,7 +266,7 @@ def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
         raw = file
         if digest is not None:
             raw = cast(BinaryIO, io.BufferedReader(_HashedFile(file, digest), 2**18))
-        yield _gunzip(raw) if compressed else raw
+        yield gunzip(raw) if compressed else raw
     finally:
         if isinstance(source, Path):
             file.close()
