@@ -285,8 +285,7 @@ def _most_bytes(source: ByteSource) -> int:
 
 
 def _file_name(file: BinaryIO) -> str:
-    name = getattr(file, "name", None)
-    return name if isinstance(name, str) else "file object"
+    return name if isinstance(name := getattr(file, "name", None), str) else "file object"
 
 
 def _pair(source: ByteSource) -> tuple[ByteSource, ByteSource]:
