@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import random_hu, tiny_model
+from conftest import load_nifti, random_hu, tiny_model
 from numpy.typing import NDArray
 
 from lits_runtime import Options, Segmenter, VolumeError
@@ -110,3 +110,86 @@ def test_a_liver_cut_by_the_field_of_view_is_flagged(segmenter: Segmenter) -> No
         middle = volume[edge]
         middle[3, 3] = 60
         assert segmenter.segment((volume, AFFINE)).report.liver_cut == (side,)
+
+
+def edited(path: Path, **fields: object) -> Path:
+    """A scan of voxels of 0.7 x 0.7 x 2.5 mm under a header with these fields."""
+    content = bytearray(image().to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(content)
+    return path
+
+
+PIXDIM_0 = [-1, 0.7, 0.7, 0, 1, 1, 1, 1]
+METRES = {
+    "srow_x": [-7e-4, 0, 0, 0.1],
+    "srow_y": [0, -7e-4, 0, 0.09],
+    "srow_z": [0, 0, 2.5e-3, 0],
+    "pixdim": [1, 7e-4, 7e-4, 2.5e-3, 1, 1, 1, 1],
+    "qform_code": 0,
+}
+MICROMETRES = {name: np.array(row) * 1e6 for name, row in METRES.items() if name[0] == "s"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"sform_code": 0, "pixdim": PIXDIM_0}, "pixdim is 0.7 x 0.7 x 0, and no sform is set"),
+        ({"xyzt_units": 1, **METRES}, "the header counts in metres: converted to mm"),
+        ({"xyzt_units": 1}, "the header counts in metres, which cannot be: taken for mm"),
+        ({"xyzt_units": 3}, "the header counts in micrometres, which cannot be"),
+        ({"qform_code": 0, "pixdim": [1.0] * 8}, "pixdim says 1 x 1 x 1, the sform 0.7 x 0.7 x"),
+        ({"intent_code": 1002}, "label map (intent code 1002)"),
+        ({"descrip": b"TE=4.6;Time=101500.123"}, "describes an MR: TE=4.6;"),
+    ],
+)
+def test_headers_that_are_read_with_a_grain_of_salt(
+    fields: dict[str, object], words: str, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    scan, mask = edited(tmp_path / "scan.nii", **fields), tmp_path / "mask.nii"
+    report = segmenter.segment_file(scan, mask)
+    assert len(report.warnings) == 1
+    assert words in report.warnings[0]
+    np.testing.assert_allclose(report.spacing_mm[:2], 0.7, rtol=1e-6)
+    again = load_nifti(mask)
+    np.testing.assert_array_equal(again.affine, load_nifti(scan).affine)
+    assert again.header["xyzt_units"] == load_nifti(scan).header["xyzt_units"]
+    mask.unlink()
+    with pytest.raises(VolumeError, match="a warning, but for --strict"):
+        segmenter.segment_file(scan, mask, Options(strict=True))
+    assert not mask.exists()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+def test_voxels_that_no_ct_has_are_refused(
+    factor: float, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    fields = METRES if factor == 1 else {**MICROMETRES, "qform_code": 0}
+    scan = edited(tmp_path / "scan.nii", **fields)
+    with pytest.raises(VolumeError, match="mm, which no CT has"):
+        segmenter.segment_file(scan, tmp_path / "mask.nii")
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "words"),
+    [
+        ((64, 64, 8), (0.7, 1.4, 2.5), "pixels of 0.7 x 1.4 mm in axial slices, CT's are square"),
+        ((128, 128, 8), (8.5, 8.5, 2.5), "axial slices of 1088 x 1088 mm"),
+        ((128, 128, 8), (0.4, 0.4, 2.5), "axial slices of 51.2 x 51.2 mm"),
+        ((64, 64, 2), (4, 4, 2.5), "2 axial slices: volumes say little"),
+    ],
+)
+def test_grids_that_no_scanner_makes_are_told(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    words: str,
+    segmenter: Segmenter,
+) -> None:
+    volume = np.broadcast_to(np.array([-1000] * 32 + [-90, 40] * 16, np.int16), (64, 64)).copy()
+    volume[20:24, 40:44] = 250
+    stored = np.resize(volume, shape)
+    report = segmenter.segment((stored, spaced(*spacing_mm) * [-1, -1, 1, 1]))
+    assert any(words in warning for warning in report.warnings), report.warnings

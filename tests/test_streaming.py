@@ -249,8 +249,8 @@ def test_a_gzip_that_holds_more_or_less_than_its_header_says_is_refused(
     flipped = bytearray(packed)
     flipped[-5] ^= 1  # of the checksum
     cases = {
-        "holds more": damaged(tmp_path / "more.nii.gz", gzip.compress(plain + b"\0")),
-        "holds  more": damaged(tmp_path / "more.nii", plain + b"\0"),
+        "holds more": damaged(tmp_path / "more.nii.gz", gzip.compress(plain + b"\1")),
+        "holds  more": damaged(tmp_path / "more.nii", plain + b"\1"),
         "slices are missing": damaged(tmp_path / "less.nii.gz", gzip.compress(plain[:-600])),
         "CRC check failed": damaged(tmp_path / "crc.nii.gz", bytes(flipped)),
         "end-of-stream marker": damaged(tmp_path / "cut.nii.gz", packed[: len(packed) // 2]),

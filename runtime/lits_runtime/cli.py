@@ -233,7 +233,7 @@ def _tell(outcome: "Outcome", of: int) -> None:
         return
     logger.info("%s: %s (%s)", mask, ", ".join(figures), outcome.record["provider"])
     if reason := outcome.record["whole_because"]:
-        logger.debug("%s: held whole: %s", scan, reason)
+        logger.debug("%s: not streamed: %s", scan, reason)
 
 
 def _end(jobs: "list[Job]", outcomes: "list[Outcome]", signal_number: int | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
 from nibabel.spatialimages import HeaderDataError
@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 from lits_runtime.behind_voxels import padding_behind
 from lits_runtime.errors import VolumeError
 from lits_runtime.file_kinds import BYTES, misnamed, refusal
+from lits_runtime.inflate import gunzip, inflated
 from lits_runtime.names import header_and_voxels, is_gzip, printable
+from lits_runtime.nifti_header import read_header
+from lits_runtime.spacing import pixdim_notes
 from lits_runtime.steady_file import SteadyFile
 from lits_runtime.voxel_offset import true_offset, voxel_bytes
 
@@ -37,9 +40,8 @@ _CLASSES: dict[bytes, Any] = {
     b"n+2\0": nib.Nifti2Image,
     b"ni2\0": nib.Nifti2Pair,
 }
-_IsalError = cast(type[Exception], isal_zlib.error)
-_DAMAGED = (EOFError, ValueError, OverflowError, zlib.error, _IsalError, ImageFileError)
-_UNREADABLE = (*_DAMAGED, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
+_UNREADABLE: tuple[Any, ...] = (EOFError, ValueError, OverflowError, zlib.error, isal_zlib.error)
+_UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
 
 ByteSource: TypeAlias = "Path | BinaryIO"
 
@@ -78,6 +80,8 @@ class NiftiFile:
     """Where the voxels begin, which may be elsewhere than the header says; see `true_offset`."""
     header_source: ByteSource
     voxel_source: ByteSource
+    notes: tuple[str, ...] = ()
+    """What the header as stored says that its reader passes over."""
 
     @classmethod
     def open(cls, source: ByteSource) -> "NiftiFile":
@@ -99,7 +103,11 @@ class NiftiFile:
                 raise VolumeError(f"{name}: not a readable NIfTI volume: {refusal(start)}")
             kind = image_class.header_class
             size = kind.template_dtype.itemsize
+            if isinstance(source, Path) and kind.is_single != (header_source is voxel_source):
+                form = "one file (.nii)" if kind.is_single else "a pair (.hdr and .img)"
+                raise VolumeError(f"{name}: its header is that of {form}, which the name denies")
             header = kind(start[:size], check=False)
+            notes = tuple(pixdim_notes(header))
             end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
             offset = None
             if 0 <= end < size + 4:
@@ -111,11 +119,11 @@ class NiftiFile:
                     f"{size} to {MAX_HEADER_BYTES}"
                 )
             content = start[size:end] + stream.read(max(end - len(start), 0))
-            header = kind.from_fileobj(io.BytesIO(header.binaryblock + content))
+            header = read_header(kind, header.binaryblock + content)
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
             offset = header.get_data_offset() if offset is None else offset
-        return cls(name, image_class, header, offset, header_source, voxel_source)
+        return cls(name, image_class, header, offset, header_source, voxel_source, notes)
 
     def image(self) -> Any:
         """A nibabel image of the file that reads values when they are asked for."""
@@ -126,19 +134,21 @@ class NiftiFile:
                 files = self.image_class.filespec_to_file_map(voxels)
             else:
                 self.voxel_source.seek(0)
-                voxels = _inflated(self.voxel_source)
+                voxels = inflated(self.voxel_source)
             # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
             header = self.header
             layout = (header.get_data_shape(), header.get_data_dtype(), self.offset)
             proxy = self.image_class.ImageArrayProxy(voxels, (*layout, *header.get_slope_inter()))
             affine = self.header.get_best_affine()
-            return self.image_class(proxy, affine, self.header, file_map=files or None)
+            header = self.header.copy()
+            header["vox_offset"] = 0  # the proxy has it, and nibabel has a word on odd ones
+            return self.image_class(proxy, affine, header, file_map=files or None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(i, j, k); of four or more dimensions the first three, the rest must be 1."""
-        i, j, k = self.header.get_data_shape()[:3]
-        return int(i), int(j), int(k)
+        i, j, k = map(int, self.header.get_data_shape()[:3])
+        return i, j, k
 
     def scaled(self, raw: NDArray[Any]) -> NDArray[Any]:
         """Stored numbers to values by the header's slope and intercept, as nibabel does."""
@@ -176,7 +186,7 @@ class NiftiFile:
         """
         digest = hashlib.sha256()
         if self.header_source is not self.voxel_source:
-            digest.update(cast(Path, self.header_source).read_bytes())
+            _hash_file(cast(Path, self.header_source), digest)
         needed = self.offset + voxel_bytes(self.header)
         with (
             damage_as_volume_error(self.name, "truncated or damaged"),
@@ -197,10 +207,14 @@ def file_sha256(path: Path) -> str:
     """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
     digest = hashlib.sha256()
     for part in dict.fromkeys(_pair(path)):
-        with cast(Path, part).open("rb") as file:
-            while content := file.read(2**20):
-                digest.update(content)
+        _hash_file(cast(Path, part), digest)
     return digest.hexdigest()
+
+
+def _hash_file(path: Path, digest: Any) -> None:
+    with path.open("rb") as file:
+        while content := file.read(2**20):
+            digest.update(content)
 
 
 class VoxelStream:
@@ -264,17 +278,6 @@ class _HashedFile(io.RawIOBase):
         return len(content)
 
 
-def _inflated(file: BinaryIO) -> BinaryIO:
-    start = file.read(2)
-    file.seek(0)
-    return _gunzip(file) if start == b"\x1f\x8b" else file
-
-
-def _gunzip(file: BinaryIO) -> BinaryIO:
-    stream: Any = igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
-    return cast(BinaryIO, stream)
-
-
 @contextmanager
 def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
     """The content of a file, inflated if it is gzip; a file object of the caller stays open."""
@@ -290,7 +293,7 @@ def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
         raw = file
         if digest is not None:
             raw = cast(BinaryIO, io.BufferedReader(_HashedFile(file, digest), 2**18))
-        yield _gunzip(raw) if compressed else raw
+        yield gunzip(raw) if compressed else raw
     finally:
         if isinstance(source, Path):
             file.close()
@@ -309,8 +312,7 @@ def _most_bytes(source: ByteSource) -> int:
 
 
 def _file_name(file: BinaryIO) -> str:
-    name = getattr(file, "name", None)
-    return name if isinstance(name, str) else "file object"
+    return name if isinstance(name := getattr(file, "name", None), str) else "file object"
 
 
 def _pair(source: ByteSource) -> tuple[ByteSource, ByteSource]:

@@ -13,10 +13,13 @@ from lits_runtime.inference import SlabResult
 from lits_runtime.mask import mask_writer
 from lits_runtime.names import stem_and_ending
 from lits_runtime.options import select
+from lits_runtime.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.volume import Run, Scan
 
 _Write: TypeAlias = Callable[[NDArray[np.uint8]], None]
 _PROBABILITY_SLOPE = 1 / 255
+_LABELS = ""
+"""In place of the name of a class."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,13 @@ class Sink:
     ) -> None:
         self._scan, self._outputs = scan, outputs
         shape = scan.geometry.shape
+        turned = scan.file is not None and not scan.streams
         self.labels = np.zeros(shape, np.uint8, order="F") if whole else None
         """(i, j, k), held where the whole volume is."""
         self.probability: dict[str, NDArray[np.uint8]] = {}
         """By class, (i, j, k) in 255ths, held where they are asked for or come out of order."""
+        self._turned: dict[str, Scratch] = {}
+        """By class, and of the labels, what is written once all came, out of order, from a file."""
         self._files: dict[str, _Write] = {}
         self._channels = dict(enumerate(classes))
         if outputs.probability is not None:
@@ -71,9 +77,15 @@ class Sink:
                 )
         elif not outputs.with_probability:
             self._channels = {}
-        if outputs.probability is None or not scan.streams:
+        scratch = [_LABELS] if turned and not whole else []
+        if turned and not outputs.with_probability:
+            scratch += self._channels.values()
+        elif outputs.probability is None or not scan.streams:
             for name in self._channels.values():
                 self.probability[name] = np.zeros(shape, np.uint8, order="F")
+        axis = scan.geometry.canonical_axes[0]
+        for name in scratch:
+            self._turned[name] = files.enter_context(Scratch(shape, np.uint8, axis, 2))
         self._mask: _Write | None = None
         if outputs.mask is not None:
             self._mask = files.enter_context(mask_writer(outputs.mask, shape, scan.image))
@@ -82,8 +94,11 @@ class Sink:
         """Take the next slab."""
         geometry = self._scan.geometry
         index = geometry.stored_range(run.start, run.stop)
+        start = index[geometry.canonical_axes[0]].start
         if self.labels is not None:
             self.labels[index] = geometry.from_canonical(result.labels)
+        elif _LABELS in self._turned:
+            self._turned[_LABELS].put(start, geometry.from_canonical(result.labels))
         elif self._mask is not None:
             self._mask(geometry.from_canonical(select(result.labels, self._outputs.mask_kind)))
         if result.probability is None:
@@ -92,6 +107,8 @@ class Sink:
             parts = np.rint(result.probability[:, channel] * 255).astype(np.uint8)
             if name in self.probability:
                 self.probability[name][index] = geometry.from_canonical(parts)
+            elif name in self._turned:
+                self._turned[name].put(start, geometry.from_canonical(parts))
             else:
                 self._files[name](geometry.from_canonical(parts))
 
@@ -102,3 +119,15 @@ class Sink:
         for name, stored in self.probability.items():
             if name in self._files:
                 self._files[name](stored)
+        for name, scratch in self._turned.items():
+            self._write_turned(name, scratch)
+
+    def _write_turned(self, name: str, scratch: Scratch) -> None:
+        shape = self._scan.geometry.shape
+        count = max(1, BLOCK_BYTES // (shape[0] * shape[1]))
+        for start in range(0, shape[2], count):
+            block = scratch.take(start, min(start + count, shape[2]))
+            if name != _LABELS:
+                self._files[name](block)
+            elif self._mask is not None:
+                self._mask(select(block, self._outputs.mask_kind))

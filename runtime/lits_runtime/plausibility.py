@@ -1,36 +1,104 @@
 """Is this a CT in millimetres? What a caller should know before believing a volume in ml."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
+from lits_runtime.anatomy import Found, result_warnings
+from lits_runtime.errors import VolumeError
+from lits_runtime.geometry import Geometry
+from lits_runtime.hounsfield import value_warnings
+from lits_runtime.names import printable
+from lits_runtime.overview import Overview
+from lits_runtime.report import Tally
 from lits_runtime.volume import Scan
 
 SPACING_MM = (0.2, 10.0)
 """Voxel sizes of CT; beyond them the units are wrong, or the header."""
+POSSIBLE_MM = (0.02, 100.0)
+NARROWEST_MM, WIDEST_MM = 100.0, 1000.0
+"""Of an axial slice; scanners reconstruct up to 700 mm, or 820 mm around them."""
+_FULL_MATRIX = 64
+"""Pixels along an axial slice's side, from which on it is no cut-out."""
+_LABEL_INTENT = 1002
 LEAST_HU, LARGEST_HU = -150.0, 100.0
 """Every CT shows air or fat under the first value, and contrast or bone over the second."""
 MOST_HU = 32767.0
+MOST_WARNINGS = 4
+"""In one report, the most important first."""
+
+
+def refuse_impossible_spacing(scan: Scan) -> None:
+    """Hold the voxel size to what any CT can have, so that no absurd volume is ever stated.
+
+    Raises:
+        VolumeError: voxels of under `POSSIBLE_MM[0]` or over `POSSIBLE_MM[1]` along an axis.
+    """
+    spacing_mm = scan.geometry.spacing_mm
+    if all(POSSIBLE_MM[0] <= size <= POSSIBLE_MM[1] for size in spacing_mm):
+        return
+    guess = "micrometres" if max(spacing_mm) > POSSIBLE_MM[1] else "metres"
+    raise VolumeError(
+        f"{scan.name}: voxels of {_sizes(spacing_mm)} mm, which no CT has: the header counts in "
+        f"{guess}, or is damaged; write sform, qform and pixdim in mm"
+    )
 
 
 def geometry_warnings(scan: Scan) -> list[str]:
     """What is odd about the grid, told by the header alone."""
-    affine, spacing_mm = scan.geometry.affine, scan.geometry.spacing_mm
-    warnings = []
-    if not all(SPACING_MM[0] <= size <= SPACING_MM[1] for size in spacing_mm):
-        sizes = " x ".join(f"{size:.4g}" for size in spacing_mm)
+    geometry, warnings = scan.geometry, list(scan.notes)
+    if not all(SPACING_MM[0] <= size <= SPACING_MM[1] for size in geometry.spacing_mm):
         warnings.append(
-            f"voxels of {sizes} mm are not CT's ({SPACING_MM[0]} to {SPACING_MM[1]} mm): volumes "
-            "in ml and diameters in mm are likely wrong"
+            f"voxels of {_sizes(geometry.spacing_mm)} mm are not CT's ({SPACING_MM[0]} to "
+            f"{SPACING_MM[1]} mm): volumes in ml and diameters in mm are likely wrong"
         )
-    if np.allclose(abs(affine), np.eye(4), atol=1e-6):
+    else:
+        warnings += _form_of_slices(geometry)
+    if np.allclose(abs(geometry.affine), np.eye(4), atol=1e-6):
         warnings.append(
             "the affine is the identity: spacing and orientation are likely lost, and with them "
             "left and right"
         )
     if isinstance(scan.image, nib.Nifti1Pair) and scan.file is not None:
-        warnings += _form_warnings(scan.image.header)
+        warnings += [*_form_warnings(scan.image.header), *_purpose_warnings(scan.image.header)]
     return warnings
+
+
+def _form_of_slices(geometry: Geometry) -> list[str]:
+    _, rows, columns = geometry.canonical_axes
+    slices, height, width = geometry.canonical_shape
+    row_mm, column_mm = geometry.spacing_mm[rows], geometry.spacing_mm[columns]
+    warnings = []
+    if max(row_mm, column_mm) > 1.25 * min(row_mm, column_mm):
+        warnings.append(
+            f"pixels of {column_mm:.4g} x {row_mm:.4g} mm in axial slices, CT's are square: "
+            "axes exchanged, or not an axial scan"
+        )
+    widest = max(height * row_mm, width * column_mm)
+    narrowest = min(height * row_mm, width * column_mm)
+    if widest > WIDEST_MM or (narrowest < NARROWEST_MM and min(height, width) >= _FULL_MATRIX):
+        warnings.append(
+            f"axial slices of {width * column_mm:.4g} x {height * row_mm:.4g} mm, CT's are "
+            f"{NARROWEST_MM:.0f} to {WIDEST_MM:.0f} mm wide: volumes in ml are likely wrong"
+        )
+    if slices < 3 and height * width >= _FULL_MATRIX**2:
+        warnings.append(f"{slices} axial slice{'s' * (slices > 1)}: volumes say little")
+    return warnings
+
+
+def _sizes(spacing_mm: tuple[float, float, float]) -> str:
+    return " x ".join(f"{size:.4g}" for size in spacing_mm)
+
+
+def _purpose_warnings(header: nib.Nifti1Header) -> list[str]:
+    if int(header["intent_code"]) == _LABEL_INTENT:
+        return ["the header says that this is a label map (intent code 1002), not a CT"]
+    described = bytes(header["descrip"].tobytes()).partition(b"\0")[0].decode("latin-1")
+    if re.search(r"(^|;)T[ER]=\d", described):  # as dcm2niix writes it
+        return [f"the header describes an MR: {printable(described)}"]
+    return []
 
 
 def _form_warnings(header: nib.Nifti1Header) -> list[str]:
@@ -54,6 +122,8 @@ def _form_warnings(header: nib.Nifti1Header) -> list[str]:
 
 def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:
     """What is odd about the values, once all were seen."""
+    if lowest_hu == highest_hu:
+        return [f"all values are {lowest_hu:.6g}: no picture in it"]
     seen = f"values from {lowest_hu:.6g} to {highest_hu:.6g}"
     if lowest_hu > LEAST_HU:
         return [f"{seen}, no air or fat: not Hounsfield units (an MR, a picture, or no intercept?)"]
@@ -62,3 +132,16 @@ def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:
     if highest_hu > MOST_HU or lowest_hu < -MOST_HU - 1:
         return [f"{seen}: not Hounsfield units"]
     return []
+
+
+def scan_warnings(
+    overview: Overview, tally: Tally, lesion_count: int, classes: tuple[str, ...]
+) -> list[str]:
+    """What is odd about the values and about what was found, once all slices have passed."""
+    warnings = range_warnings(tally.lowest_hu, tally.highest_hu) or value_warnings(overview.hu)
+    if "liver" in classes:
+        liver_ml = tally.volumes_ml(classes)["liver"]
+        warnings += result_warnings(
+            overview, Found(liver_ml, lesion_count, bool(tally.liver_cut()))
+        )
+    return warnings

@@ -33,7 +33,7 @@ class Report:
     axis_codes: str
     """Where the stored axes point."""
     whole_because: str | None
-    """Why the whole volume was held; None if it streamed."""
+    """Why the whole volume was needed, in memory or on disk; None if it streamed."""
     provider: str
     model_sha256: str
     scan_sha256: str | None

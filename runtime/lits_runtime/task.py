@@ -17,8 +17,14 @@ from lits_runtime.inference import Inference, SlabResult, transforms_of
 from lits_runtime.lesions import Lesion, LesionTracker
 from lits_runtime.options import Options, select
 from lits_runtime.outputs import Outputs, Sink
+from lits_runtime.overview import Overview
 from lits_runtime.pipeline import Prefetched, ordered_map
-from lits_runtime.plausibility import geometry_warnings, range_warnings
+from lits_runtime.plausibility import (
+    MOST_WARNINGS,
+    geometry_warnings,
+    refuse_impossible_spacing,
+    scan_warnings,
+)
 from lits_runtime.report import LESION, Report, Tally, burden_percent
 from lits_runtime.volume import Run, Scan, ScanSource
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[int, int], None]
 Cancel: TypeAlias = Callable[[], bool]
 
-MAX_SLAB_VOXELS = 2**24
+MAX_SLAB_VOXELS = 2**22
 """Slices larger than CT's go through the network in smaller batches, down to one."""
 
 
@@ -42,6 +48,8 @@ class _Slab:
     """(n, height, width), where there are lesions to measure."""
     lowest_hu: float
     highest_hu: float
+    sampled_hu: NDArray[np.int16]
+    """Of the overview."""
 
 
 def slab_slices(provider: str, context_slices: int) -> int:
@@ -73,6 +81,7 @@ class Task:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch size {batch_size}: expected 1 or more")
         self.scan = Scan.open(scan)
+        refuse_impossible_spacing(self.scan)
         self.warnings = geometry_warnings(self.scan)
         self._refuse_warnings()
         _, height, width = self.scan.geometry.canonical_shape
@@ -88,6 +97,7 @@ class Task:
         self._runs: Prefetched[Run] | None = None
         if self.scan.streams:
             self._read_ahead()
+        self._overview = Overview(self.scan.geometry)
         self.sink: Sink | None = None
         """Holds the labels and probabilities asked for in memory, once the scan has run."""
 
@@ -109,12 +119,17 @@ class Task:
 
     @cached_property
     def whole_because(self) -> str | None:
-        """Why the whole volume is held; None if it streams."""
+        """Why the scan does not stream into its mask; None if it does."""
         if self._options.cleans_up:
             return "clean-up in 3D needs all labels"
         if self._outputs.in_memory:
             return "the labels were asked for in memory"
         return self.scan.whole_because
+
+    @property
+    def _holds_labels(self) -> bool:
+        """Whether all labels are held at once, in place of written as they come, or to disk."""
+        return self._options.cleans_up or self._outputs.in_memory or self.scan.file is None
 
     def run(self, progress: Progress | None = None, cancel: Cancel | None = None) -> Report:
         """Segment the scan and write what the outputs name."""
@@ -123,8 +138,7 @@ class Task:
         tally = Tally(geometry)
         tracker = LesionTracker(geometry, keep_all=self._options.cleans_up)
         with ExitStack() as files, closing(self._slabs()) as slabs:
-            whole = self.whole_because is not None
-            self.sink = Sink(self.scan, self._outputs, classes, whole, files)
+            self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files)
             done = 0
             for slab in slabs:
                 if cancel is not None and cancel():
@@ -134,12 +148,14 @@ class Task:
                 done += slab.run.stop - slab.run.start
                 if progress is not None:
                     progress(done, geometry.canonical_shape[0])
-            self.warnings += self.scan.warnings + range_warnings(tally.lowest_hu, tally.highest_hu)
-            self._refuse_warnings()
+            self.warnings += self.scan.warnings
             if self._options.cleans_up and self.sink.labels is not None:
-                tally, found = self._clean_up(self.sink.labels, tracker)
+                tally, found = self._clean_up(self.sink.labels, tally, tracker)
             else:
                 found = tracker.lesions()
+            found_in = scan_warnings(self._overview, tally, found[1], classes)
+            self.warnings = [*found_in, *self.warnings][:MOST_WARNINGS]
+            self._refuse_warnings()
             self.sink.finish()
         return self._report(tally, *found, time.perf_counter() - began)
 
@@ -166,22 +182,26 @@ class Task:
             own_hu if has_lesion else None,
             float(own_hu.min()),
             float(own_hu.max()),
+            self._overview.sample(run.start, own_hu),
         )
 
     def _measure(self, slab: _Slab, tally: Tally, tracker: LesionTracker) -> None:
         run, labels = slab.run, slab.result.labels
         tally.add(run.start, labels)
         tally.see(slab.lowest_hu, slab.highest_hu)
+        self._overview.put(run.start, slab.sampled_hu, labels)
         chance = self._lesion_probability(slab.result)
         tracker.add_slab(run.start, labels, slab.slab_hu, chance)
 
     def _clean_up(
-        self, labels: NDArray[np.uint8], tracker: LesionTracker
+        self, labels: NDArray[np.uint8], before: Tally, tracker: LesionTracker
     ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
         geometry = self.scan.geometry
         canonical, tally = geometry.to_canonical(labels), Tally(geometry)
         # In canonical order, so that of equal components the same one is kept in any orientation.
         clean_up(canonical.T, geometry.voxel_ml, self._options)
+        tally.see(before.lowest_hu, before.highest_hu)
+        self._overview.relabel(canonical)
         for index, slice_labels in enumerate(canonical):
             tally.add(index, slice_labels[None])
         return tally, tracker.lesions(canonical)

@@ -19,12 +19,19 @@ from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
 from lits_runtime.nifti import NiftiFile, VoxelStream, damage_as_volume_error
 from lits_runtime.options import MAX_VOXELS
+from lits_runtime.scratch import BLOCK_BYTES, Scratch
+from lits_runtime.spacing import affine_mm
 from lits_runtime.steady_file import SteadyFile
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
-MAX_SLICE_VOXELS = 2**24
-"""4096 x 4096. CT has 512 x 512 or 1024 x 1024, and a few slices at a time are held as float32."""
+MAX_SLICE_VOXELS = 2**22
+"""2048 x 2048, the largest matrix of any CT scanner; a few slices at a time are held as float32."""
+MAX_SLICES = 4096
+"""A whole body in steps of half a millimetre."""
+SLICES_PER_PIXEL = 16
+"""At most, of the shorter side: 512 slices of 32 x 32. A slice costs its time however small it is,
+and a body is not as thin as a thread."""
 
 ScanSource: TypeAlias = (
     "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Scan"
@@ -49,8 +56,9 @@ class Scan:
     """A CT volume on disk or in memory that is read in slabs of canonical axial slices.
 
     Nothing but the header is read until values are asked for. `runs` goes through the whole volume
-    once; where the slice axis is the slowest of a file it streams, else it loads first. `read_slab`
-    reads any slices, of a `.nii.gz` too: what lies before them is inflated the first time only.
+    once; where the slice axis is the slowest of a file it streams, else the file goes through a
+    `Scratch` on disk first. `read_slab` reads any slices, of a `.nii.gz` too: what lies before them
+    is inflated the first time only.
     """
 
     def __init__(
@@ -83,14 +91,23 @@ class Scan:
         if image.affine is None:
             raise VolumeError(f"{self.name}: no affine; save the volume with an sform or a qform")
         try:
-            self.geometry = Geometry((shape[0], shape[1], shape[2]), image.affine)
+            affine, notes = affine_mm(image)
+            self.geometry = Geometry((shape[0], shape[1], shape[2]), affine)
         except VolumeError as error:
             raise VolumeError(f"{self.name}: {error}") from None
+        self.notes = tuple(notes if file is None else [*file.notes, *notes])
+        """What the header says that had to be read with a grain of salt."""
         slices, height, width = self.geometry.canonical_shape
         if height * width > MAX_SLICE_VOXELS:
             raise VolumeError(
                 f"{self.name}: {slices} axial slices of {height} x {width}, expected at most "
                 f"{MAX_SLICE_VOXELS} voxels in one"
+            )
+        if slices > min(MAX_SLICES, SLICES_PER_PIXEL * min(height, width)):
+            raise VolumeError(
+                f"{self.name}: {slices} axial slices of {height} x {width} are no CT: expected at "
+                f"most {MAX_SLICES}, and {SLICES_PER_PIXEL} for each pixel of the shorter side; "
+                "are the axes in the header right?"
             )
         self._stored: NDArray[Any] | None = None
         source = None if file is None else file.voxel_source
@@ -126,7 +143,7 @@ class Scan:
 
     @property
     def whole_because(self) -> str | None:
-        """Why `runs` must hold the whole volume; None if it streams."""
+        """Why `runs` needs the whole volume, in memory or on disk; None if it streams."""
         if self.streams:
             return None
         if self.file is None:
@@ -154,6 +171,9 @@ class Scan:
         slices = self.geometry.canonical_shape[0]
         if self.streams and self._stored is None:
             yield from self._stream(size, context_slices)
+            return
+        if self._stored is None and self.file is not None:
+            yield from self._turn(size, context_slices)
             return
         if self._stored is None:
             self.load()
@@ -188,6 +208,24 @@ class Scan:
             self.warnings.append(
                 f"{stream.padding} zero bytes behind the voxels, less than a slice, are ignored"
             )
+
+    def _turn(self, size: int, context_slices: int) -> Iterator[Run]:
+        """Runs of a file whose slices are not its slowest axis: by way of the disk."""
+        assert self.file is not None
+        geometry, dtype = self.geometry, self.file.header.get_data_dtype()
+        slices, planes = geometry.canonical_shape[0], geometry.shape[2]
+        axis, flipped = geometry.canonical_axes[0], geometry.head_to_feet
+        count = max(1, BLOCK_BYTES // (geometry.shape[0] * geometry.shape[1] * dtype.itemsize))
+        with Scratch(geometry.shape, dtype, 2, axis) as scratch:
+            with self.file.voxels() as stream:
+                for start in range(0, planes, count):
+                    scratch.put(start, stream.read(min(count, planes - start)).T)
+                self._finish(stream)
+            for start in range(0, slices, size):
+                stop = min(start + size, slices)
+                low, high = max(start - context_slices, 0), min(stop + context_slices, slices)
+                ends = (slices - high, slices - low) if flipped else (low, high)
+                yield Run(start, stop, low, high, scratch.take(*ends))
 
     def slab_hu(self, run: Run, context_slices: int = 0) -> NDArray[np.float32]:
         """Hounsfield units of a run and its neighbours.

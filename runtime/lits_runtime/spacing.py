@@ -1,0 +1,68 @@
+"""Affines in millimetres, whatever unit or gap a NIfTI header has, with a word on what was done."""
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+_IN_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
+"""By the code in `xyzt_units`; 2 is mm, and 0, unknown, is taken for it, as all readers do."""
+_UNIT_BITS = 7
+_LIKELY_MM = (0.1, 20.0)
+
+
+def affine_mm(image: Any) -> tuple[NDArray[np.float64], list[str]]:
+    """The affine of a nibabel image, (4, 4) in mm, and a note if its header counts in other units.
+
+    NIfTI lets a header count in metres or micrometres. Some say so of numbers that are millimetres:
+    where only one of the two gives voxels of a size that CT has, that one is taken.
+    """
+    affine = np.array(image.affine, float)
+    if not isinstance(image, nib.Nifti1Pair):
+        return affine, []
+    code = int(image.header["xyzt_units"]) & _UNIT_BITS
+    if code not in _IN_MM:
+        return affine, []
+    name, factor = _IN_MM[code]
+    with np.errstate(all="ignore"):  # numbers that are none are refused with the geometry
+        if not _likely(affine * factor) and _likely(affine):
+            return affine, [f"the header counts in {name}, which cannot be: taken for mm"]
+        affine[:3] *= factor
+    return affine, [f"the header counts in {name}: converted to mm"]
+
+
+def pixdim_notes(header: Any) -> list[str]:
+    """What a NIfTI header as stored says of voxel sizes that its reader would pass over.
+
+    nibabel puts 1 mm for a size of 0, and takes a negative one for positive.
+    """
+    sizes = np.array(header["pixdim"][1:4], float)
+    sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
+    if not (sizes > 0).all():
+        if sform:
+            return []
+        if (sizes != 0).all():
+            return [f"pixdim is {_words(sizes)}, and no sform is set: taken without signs"]
+        return [
+            f"pixdim is {_words(sizes)}, and no sform is set: 1 mm is taken for 0, and volumes in "
+            "ml and diameters in mm are likely wrong"
+        ]
+    if not sform or qform:
+        return []
+    rows = np.array([header["srow_x"], header["srow_y"], header["srow_z"]], float)
+    with np.errstate(all="ignore"):
+        by_sform = np.linalg.norm(rows[:, :3], axis=0)
+        agree = np.allclose(by_sform, sizes, rtol=0.05, atol=0)
+    if agree:
+        return []
+    return [f"pixdim says {_words(sizes)}, the sform {_words(by_sform)} mm: the sform is taken"]
+
+
+def _likely(affine: NDArray[np.float64]) -> bool:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(((sizes >= _LIKELY_MM[0]) & (sizes <= _LIKELY_MM[1])).all())
+
+
+def _words(sizes: NDArray[np.float64]) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)
