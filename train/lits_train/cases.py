@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ the headers have them wrong."""
 _NAME = re.compile(r"(?i:(volume|segmentation))-(.+?)(?i:\.nii(\.gz)?)")
 _FINGERPRINT_BYTES = 2**20
 _MOST_JSON_BYTES = 2**24
-_LEAST_SPACING_MM, _MOST_SPACING_MM = 0.01, 100.0
+_SPACING_MM = (0.01, 100.0)
 
 
 @dataclass(frozen=True)
@@ -183,21 +182,17 @@ def read_statements(folder: Path, case_ids: Sequence[str]) -> Statements:
 
 
 def _case_ids(given: object) -> frozenset[str]:
-    """Of text or whole numbers."""
     if not isinstance(given, list) or not all(type(one) in (str, int) for one in given):
         raise ValueError(f"liver_only {shown(given)}")
     return frozenset(map(str, given))
 
 
 def _spacing(sizes: object) -> tuple[float, float, float]:
-    if isinstance(sizes, list) and [type(size) in (int, float) for size in sizes] == [True] * 3:
-        i, j, k = (min(size, math.inf) for size in sizes)
-        if all(_LEAST_SPACING_MM <= size <= _MOST_SPACING_MM for size in (i, j, k)):
-            return float(i), float(j), float(k)
-    raise ValueError(
-        f"spacing_mm {shown(sizes)}, expected three numbers of {_LEAST_SPACING_MM} to "
-        f"{_MOST_SPACING_MM} mm"
-    )
+    least, most = _SPACING_MM
+    i, j, k = sizes if isinstance(sizes, list) and len(sizes) == 3 else (0, 0, 0)
+    if not all(type(size) in (int, float) and least <= size <= most for size in (i, j, k)):
+        raise ValueError(f"spacing_mm {shown(sizes)}, expected three numbers of {least} to {most}")
+    return float(i), float(j), float(k)
 
 
 def open_pair(case: Case) -> tuple[Scan, Scan]:
