@@ -110,7 +110,7 @@ _COMBINED = Operator(_TWICE, rules.elementwise)
 OPERATORS: dict[str, Operator] = {
     "Add": Operator(_TWICE, rules.shifted),
     "Cast": Operator(_ONCE, rules.cast, {"to": Among(tuple(ELEMENTS))}),
-    "Clip": Operator((3, 3), rules.same),
+    "Clip": Operator((2, 3), rules.same),
     "Concat": Operator((1, 8), rules.concatenated, {"axis": _AXIS}),
     "Conv": Operator((2, 3), rules.convolution, _WINDOW),
     "ConvTranspose": Operator(

@@ -68,7 +68,7 @@ def cast(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Know
     """Another type; sizes stay what they are in those that hold them."""
     width = memory_width(attributes["to"])
     if attributes["to"] in (INT64, FLOAT32):
-        return inputs[0]._replace(width=width, products=())
+        return inputs[0]._replace(width=width, products=(), scratch=())
     return Known(inputs[0].dims, width)
 
 
