@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 from hostile_models import edited
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -102,6 +103,27 @@ def held_until_the_end() -> bytes:
         ]
     nodes.append(("Add", ["lows11", "highs11"], "both", {}))
     return computing(nodes, rank=2, sides=ints(2048, 2048), one=np.ones(1, "f4"), plane=ints(2, 3))
+
+
+def claimed(make: Callable[[Any], Any], size: int = 800_000_000) -> bytes:
+    """A size that the file claims of a value, and that ONNX Runtime would take for its own."""
+    model = onnx.load_from_string(
+        computing(
+            [
+                ("Shape", ["probability"], "dims", {"start": 1, "end": 2}),
+                ("Expand", ["ones", "dims"], "x", {}),
+            ],
+            ones=ONES,
+        )
+    )
+    make(model.graph).type.tensor_type.shape.dim[1].dim_value = size
+    return bytes(model.SerializeToString())
+
+
+def _described(graph: Any) -> Any:
+    dims = ["n", 2, "height", "width"]
+    graph.value_info.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, dims))
+    return graph.value_info[0]
 
 
 COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
@@ -263,6 +285,8 @@ COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
         much=ints(2**62),
         ones=ONES,
     ),
+    "a size that an output claims": lambda: claimed(lambda graph: graph.output[1]),
+    "a size that a description claims": lambda: claimed(_described),
     "the product of two sizes": lambda: computing(
         [
             ("Shape", ["slab"], "rows", {"start": 1, "end": 2}),

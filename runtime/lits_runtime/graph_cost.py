@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from lits_runtime.allowed_operators import operator_of
 from lits_runtime.errors import ModelError
-from lits_runtime.graph_reader import GraphReader, Node
+from lits_runtime.graph_reader import GraphReader, Node, Value
 from lits_runtime.graph_sizes import MAX_RANK, SLAB, Known, constant, elements, memory_width
 from lits_runtime.names import brief
 from lits_runtime.onnx_messages import ELEMENTS
@@ -62,6 +62,8 @@ class GraphCost:
         kept = [value.name for value in reader.outputs]
         if missing := set(kept) - {name for node in reader.nodes for name in node.outputs}:
             refuse(f"the output {brief(min(missing))!r}, which no node gives")
+        for value in (*reader.outputs, *reader.between):
+            self._compare(value)
         self.bytes_at_once = max(self._peak(reader.nodes, order, kept) for order in orders)
         if self.bytes_at_once > MAX_BYTES_AT_ONCE:
             _refuse(f"{self.bytes_at_once:,} bytes at once", MAX_BYTES_AT_ONCE)
@@ -95,6 +97,20 @@ class GraphCost:
             self._constant.add(name)
             self.constant_bytes += self._bytes(name)
         self._hold_to_limits(node.operator)
+
+    def _compare(self, value: Value) -> None:
+        """Hold what the file says of a value's size to what was found.
+
+        ONNX Runtime believes it where it knows no better, and computes with it.
+        """
+        known = self._known.get(value.name)
+        if known is None:
+            return  # a node that is gone
+        if len(value.dims) != len(known.dims) or any(
+            isinstance(told, int) and not (size.constant and told <= size.fixed)
+            for told, size in zip(value.dims, known.dims, strict=True)
+        ):
+            refuse(f"the value {brief(value)}, which is of another size")
 
     def _hold_to_limits(self, operator: str) -> None:
         if self.bytes > MAX_BYTES:
