@@ -121,7 +121,7 @@ def claimed(make: Callable[[Any], Any], size: int = 800_000_000) -> bytes:
 
 
 def _described(graph: Any) -> Any:
-    dims = ["n", 2, "height", "width"]
+    dims: list[str | int | None] = ["n", 2, "height", "width"]
     graph.value_info.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, dims))
     return graph.value_info[0]
 
