@@ -2,28 +2,68 @@
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-_CGROUP = Path("/sys/fs/cgroup")
+ROOT = Path("/")
+"""Where /proc and /sys are; tests have their own."""
+_CGROUPS = "sys/fs/cgroup"
 
 
 def usable_processors() -> int:
     """Processors by affinity and by cgroup quota (v2 and v1), at least 1."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = allowed_processors()
     quota = cgroup_quota()
-    return max(1, min(count or 1, math.ceil(quota) if quota else count or 1))
+    return max(1, min(count, math.ceil(quota)) if quota else count)
+
+
+def allowed_processors() -> int:
+    """Processors by affinity, where the system has such a thing, else all there are."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; knows PYTHON_CPU_COUNT too
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cgroup_quota() -> float | None:
-    """Processors' worth of time that the cgroup grants; None without a limit."""
+    """Processors' worth of time that the cgroups of this process grant; None without a limit.
+
+    Each cgroup is bounded by those above it: the least counts. Within a cgroup namespace, as in
+    most containers, the process's own cgroup is mounted as the root; elsewhere (Slurm, systemd
+    slices) /proc/self/cgroup has its place below.
+    """
+    quotas = [quota for folder in _cgroups() if (quota := _quota(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _cgroups() -> Iterator[Path]:
+    """The folders of this process's cgroups that limit processors, and of all above them."""
+    mount = ROOT / _CGROUPS
     try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
     except (OSError, ValueError):
-        try:
-            quota = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1") or float(period) <= 0:
+        lines = []
+    for line in ("0::/", ":cpu:/", *lines):
+        _, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        tops = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
+        parts = [part for part in PurePosixPath(place).parts if part not in ("/", "..")]
+        for top in dict.fromkeys(tops):
+            for depth in range(len(parts) + 1):
+                yield top.joinpath(*parts[:depth])
+
+
+def _quota(folder: Path) -> float | None:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        granted = float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number
         return None
-    return float(quota) / float(period)
+    return granted if granted > 0 and math.isfinite(granted) else None
