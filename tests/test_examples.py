@@ -17,8 +17,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def test_the_page_has_the_examples_that_embedding_needs() -> None:
-    assert len(BLOCKS) == 6
-    for title in ("In a service", "A batch", "In a notebook"):
+    assert len(BLOCKS) == 7
+    for title in ("In a service", "Processes", "A batch", "In a notebook"):
         assert f"## {title}" in PAGE.read_text()
 
 

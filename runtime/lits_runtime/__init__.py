@@ -1,27 +1,33 @@
 """Segment liver and liver tumours in CT with an exported model; needs no torch.
 
 from lits_runtime import Segmenter
-segmenter = Segmenter.open()                  # the bundled model
-result = segmenter.segment("scan.nii.gz")
+with Segmenter.open() as segmenter:           # the bundled model
+    result = segmenter.segment("scan.nii.gz")
 result.save("mask.nii.gz")
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import os
 
 from lits_runtime.errors import (
+    ArgumentError,
     CancelledError,
     CheckpointError,
+    ClosedError,
     DatasetError,
     LitsError,
     ModelError,
+    OptionsError,
+    OutOfMemoryError,
     ParityError,
     ProviderError,
     TrainingError,
     VolumeError,
 )
 
+TYPE_CHECKING = False  # typing takes longer to import than all that is here
 if TYPE_CHECKING:
+    from typing import Any
+
     from lits_runtime.geometry import Geometry
     from lits_runtime.metadata import ModelMetadata
     from lits_runtime.options import Options
@@ -31,14 +37,18 @@ if TYPE_CHECKING:
     from lits_runtime.volume import Scan
 
 __all__ = [
+    "ArgumentError",
     "CancelledError",
     "CheckpointError",
+    "ClosedError",
     "DatasetError",
     "Geometry",
     "LitsError",
     "ModelError",
     "ModelMetadata",
     "Options",
+    "OptionsError",
+    "OutOfMemoryError",
     "ParityError",
     "ProviderError",
     "Report",
@@ -48,6 +58,10 @@ __all__ = [
     "TrainingError",
     "VolumeError",
 ]
+
+# ONNX Runtime 1.29 and later sends usage data, the whole metadata of a model among it, and keeps an
+# identifier of this machine under the home folder. It reads this once, when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LAZY = {
     "Geometry": "lits_runtime.geometry",
@@ -60,7 +74,9 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _LAZY:  # numpy and nibabel load when they are first needed
+        import importlib
+
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

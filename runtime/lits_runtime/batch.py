@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lits_runtime.arguments import described
 from lits_runtime.atomic import remove_abandoned
-from lits_runtime.errors import CancelledError
+from lits_runtime.errors import ArgumentError, CancelledError
 from lits_runtime.jobs import Job
 from lits_runtime.names import printable
 from lits_runtime.options import MAX_VOXELS, Options
@@ -73,7 +74,7 @@ def segment_scan(job: Job, settings: Settings) -> dict[str, Any]:
         LitsError: the scan, the model or the provider is at fault.
         OSError: a file cannot be read or written.
     """
-    segmenter = _opened(settings)
+    segmenter = _opened(settings, [job])
     from lits_runtime.work import Work
 
     return Work(job, settings, segmenter).finish(None, None)[1]
@@ -102,7 +103,7 @@ def run_batch(
         LitsError: the model or the provider does not load.
         ValueError: the options do not fit the model.
     """
-    segmenter = _opened(settings)  # imports, in the meantime, most of what comes next
+    segmenter = _opened(settings, jobs)  # imports, in the meantime, most of what comes next
     from lits_runtime.work import Work
 
     settings.options.check(segmenter.metadata)
@@ -138,7 +139,11 @@ def _model(
     )
 
 
-def _opened(settings: Settings) -> Segmenter:
+def _opened(settings: Settings, jobs: Sequence[Job]) -> Segmenter:
+    if not isinstance(settings, Settings):
+        raise ArgumentError(f"settings: {described(settings)}, expected batch.Settings")
+    if not isinstance(jobs, Sequence) or not all(isinstance(job, Job) for job in jobs):
+        raise ArgumentError("jobs: expected those of lits_runtime.jobs, as plan gives them")
     return _model(
         settings.model,
         settings.model_sha256,
@@ -161,6 +166,6 @@ def _outcome(
     except CancelledError as error:
         return Outcome(job, "cancelled", error=error, seconds=time.perf_counter() - began)
     except Exception as error:  # whatever it is, the other scans go on
-        logger.debug("%s", printable(str(job.scan)), exc_info=True)
+        logger.log(1, "%s", printable(str(job.scan)), exc_info=True)  # lits-infer -vv
         return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
     return Outcome(job, status, record, seconds=time.perf_counter() - began)

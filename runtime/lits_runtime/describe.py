@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.arguments import file_path
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.model_file import ModelFile, check, read_content
 from lits_runtime.names import printable
@@ -92,12 +94,13 @@ class Description:
         return dict(counts.most_common())
 
 
-def describe(path: Path) -> Description:
+def describe(path: str | PathLike[str]) -> Description:
     """Read and check a model file, without running it.
 
     Raises:
         ModelError: not a model of lits-export, damaged, or refused.
     """
+    path = file_path("model", path)
     return Description(path, check(read_content(path)))
 
 

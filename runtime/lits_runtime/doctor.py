@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import LitsError
-from lits_runtime.processors import cgroup_quota, usable_processors
+from lits_runtime.processors import allowed_processors, cgroup_quota, usable_processors
 from lits_runtime.providers import INSTALL, PROVIDERS, gpu_name, why_not
 from lits_runtime.segmenter import Segmenter
 from lits_runtime.versions import versions
@@ -60,7 +60,7 @@ def examine(model: Path | None = None) -> Diagnosis:
         versions={"python": platform.python_version(), **found},
         processors={
             "host": os.cpu_count(),
-            "allowed by affinity": len(os.sched_getaffinity(0)),
+            "allowed by affinity": allowed_processors(),
             "cgroup quota": cgroup_quota(),
             "threads used": usable_processors(),
         },
@@ -75,13 +75,13 @@ def _check(provider: str, model: Path | None) -> ProviderCheck:
     try:
         if reason := why_not(provider):
             return ProviderCheck(provider, False, reason)
-        segmenter = Segmenter.open(model, provider=provider)
-        slab_hu = np.zeros((4 + 2 * segmenter.metadata.context_slices, 512, 512), np.float32)
-        segmenter.labels(slab_hu)  # the first run sets up
-        began = time.perf_counter()
-        segmenter.labels(slab_hu)
-        spent_ms = (time.perf_counter() - began) / 4 * 1000
-    except (LitsError, OSError, ModuleNotFoundError) as error:
+        with Segmenter.open(model, provider=provider) as segmenter:
+            slab_hu = np.zeros((4 + 2 * segmenter.metadata.context_slices, 512, 512), np.float32)
+            segmenter.labels(slab_hu)  # the first run sets up
+            began = time.perf_counter()
+            segmenter.labels(slab_hu)
+            spent_ms = (time.perf_counter() - began) / 4 * 1000
+    except (LitsError, OSError) as error:
         return ProviderCheck(provider, False, " ".join(str(error).split()))
     return ProviderCheck(provider, True, f"{spent_ms:.1f} ms per slice of 512 x 512")
 

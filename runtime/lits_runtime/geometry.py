@@ -7,7 +7,6 @@ posterior, columns from the patient's right to the left. In nibabel's words the 
 
 import operator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
+from lits_runtime.cached import cached_property
 from lits_runtime.errors import VolumeError
 
 CANONICAL_AXES = ("L", "P", "S")

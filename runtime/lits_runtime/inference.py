@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lits_runtime.errors import ModelError
+from lits_runtime.arguments import described
+from lits_runtime.errors import ArgumentError, ModelError, OutOfMemoryError, VolumeError
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.options import Options
-from lits_runtime.providers import SILENT, onnxruntime_reason
+from lits_runtime.providers import SILENT, load_onnxruntime, onnxruntime_reason
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
 """Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
+"""How ONNX Runtime and CUDA say so."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +138,45 @@ def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[
 
     Raises:
         ModelError: ONNX Runtime failed, with its reason.
+        OutOfMemoryError: there was no memory for the activations.
     """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
+    options = load_onnxruntime().RunOptions()
     options.log_severity_level = SILENT
     try:
         results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
         shape = " x ".join(map(str, slab_hu.shape))
-        raise ModelError(
-            f"the model failed on a slab of {shape}: {onnxruntime_reason(error)}"
-        ) from error
+        reason = onnxruntime_reason(error)
+        if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
+            raise OutOfMemoryError(
+                f"memory ran out for a slab of {shape}: {reason}; take a smaller batch size, or "
+                "fewer threads"
+            ) from error
+        raise ModelError(f"the model failed on a slab of {shape}: {reason}") from error
     return results
+
+
+def checked_slab(slab_hu: ArrayLike, context_slices: int) -> NDArray[np.float32]:
+    """A caller's slab as the model takes it: float32 (n + 2 * context_slices, height, width).
+
+    Raises:
+        ArgumentError: no array of real numbers.
+        VolumeError: of another shape, or with values that are not finite.
+    """
+    try:
+        slab = np.asarray(slab_hu)
+    except Exception as error:  # numpy calls what the object brings along
+        raise ArgumentError(f"slab: {described(slab_hu)}: {error}") from error
+    if slab.dtype.kind not in "iuf":
+        raise ArgumentError(f"slab: {slab.dtype} of shape {slab.shape}, expected numbers (HU)")
+    if slab.ndim != 3 or len(slab) <= 2 * context_slices or not slab.size:
+        raise VolumeError(
+            f"slab of shape {slab.shape}: expected (n + {2 * context_slices}, height, width)"
+        )
+    with np.errstate(over="ignore"):  # the check below sees it
+        slab = np.ascontiguousarray(slab, np.float32)
+    if not np.isfinite([slab.min(), slab.max()]).all():  # both are NaN if one value is
+        raise VolumeError(
+            "slab with values that are not finite; replace them, for example by -1024"
+        )
+    return slab

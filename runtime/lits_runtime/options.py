@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lits_runtime.arguments import described, flag, real_number
+from lits_runtime.errors import ArgumentError, OptionsError
 from lits_runtime.metadata import ModelMetadata
 
 MAX_VOXELS = 2**31
@@ -28,6 +30,31 @@ class Options:
     strict: bool = False
     """Warnings about the scan are errors."""
 
+    def __post_init__(self) -> None:
+        """Hold each wish to its type, and keep plain values, which pickle and compare.
+
+        Raises:
+            ArgumentError: of another type; numpy's scalars are taken.
+            OptionsError: not a finite number.
+        """
+        if not isinstance(self.thresholds, Mapping):
+            raise ArgumentError(
+                f"thresholds: {described(self.thresholds)}, expected a dict, as {{'lesion': 0.4}}"
+            )
+        if any(not isinstance(name, str) for name in self.thresholds):
+            raise ArgumentError("thresholds: expected names of classes, such as {'lesion': 0.4}")
+        plain: dict[str, Any] = {
+            "thresholds": {
+                name: real_number(f"threshold of {name}", value)
+                for name, value in self.thresholds.items()
+            },
+            "min_lesion_ml": real_number("min_lesion_ml", self.min_lesion_ml),
+        }
+        for name in ("tta", "keep_largest_liver", "drop_lesions_outside_liver", "strict"):
+            plain[name] = flag(name, getattr(self, name))
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)  # the class is frozen to everybody else
+
     @property
     def cleans_up(self) -> bool:
         """Whether the whole label volume is needed before it can be written."""
@@ -37,19 +64,21 @@ class Options:
         """Hold the wishes against what the model can do.
 
         Raises:
-            ValueError: a class or a clean-up that this model does not have, a threshold outside
+            OptionsError: a class or a clean-up that this model does not have, a threshold outside
                 0 to 1, a negative volume.
         """
         if unknown := sorted(set(self.thresholds) - set(metadata.classes)):
-            raise ValueError(f"no class {', '.join(unknown)}: the model has {metadata.classes}")
+            raise OptionsError(f"no class {', '.join(unknown)}: the model has {metadata.classes}")
         for name, threshold in self.thresholds.items():
             if not 0 < threshold <= 1:
-                raise ValueError(f"threshold {threshold} of {name}: expected more than 0, up to 1")
+                raise OptionsError(
+                    f"threshold {threshold} of {name}: expected more than 0, up to 1"
+                )
         if not 0 <= self.min_lesion_ml < float("inf"):
-            raise ValueError(f"smallest lesion of {self.min_lesion_ml} ml: expected 0 or more")
+            raise OptionsError(f"smallest lesion of {self.min_lesion_ml} ml: expected 0 or more")
         wants_liver = self.keep_largest_liver or self.drop_lesions_outside_liver
         if wants_liver and "liver" not in metadata.classes:
-            raise ValueError(f"clean-up by the liver needs that class: it has {metadata.classes}")
+            raise OptionsError(f"clean-up by the liver needs that class: it has {metadata.classes}")
 
     def to_json(self) -> dict[str, Any]:
         """The wishes as plain JSON values."""
@@ -60,10 +89,14 @@ def select(labels: Any, mask_kind: str) -> Any:
     """Of uint8 labels 0/1/2 what a mask file shall hold, uint8 of the same shape.
 
     Raises:
-        ValueError: `mask_kind` is none of `MASK_KINDS`.
+        OptionsError: `mask_kind` is none of `MASK_KINDS`.
     """
+    if not isinstance(mask_kind, str):
+        raise ArgumentError(
+            f"mask: {described(mask_kind)}, expected one of {', '.join(MASK_KINDS)}"
+        )
     if mask_kind not in MASK_KINDS:
-        raise ValueError(f"mask {mask_kind!r}: expected one of {', '.join(MASK_KINDS)}")
+        raise OptionsError(f"mask {mask_kind!r}: expected one of {', '.join(MASK_KINDS)}")
     if mask_kind == "labels":
         return labels
     return (labels >= 1 if mask_kind == "liver" else labels == 2).astype("uint8")

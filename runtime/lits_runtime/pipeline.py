@@ -1,5 +1,6 @@
 """Two bounded stages: items fetched ahead by a thread, and worked on by several in order."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,6 +8,8 @@ from concurrent.futures import Executor, Future
 from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from lits_runtime.errors import ClosedError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +28,7 @@ class Prefetched(Generic[T]):
         self._items = items
         self._queue: Queue[tuple[T | None, BaseException | None]] = Queue(depth)
         self._closed = threading.Event()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._fetch, daemon=True)
         self._thread.start()
 
@@ -41,6 +45,7 @@ class Prefetched(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         while True:
+            same_process(self._process)
             item, error = self._queue.get()
             if error is not None:
                 raise error
@@ -50,6 +55,8 @@ class Prefetched(Generic[T]):
 
     def close(self) -> None:
         """Stop fetching, and wait until the thread has let go of what it reads."""
+        if self._process != os.getpid():
+            return  # the thread is the parent's, and so may be the lock of the event
         self._closed.set()
         while self._thread.is_alive():
             try:
@@ -85,16 +92,34 @@ def ordered_map(
 ) -> Iterator[R]:
     """Results in the order of the items, with at most `depth` of them under way or waiting."""
     under_way: deque[Future[R]] = deque()
+    process = os.getpid()
     try:
         for item in items:
             under_way.append(pool.submit(function, item))
             if len(under_way) >= depth:
                 yield under_way.popleft().result()
+                same_process(process)
         while under_way:
             yield under_way.popleft().result()
+            same_process(process)
     finally:
+        if process != os.getpid():
+            under_way.clear()
         for future in under_way:
             future.cancel()
         for future in under_way:
             if not future.cancelled():
                 future.exception()  # waits: nothing may run on what the caller now closes
+
+
+def same_process(number: int) -> None:
+    """Refuse to wait for threads of a process from which this one was forked.
+
+    Raises:
+        ClosedError: this is not the process of that number.
+    """
+    if number != os.getpid():
+        raise ClosedError(
+            "this segmentation was begun before the process was forked, and its threads are not "
+            "here: begin it anew"
+        )

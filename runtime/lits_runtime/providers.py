@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,42 @@ INSTALL = {
     "cuda": _INSTALL_CUDA,
     "tensorrt": f"{_INSTALL_CUDA}; pip install 'tensorrt-cu13>=10'",
 }
+_INSTALL_EITHER = (
+    "pip install 'lits-toolkit[cpu]', or 'lits-toolkit[cuda]' for an NVIDIA GPU, never both"
+)
+_REINSTALL = f"pip uninstall onnxruntime onnxruntime-gpu; {_INSTALL_EITHER}"
 _TRT_SHAPES = {"min": "{least}x32x32", "opt": "{usual}x512x512", "max": "{most}x1024x1024"}
+
+
+@lru_cache(1)
+def load_onnxruntime() -> Any:
+    """The package onnxruntime: every use of it goes through here.
+
+    Its telemetry is off by then, unless the user's environment says otherwise: `lits_runtime` sets
+    the variable that it reads when it is loaded.
+
+    Raises:
+        ProviderError: it is not installed, does not load, or is what an uninstall left of it.
+    """
+    try:
+        import onnxruntime
+    except Exception as error:  # a damaged package fails with anything
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise ProviderError(f"onnxruntime is not installed: {_INSTALL_EITHER}") from error
+        raise ProviderError(
+            f"onnxruntime does not load: {brief(error) or type(error).__name__}; {_REINSTALL}"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # onnxruntime and onnxruntime-gpu share a folder: to remove one empties the other.
+        places = ", ".join(map(str, getattr(onnxruntime, "__path__", ()))) or "nowhere"
+        raise ProviderError(
+            f"the onnxruntime in {brief(places)} has no InferenceSession, it is damaged or half "
+            f"uninstalled: {_REINSTALL}"
+        )
+    if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+        # A program that imported it before this package has its files written, but sends nothing.
+        getattr(onnxruntime, "disable_telemetry_events", int)()
+    return onnxruntime
 
 
 def open_session(
@@ -94,11 +130,14 @@ def session_provider(session: Any) -> str:
 
 
 def why_not(provider: str) -> str | None:
-    """None if the provider's libraries load, else what is missing and what would install it."""
-    import onnxruntime
+    """None if the provider's libraries load, else what is missing and what would install it.
 
+    Raises:
+        ProviderError: there is no onnxruntime to ask.
+    """
     if provider not in PROVIDERS:
         return f"unknown; known are auto, {', '.join(PROVIDERS)}"
+    onnxruntime = load_onnxruntime()
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         return f"this onnxruntime was built without it; {INSTALL[provider]}"
     if provider == "cpu":
@@ -120,8 +159,7 @@ def why_not(provider: str) -> str | None:
 
 
 def _create(model: bytes, provider: str, threads: int, device_id: int, profile: Path | None) -> Any:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -144,9 +182,12 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
             raise ProviderError(
                 f"provider {provider} did not start: {onnxruntime_reason(error)}"
             ) from error
-        raise ModelError(
-            f"ONNX Runtime cannot load the model: {onnxruntime_reason(error)}"
-        ) from error
+        reason = onnxruntime_reason(error)
+        if "pthread" in str(error) or ("hread" in reason and "creat" in reason):
+            raise ProviderError(
+                f"no {threads} threads to be had: {reason}; ask for fewer"
+            ) from error
+        raise ModelError(f"ONNX Runtime cannot load the model: {reason}") from error
     _give_back_freed_memory()
     return session
 

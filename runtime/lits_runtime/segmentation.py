@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
+from lits_runtime.arguments import file_path
 from lits_runtime.geometry import Geometry
 from lits_runtime.lesions import Lesion
 from lits_runtime.mask import mask_image, write_image
@@ -58,4 +58,4 @@ class Segmentation:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the mask as .nii or .nii.gz with the scan's header; whole or not at all."""
-        write_image(mask_image(self.labels, self.scan), Path(path))
+        write_image(mask_image(self.labels, self.scan), file_path("mask", path))

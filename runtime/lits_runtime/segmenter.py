@@ -2,12 +2,19 @@
 
 import importlib
 import importlib.resources
-import threading
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from os import PathLike, fspath
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lits_runtime.arguments import described, file_path, flag, whole_number
+from lits_runtime.engine import Engine
+from lits_runtime.errors import ArgumentError, ClosedError, OptionsError
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.model_file import check, read_content
 from lits_runtime.options import Options
@@ -16,7 +23,7 @@ from lits_runtime.providers import open_session, session_provider
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from lits_runtime.outputs import Outputs
     from lits_runtime.report import Report
@@ -29,23 +36,48 @@ MAX_LANES = 8
 """Slabs that run at once on the CPU; each costs memory for its activations."""
 
 
+MAX_THREADS = 1024
+"""More are a slip of the keyboard: ONNX Runtime would make them all."""
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What `Segmenter.open` was asked for: all that is needed to do it again elsewhere."""
+
+    model: Path | bytes | None
+    provider: str
+    threads: int | None
+    device_id: int
+    sha256: str | None
+
+    def content(self) -> bytes:
+        """The model's bytes, read again where it is a file."""
+        if isinstance(self.model, bytes):
+            return self.model
+        return read_content(bundled_model() if self.model is None else self.model)
+
+
 class Segmenter:
     """A model opened on a provider; `segment` may be called from several threads at once.
 
     On the CPU several slabs run side by side with one thread each, which is up to twice as fast as
     one slab with all threads: layers of this size are too small to be shared out.
+
+    A segmenter is a context manager, and `close` ends its threads. A process that is forked from
+    one that has used it may go on using it, and gets a session and threads of its own; on a GPU
+    that is a `ProviderError`. Pickled or copied it is the path of its model (or its bytes, if it
+    was opened from bytes), the SHA-256 of it and the settings, and is opened anew from these.
     """
 
     def __init__(
-        self, session: Any, metadata: ModelMetadata, model_sha256: str, lanes: int = 1
+        self, engine: Engine, metadata: ModelMetadata, model_sha256: str, wishes: _Wishes
     ) -> None:
-        self.session = session
         self.metadata = metadata
         self.model_sha256 = model_sha256
-        self.provider = session_provider(session)
-        self.lanes = lanes
-        self._pool: ThreadPoolExecutor | None = None
-        self._opening = threading.Lock()
+        self.provider = engine.provider
+        self.lanes = engine.lanes
+        self._engine = engine
+        self._wishes = wishes
 
     @classmethod
     def open(
@@ -71,21 +103,61 @@ class Segmenter:
             ModelError: not a model of this project, damaged, hostile, of a newer format, or of
                 another SHA-256.
             ProviderError: the provider did not load; the message names what is missing.
+            OptionsError: a number out of range, or a SHA-256 that is none.
+            ArgumentError: an argument of another type.
             FileNotFoundError: there is no such file.
         """
-        threads = threads or usable_processors()
-        lanes = min(threads, MAX_LANES)
+        wishes = _checked(model, provider, threads, device_id, sha256)
+        processors = wishes.threads or usable_processors()
+        lanes = min(processors, MAX_LANES)
         with ThreadPoolExecutor(1) as importer:
             # While the file is read and hashed, and then while ONNX Runtime prepares the session:
             # neither holds the interpreter's lock. Hence no module above imports numpy either.
             importer.submit(importlib.import_module, "onnxruntime")
-            content = model if isinstance(model, bytes) else read_content(_model_path(model))
-            checked = check(content, sha256)
+            content = wishes.content()
+            checked = check(content, wishes.sha256)
             importer.submit(importlib.import_module, "lits_runtime.task")
-            session = open_session(content, provider, threads // lanes, device_id)
+            session = open_session(content, provider, processors // lanes, wishes.device_id)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
-        return cls(session, checked.metadata, checked.sha256, lanes)
+        pinned = replace(wishes, sha256=checked.sha256)
+        return cls(
+            Engine(session, lanes, _reopener(pinned, processors // lanes)),
+            checked.metadata,
+            checked.sha256,
+            pinned,
+        )
+
+    def __enter__(self) -> "Segmenter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session and its threads, after what other threads have under way.
+
+        New calls are refused from now on. Closing twice is no error.
+
+        Raises:
+            ClosedError: called out of a segmentation, as from its `progress`.
+        """
+        self._engine.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._engine.closed
+
+    def __reduce__(self) -> "tuple[Callable[[_Wishes], Segmenter], tuple[_Wishes]]":
+        if self.closed:
+            raise ClosedError("a closed segmenter cannot be pickled or copied")
+        return _open_as, (self._wishes,)
 
     def segment(
         self,
@@ -111,11 +183,15 @@ class Segmenter:
         Raises:
             VolumeError: not a readable 3D CT volume.
             CancelledError: `cancel` said so.
-            ValueError: the options do not fit the model.
+            OptionsError: the options do not fit the model.
+            ArgumentError: an argument of a type that is not taken.
+            ClosedError: the segmenter is closed.
+            OutOfMemoryError: there is no memory for this scan.
         """
         from lits_runtime.outputs import Outputs
         from lits_runtime.segmentation import Segmentation
 
+        with_probability = flag("with_probability", with_probability)
         outputs = Outputs(in_memory=True, with_probability=with_probability)
         with self.task(scan, options, outputs, batch_size) as task:
             report = task.run(progress, cancel)
@@ -156,14 +232,19 @@ class Segmenter:
         Raises:
             VolumeError: not a readable 3D CT volume.
             CancelledError: `cancel` said so.
-            ValueError: the options do not fit the model, or a name ends otherwise.
+            OptionsError: the options do not fit the model.
+            ValueError: a name ends otherwise.
+            ArgumentError: an argument of a type that is not taken.
+            ClosedError: the segmenter is closed.
+            OutOfMemoryError: there is no memory for this scan.
+            OSError: a file cannot be read or written.
         """
         from lits_runtime.outputs import Outputs
 
         outputs = Outputs(
-            mask=Path(mask),
+            mask=file_path("mask", mask),
             mask_kind=mask_kind,
-            probability=Path(probability) if probability is not None else None,
+            probability=file_path("probability", probability) if probability is not None else None,
         )
         with self.task(scan, options, outputs, batch_size) as task:
             return task.run(progress, cancel)
@@ -176,38 +257,63 @@ class Segmenter:
         batch_size: int | None = None,
     ) -> "Task":
         """A scan that is opened, and read ahead if it streams, but not yet segmented."""
+        if self.closed:
+            raise ClosedError("this segmenter is closed; open another with Segmenter.open")
+        if options is not None and not isinstance(options, Options):
+            raise ArgumentError(f"options: {described(options)}, expected lits_runtime.Options")
         from lits_runtime.task import Task
 
         return Task(self, scan, options or Options(), outputs, batch_size)
 
-    def probability(self, slab_hu: "NDArray[np.float32]") -> "NDArray[np.float32]":
+    def probability(self, slab_hu: "ArrayLike") -> "NDArray[np.float32]":
         """Probabilities, float32 (n, classes, height, width), of a slab in canonical orientation.
 
         Args:
-            slab_hu: float32 (n + 2 * context_slices, height, width).
-        """
-        from lits_runtime.inference import run
+            slab_hu: numbers, (n + 2 * context_slices, height, width); HU.
 
-        probability: NDArray[np.float32] = run(self.session, ["probability"], slab_hu)[0]
+        Raises:
+            VolumeError: numbers of another shape, or that are not finite.
+            ArgumentError: no array of numbers.
+        """
+        probability: NDArray[np.float32] = self._run("probability", slab_hu)
         return probability
 
-    def labels(self, slab_hu: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    def labels(self, slab_hu: "ArrayLike") -> "NDArray[np.uint8]":
         """Labels, uint8 (n, height, width), of a slab in canonical orientation.
 
         Args:
-            slab_hu: float32 (n + 2 * context_slices, height, width).
-        """
-        from lits_runtime.inference import run
+            slab_hu: numbers, (n + 2 * context_slices, height, width); HU.
 
-        labels: NDArray[np.uint8] = run(self.session, ["labels"], slab_hu)[0]
+        Raises:
+            VolumeError: numbers of another shape, or that are not finite.
+            ArgumentError: no array of numbers.
+        """
+        labels: NDArray[np.uint8] = self._run("labels", slab_hu)
         return labels
 
+    def _run(self, output: str, slab_hu: "ArrayLike") -> "NDArray[Any]":
+        from lits_runtime.inference import checked_slab, run
+
+        slab = checked_slab(slab_hu, self.metadata.context_slices)
+        with self.session() as session:
+            result: NDArray[Any] = run(session, [output], slab)[0]
+            return result
+
+    def session(self) -> AbstractContextManager[Any]:
+        """ONNX Runtime's session, for a `with` block in which it stays open.
+
+        Raises:
+            ClosedError: the segmenter is closed.
+        """
+        return self._engine.in_use()
+
     def pool(self) -> ThreadPoolExecutor:
-        """The threads in which slabs run; shared by all calls, so that they share the machine."""
-        with self._opening:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="slab")
-            return self._pool
+        """The threads in which slabs run; shared by all calls, so that they share the machine.
+
+        Raises:
+            ClosedError: the segmenter is closed.
+        """
+        return self._engine.pool()
 
 
 def bundled_model() -> Path:
@@ -215,5 +321,44 @@ def bundled_model() -> Path:
     return Path(str(importlib.resources.files("lits_runtime").joinpath(BUNDLED_MODEL)))
 
 
-def _model_path(model: str | PathLike[str] | None) -> Path:
-    return bundled_model() if model is None else Path(fspath(model))
+def _checked(
+    model: object, provider: object, threads: object, device_id: object, sha256: object
+) -> _Wishes:
+    if isinstance(model, bytearray | memoryview):
+        model = bytes(model)
+    if model is not None and not isinstance(model, bytes):
+        # Absolute, because it may be opened again from another folder.
+        model = Path(os.path.abspath(file_path("model", model)))
+    if not isinstance(provider, str):
+        raise ArgumentError(f"provider: {described(provider)}, expected its name")
+    if sha256 is not None:
+        if not isinstance(sha256, str):
+            raise ArgumentError(f"sha256: {described(sha256)}, expected 64 hexadecimal digits")
+        if len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef"):
+            raise OptionsError(f"sha256 {sha256!r:.80}: expected 64 hexadecimal digits")
+    return _Wishes(
+        model,
+        provider,
+        None if threads is None else whole_number("threads", threads, 1, MAX_THREADS),
+        whole_number("device_id", device_id, 0),
+        sha256,
+    )
+
+
+def _reopener(wishes: _Wishes, threads: int) -> Callable[[str], Any]:
+    def reopen(provider: str) -> Any:
+        content = wishes.content()
+        check(content, wishes.sha256)  # the file may have been replaced
+        return open_session(content, provider, threads, wishes.device_id)
+
+    return reopen
+
+
+def _open_as(wishes: _Wishes) -> Segmenter:
+    return Segmenter.open(
+        wishes.model,
+        provider=wishes.provider,
+        threads=wishes.threads,
+        device_id=wishes.device_id,
+        sha256=wishes.sha256,
+    )

@@ -1,20 +1,23 @@
 """One scan on its way through the runtime: read ahead, run, collected and written in order."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.arguments import described, whole_number
+from lits_runtime.cached import cached_property
 from lits_runtime.cleanup import clean_up
-from lits_runtime.errors import CancelledError, VolumeError
+from lits_runtime.errors import ArgumentError, CancelledError, OutOfMemoryError, VolumeError
 from lits_runtime.inference import Inference, SlabResult, transforms_of
 from lits_runtime.lesions import Lesion, LesionTracker
+from lits_runtime.names import brief
 from lits_runtime.options import Options, select
 from lits_runtime.outputs import Outputs, Sink
 from lits_runtime.overview import Overview
@@ -61,6 +64,37 @@ def slab_slices(provider: str, context_slices: int) -> int:
     return 3 + context_slices if provider == "cpu" else 16
 
 
+def truth_of(answer: object) -> bool:
+    """What a caller's `cancel` said.
+
+    Raises:
+        ArgumentError: an array of several values, of which none is the answer.
+    """
+    try:
+        return bool(answer)
+    except ValueError as error:
+        raise ArgumentError(f"cancel gave {described(answer)}: {error}") from None
+
+
+@contextmanager
+def out_of_memory(what: str) -> Iterator[None]:
+    """Say whose memory ran out: numpy names an array at most, and Python nothing."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(f"{what}: {error}") from error
+    except MemoryError as error:
+        reason = brief(error) or "no block of it was left"
+        raise OutOfMemoryError(
+            f"{what}: memory ran out ({reason}); free some, or take a smaller batch size, or fewer "
+            "threads"
+        ) from error
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):  # Python's only word for it
+            raise
+        raise OutOfMemoryError(f"{what}: memory ran out for another thread") from error
+
+
 class Task:
     """One scan: opened when made, read ahead in the background if it streams."""
 
@@ -78,22 +112,16 @@ class Task:
         if options.tta:
             transforms_of(metadata)  # raises before anything is read
         select(np.zeros(0, np.uint8), outputs.mask_kind)
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch size {batch_size}: expected 1 or more")
-        self.scan = Scan.open(scan)
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, 1)
+        with out_of_memory("the scan's header"):
+            self.scan = Scan.open(scan)
         refuse_impossible_spacing(self.scan)
         self.warnings = geometry_warnings(self.scan)
         self._refuse_warnings()
         _, height, width = self.scan.geometry.canonical_shape
         wanted = batch_size or slab_slices(segmenter.provider, metadata.context_slices)
         self._batch_size = max(1, min(wanted, MAX_SLAB_VOXELS // (height * width)))
-        self._infer = Inference(
-            segmenter.session,
-            metadata,
-            options,
-            outputs.with_probability or outputs.probability is not None,
-            None if segmenter.provider == "cpu" else self._batch_size,
-        )
         self._runs: Prefetched[Run] | None = None
         if self.scan.streams:
             self._read_ahead()
@@ -133,15 +161,33 @@ class Task:
 
     def run(self, progress: Progress | None = None, cancel: Cancel | None = None) -> Report:
         """Segment the scan and write what the outputs name."""
+        for name, callback in (("progress", progress), ("cancel", cancel)):
+            if callback is not None and not callable(callback):
+                raise ArgumentError(f"{name}: {described(callback)}, expected a function")
+        shape = " x ".join(map(str, self.scan.geometry.shape))
+        with out_of_memory(f"{self.scan.name}, {shape} voxels"), self._segmenter.session() as used:
+            return self._run(self._inference(used), progress, cancel)
+
+    def _inference(self, session: Any) -> Inference:
+        outputs, segmenter = self._outputs, self._segmenter
+        return Inference(
+            session,
+            segmenter.metadata,
+            self._options,
+            outputs.with_probability or outputs.probability is not None,
+            None if segmenter.provider == "cpu" else self._batch_size,
+        )
+
+    def _run(self, infer: Inference, progress: Progress | None, cancel: Cancel | None) -> Report:
         began = time.perf_counter()
         geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
         tally = Tally(geometry)
         tracker = LesionTracker(geometry, keep_all=self._options.cleans_up)
-        with ExitStack() as files, closing(self._slabs()) as slabs:
+        with ExitStack() as files, closing(self._slabs(infer)) as slabs:
             self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files)
             done = 0
             for slab in slabs:
-                if cancel is not None and cancel():
+                if cancel is not None and truth_of(cancel()):
                     raise CancelledError(f"{self.scan.name}: given up as asked, nothing written")
                 self._measure(slab, tally, tracker)
                 self.sink.put(slab.run, slab.result)
@@ -165,15 +211,15 @@ class Task:
             self._runs = Prefetched(runs, self._segmenter.lanes + 1)
         return self._runs
 
-    def _slabs(self) -> Generator[_Slab, None, None]:
+    def _slabs(self, infer: Inference) -> Generator[_Slab, None, None]:
         with self._read_ahead() as runs:
-            depth = 2 * self._segmenter.lanes
-            yield from ordered_map(self._segmenter.pool(), self._work, runs, depth)
+            depth, work = 2 * self._segmenter.lanes, partial(self._work, infer)
+            yield from ordered_map(self._segmenter.pool(), work, runs, depth)
 
-    def _work(self, run: Run) -> _Slab:
+    def _work(self, infer: Inference, run: Run) -> _Slab:
         context = self._segmenter.metadata.context_slices
         slab_hu = self.scan.slab_hu(run, context)
-        result = self._infer(slab_hu)
+        result = infer(slab_hu)
         own_hu = slab_hu[context : context + run.stop - run.start]
         has_lesion = bool((result.labels == LESION).any())
         return _Slab(

@@ -12,7 +12,7 @@ from lits_tools.benchmark_processes import Run, in_turn, median_ratio, median_se
 logger = logging.getLogger(__name__)
 
 _INFER = "from lits_runtime.cli import main; main()"
-_IMPORTS = "import numpy, nibabel, onnxruntime, isal.igzip, lits_runtime.cli"
+_IMPORTS = "import lits_runtime.cli, numpy, nibabel, onnxruntime, isal.igzip"
 _DECOMPRESS = """
 import sys, time
 from isal import igzip
