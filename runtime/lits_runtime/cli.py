@@ -204,9 +204,9 @@ def _run(
 
 
 def _raise_as_usage_error(error: ValueError) -> None:
-    from lits_runtime.errors import LitsError
+    from lits_runtime.errors import LitsError, OptionsError
 
-    if isinstance(error, LitsError):
+    if isinstance(error, LitsError) and not isinstance(error, OptionsError):
         raise error
     raise click.UsageError(str(error)) from None
 

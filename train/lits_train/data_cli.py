@@ -157,13 +157,16 @@ def phantom(
     from lits_runtime.phantom import make_phantom, write_phantom
 
     for case_seed in range(seed, seed + count):
-        made = make_phantom(
-            case_seed,
-            matrix=matrix,
-            slices=slices,
-            spacing_mm=spacing,
-            orientation=orientation,
-            lesions=lesions,
-        )
+        try:
+            made = make_phantom(
+                case_seed,
+                matrix=matrix,
+                slices=slices,
+                spacing_mm=spacing,
+                orientation=orientation,
+                lesions=lesions,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
         volume, segmentation = write_phantom(folder, case_seed, made, gzip=gzip)
         logger.info("%s %s", volume, segmentation)

@@ -1,0 +1,13 @@
+"""The entry points of this package's commands."""
+
+from lits_runtime.launch import launch
+
+
+def evaluate() -> None:
+    """lits-eval."""
+    launch("lits_tools.eval_cli", "lits-eval")
+
+
+def view() -> None:
+    """lits-view."""
+    launch("lits_tools.view_cli", "lits-view")
