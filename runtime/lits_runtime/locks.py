@@ -1,0 +1,128 @@
+"""Locks on files that end with their process, the same on POSIX and Windows.
+
+A few calls of the system's own, where filelock would do: importing that takes longer than a hundred
+locks (14 to 60 ms, of a second that a scan takes), it leaves its files lying in some versions, and
+a lock that removes its file needs the check in `_still_there` either way.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
+_POLL_S = 0.05
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed; False if another holds it, None without locks.
+
+    Some network file systems have none, and then nobody holds any. Over NFS the lock reaches other
+    machines, if the file was opened for writing.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _try_windows_lock(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return None if error.errno in _NO_LOCKS else False
+    return True
+
+
+def _try_windows_lock(descriptor: int) -> bool | None:
+    try:
+        import msvcrt
+    except ImportError:
+        return None
+    try:
+        # Of an empty file: what is locked on Windows, others can neither read nor write.
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock file while the block runs; it is made for that, and removed at the end.
+
+    Args:
+        path: of the lock file, in a folder that exists.
+        wait: called again and again while another process holds it; raises to give up.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    while True:
+        descriptor = _open(path)
+        if descriptor is not None:
+            if try_lock(descriptor) is not False and _still_there(descriptor, path):
+                break
+            os.close(descriptor)
+        wait()
+    try:
+        yield
+    finally:
+        _remove(descriptor, path)
+
+
+def patience(wait_s: float, give_up: Callable[[], None]) -> Callable[[], None]:
+    """A `wait` for `locked`: short sleeps, and `give_up` (which raises) when the time is over."""
+    end = time.monotonic() + wait_s
+
+    def wait() -> None:
+        if time.monotonic() >= end:
+            give_up()
+        time.sleep(_POLL_S)
+
+    return wait
+
+
+def remove_if_abandoned(path: Path) -> bool:
+    """Remove a file that its maker would hold locked, if nobody does; whether it was removed."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | _FLAGS)
+        if try_lock(descriptor) and _still_there(descriptor, path):
+            _remove(descriptor, path)
+            return True
+        os.close(descriptor)
+    return False
+
+
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _open(path: Path) -> int | None:
+    """The lock file, made if need be; None if it is another user's and closed to us."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
+    except PermissionError:
+        if not path.exists():
+            raise
+    try:
+        return os.open(path, os.O_RDONLY | _FLAGS)
+    except (PermissionError, FileNotFoundError):
+        return None
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    """Whether the name still leads to the open file: its last holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def _remove(descriptor: int, path: Path) -> None:
+    """Remove a locked file; on Windows, which removes no open file, a moment after it is closed."""
+    if os.name == "nt":
+        os.close(descriptor)
+        descriptor = -1
+    with suppress(OSError):
+        path.unlink()
+    if descriptor >= 0:
+        os.close(descriptor)
