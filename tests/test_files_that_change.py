@@ -19,7 +19,8 @@ from test_dataset import write_case
 
 from lits_runtime import DatasetError, VolumeError
 from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.steady_file import SteadyFile, open_regular
+from lits_runtime.regular_file import open_regular
+from lits_runtime.steady_file import SteadyFile
 from lits_runtime.volume import Scan
 from lits_train.cases import find_cases, usable_cases
 from lits_train.dataset import SliceDataset
@@ -72,7 +73,7 @@ def test_a_cut_or_damaged_gzip_ends(compressed: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX's")
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, said in ((tmp_path / "pipe", "a pipe or device"), (tmp_path, "a folder")):
+    for path, said in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a folder")):
         with pytest.raises(VolumeError, match=said):
             open_regular(path)
     with pytest.raises(FileNotFoundError):
@@ -257,7 +258,7 @@ def test_training_outlives_files_that_are_cut_replaced_and_removed(
     assert epochs == "3"
     assert sum("changed while in use" in reason for reason in reasons) == 3
     assert sum("No such file" in reason for reason in reasons) == 1
-    assert sum("a pipe or device" in reason for reason in reasons) == 1
+    assert sum("a named pipe" in reason for reason in reasons) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="no signals")

@@ -122,7 +122,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     closed.close()
     with (tmp_path / "text").open() as text:
         cases: list[tuple[Any, str]] = [
-            (tmp_path, "a folder, expected one NIfTI file"),
+            (tmp_path, "a folder, expected a regular file"),
             ("", "a folder"),
             ("a\0b", "null"),
             (text, "open it with 'rb'"),

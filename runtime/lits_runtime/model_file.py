@@ -1,6 +1,7 @@
 """A model file, looked into before anything is done with it; needs no onnx."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lits_runtime.graph_cost import GraphCost
 from lits_runtime.graph_reader import GraphReader, Value
 from lits_runtime.metadata import METADATA_KEY, ModelMetadata
 from lits_runtime.names import brief
+from lits_runtime.regular_file import open_regular
 from lits_runtime.tensor_reader import Tensor
 from lits_runtime.wire import refuse
 
@@ -43,11 +45,11 @@ def read_content(path: Path) -> bytes:
     """The bytes of a model file.
 
     Raises:
-        ModelError: the file is larger than `MAX_MODEL_BYTES`.
+        ModelError: no regular file, or larger than `MAX_MODEL_BYTES`.
         FileNotFoundError: there is no such file.
     """
-    with path.open("rb") as file:
-        size = path.stat().st_size
+    with open_regular(path, ModelError) as file:
+        size = os.fstat(file.fileno()).st_size
         content = b"" if size > MAX_MODEL_BYTES else file.read(MAX_MODEL_BYTES + 1)
     _check_size(max(size, len(content)))
     return content

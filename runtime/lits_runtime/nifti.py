@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -26,6 +26,7 @@ from lits_runtime.file_kinds import BYTES, misnamed, refusal
 from lits_runtime.inflate import gunzip, inflated
 from lits_runtime.names import header_and_voxels, is_gzip, printable
 from lits_runtime.nifti_header import read_header
+from lits_runtime.regular_file import HashedFile, Watched, hash_content, open_regular
 from lits_runtime.spacing import pixdim_notes
 from lits_runtime.steady_file import SteadyFile
 from lits_runtime.voxel_offset import true_offset, voxel_bytes
@@ -80,6 +81,9 @@ class NiftiFile:
     """Where the voxels begin, which may be elsewhere than the header says; see `true_offset`."""
     header_source: ByteSource
     voxel_source: ByteSource
+    start: bytes = b""
+    """Header and extensions as they were read."""
+    watched: Watched = field(default_factory=Watched)
     notes: tuple[str, ...] = ()
     """What the header as stored says that its reader passes over."""
 
@@ -93,9 +97,10 @@ class NiftiFile:
         """
         name = printable(str(source if isinstance(source, Path) else _file_name(source)))
         header_source, voxel_source = _pair(source)
+        watched = Watched()
         with (
             damage_as_volume_error(name, "not a readable NIfTI volume"),
-            _decompressed(header_source) as stream,
+            _decompressed(header_source, watched) as stream,
         ):
             start = stream.read(BYTES)
             image_class = _CLASSES.get(start[344:348]) or _CLASSES.get(start[4:8])
@@ -118,12 +123,13 @@ class NiftiFile:
                     f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected "
                     f"{size} to {MAX_HEADER_BYTES}"
                 )
-            content = start[size:end] + stream.read(max(end - len(start), 0))
-            header = read_header(kind, header.binaryblock + content)
+            stored = start[:end] + stream.read(max(end - len(start), 0))
+            header = read_header(kind, header.binaryblock + stored[size:])
             header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
             header.get_slope_inter()
             offset = header.get_data_offset() if offset is None else offset
-        return cls(name, image_class, header, offset, header_source, voxel_source, notes)
+        sources = (header_source, voxel_source)
+        return cls(name, image_class, header, offset, *sources, stored, watched, notes)
 
     def image(self) -> Any:
         """A nibabel image of the file that reads values when they are asked for."""
@@ -186,11 +192,14 @@ class NiftiFile:
         """
         digest = hashlib.sha256()
         if self.header_source is not self.voxel_source:
-            _hash_file(cast(Path, self.header_source), digest)
+            header_path = cast(Path, self.header_source)
+            with open_regular(header_path) as file:
+                self.watched.see(header_path, file)
+                hash_content(file, digest)
         needed = self.offset + voxel_bytes(self.header)
         with (
             damage_as_volume_error(self.name, "truncated or damaged"),
-            _decompressed(self.voxel_source, digest) as stream,
+            _decompressed(self.voxel_source, self.watched, digest) as stream,
         ):
             held = _most_bytes(self.voxel_source)
             if held < needed:
@@ -198,8 +207,11 @@ class NiftiFile:
                     f"{self.name}: truncated or damaged: the header asks for {needed} bytes, the "
                     f"file holds at most {held}"
                 )
-            for start in range(0, self.offset, 2**16):
-                stream.read(min(2**16, self.offset - start))
+            single = self.header_source is self.voxel_source
+            for place in range(0, self.offset, 2**16):
+                piece = stream.read(min(2**16, self.offset - place))
+                if single and piece != self.start[place : place + 2**16]:
+                    raise VolumeError(f"{self.name}: changed while it was read: another header")
             yield VoxelStream(self, stream, digest)
 
 
@@ -207,14 +219,9 @@ def file_sha256(path: Path) -> str:
     """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
     digest = hashlib.sha256()
     for part in dict.fromkeys(_pair(path)):
-        _hash_file(cast(Path, part), digest)
+        with open_regular(cast(Path, part)) as file:
+            hash_content(file, digest)
     return digest.hexdigest()
-
-
-def _hash_file(path: Path, digest: Any) -> None:
-    with path.open("rb") as file:
-        while content := file.read(2**20):
-            digest.update(content)
 
 
 class VoxelStream:
@@ -262,27 +269,13 @@ class VoxelStream:
         return str(self._digest.hexdigest())
 
 
-class _HashedFile(io.RawIOBase):
-    """A binary file that updates a digest with whatever is read from it."""
-
-    def __init__(self, file: BinaryIO, digest: Any) -> None:
-        self._file, self._digest = file, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._file.read(len(buffer))
-        self._digest.update(content)
-        buffer[: len(content)] = content
-        return len(content)
-
-
 @contextmanager
-def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
+def _decompressed(source: ByteSource, watched: Watched, digest: Any = None) -> Iterator[BinaryIO]:
     """The content of a file, inflated if it is gzip; a file object of the caller stays open."""
-    file = source.open("rb") if isinstance(source, Path) else source
+    file = open_regular(source) if isinstance(source, Path) else source
     try:
+        if isinstance(source, Path):
+            watched.see(source, file)
         file.seek(0)
         start = file.read(BYTES)
         compressed = start[:2] == b"\x1f\x8b"
@@ -292,8 +285,14 @@ def _decompressed(source: ByteSource, digest: Any = None) -> Iterator[BinaryIO]:
         file.seek(0)
         raw = file
         if digest is not None:
-            raw = cast(BinaryIO, io.BufferedReader(_HashedFile(file, digest), 2**18))
+            raw = cast(BinaryIO, io.BufferedReader(HashedFile(file, digest), 2**18))
         yield gunzip(raw) if compressed else raw
+        if isinstance(source, Path):
+            watched.still(source, file)
+    except Exception:
+        if isinstance(source, Path):
+            watched.still(source, file)  # else a changed file would be called a damaged one
+        raise
     finally:
         if isinstance(source, Path):
             file.close()

@@ -8,7 +8,6 @@ another one since: indexed_gzip then loops for ever or crashes.
 import bisect
 import io
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.names import printable
+from lits_runtime.regular_file import open_regular
 
 _COMPRESSED_PIECE = 2**14
 """Bytes of a .gz at a time: they expand to 16 MB at most, usually to some 30 kB."""
@@ -41,32 +41,6 @@ class FileState:
         """The state of an open file."""
         status = os.fstat(file.fileno())
         return cls(status.st_size, status.st_mtime_ns)
-
-
-def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
-    """Open a file to be read; a pipe, a device or a folder is refused instead of waited for.
-
-    Args:
-        path: of the file.
-        buffering: as of `open`.
-
-    Raises:
-        VolumeError: it is no regular file.
-        OSError: it is missing, or may not be read.
-    """
-    waiting = getattr(os, "O_NONBLOCK", 0)  # else opening a pipe waits for somebody to write
-    try:
-        file = open(  # noqa: SIM115
-            path, "rb", buffering, opener=lambda name, mode: os.open(name, mode | waiting)
-        )
-    except (IsADirectoryError, PermissionError):
-        if path.is_dir():
-            raise VolumeError(f"{printable(str(path))}: a folder, expected a file") from None
-        raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise VolumeError(f"{printable(str(path))}: a pipe or device, expected a regular file")
-    return file
 
 
 class SteadyFile:
@@ -97,7 +71,7 @@ class SteadyFile:
             VolumeError: the file is not what it was, before the reads or after them.
             OSError: it is missing, or may not be read.
         """
-        with open_regular(self.path, buffering) as file:
+        with open_regular(self.path, buffering=buffering) as file:
             self._check(file)
             try:
                 yield cast(BinaryIO, _Inflated(file, self._points)) if compressed else file

@@ -19,6 +19,7 @@ from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
 from lits_runtime.nifti import NiftiFile, VoxelStream, damage_as_volume_error
 from lits_runtime.options import MAX_VOXELS
+from lits_runtime.origins import origins
 from lits_runtime.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.spacing import affine_mm
 from lits_runtime.steady_file import SteadyFile
@@ -75,6 +76,8 @@ class Scan:
         """Of the file, once it was read whole."""
         self.warnings: list[str] = []
         """What is odd about the file, once it was read whole."""
+        self.origins: tuple[Path, ...] = ()
+        """Files that the values come from, as far as the source tells."""
         shape = tuple(int(size) for size in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
@@ -127,14 +130,17 @@ class Scan:
         if isinstance(source, Scan):
             return source
         if isinstance(source, SpatialImage):
-            return cls(source, _name_of(source), max_voxels=max_voxels)
-        if isinstance(source, tuple):
-            return cls(image_of_array(source), "array", max_voxels=max_voxels)
-        if isinstance(source, str | PathLike):
-            file = NiftiFile.open(_regular_file(source))
+            scan = cls(source, _name_of(source), max_voxels=max_voxels)
+        elif isinstance(source, tuple):
+            scan = cls(image_of_array(source), "array", max_voxels=max_voxels)
         else:
-            file = NiftiFile.open(_seekable(source))
-        return cls(file.image(), file.name, file, max_voxels)
+            if isinstance(source, str | PathLike):
+                file = NiftiFile.open(_path(source))
+            else:
+                file = NiftiFile.open(_seekable(source))
+            scan = cls(file.image(), file.name, file, max_voxels)
+        scan.origins = origins(source)
+        return scan
 
     @property
     def streams(self) -> bool:
@@ -291,18 +297,13 @@ def _name_of(image: SpatialImage) -> str:
     return name if isinstance(name, str) and name else "image"
 
 
-def _regular_file(source: str | PathLike[str]) -> Path:
-    """The path; one that does not exist is left to fail where it is opened."""
+def _path(source: str | PathLike[str]) -> Path:
     try:
         path = Path(os.fsdecode(source))
     except TypeError as error:  # a `__fspath__` that gives something else
         raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
-    name = printable(str(path))
-    with damage_as_volume_error(name, "not a path"):
-        if path.is_dir():
-            raise VolumeError(f"{name}: a folder, expected one NIfTI file")
-        if path.exists() and not path.is_file():
-            raise VolumeError(f"{name}: not a regular file; save the volume to one first")
+    with damage_as_volume_error(printable(str(path)), "not a path"):
+        path.is_file()  # of a name with a NUL in it, an error
     return path
 
 

@@ -2,13 +2,13 @@
 
 import json
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lits_runtime.errors import VolumeError
 from lits_runtime.names import brief
-from lits_runtime.steady_file import FileState, open_regular
+from lits_runtime.regular_file import open_regular
 
 
 def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
@@ -22,12 +22,9 @@ def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
     Raises:
         OSError: it is missing, or may not be read.
     """
-    try:
-        with open_regular(path) as file:
-            too_large = FileState.of(file).size > most
-            content = b"" if too_large else file.read(most + 1)
-    except VolumeError as error:
-        raise kind(str(error)) from error
+    with open_regular(path, kind) as file:
+        too_large = os.fstat(file.fileno()).st_size > most
+        content = b"" if too_large else file.read(most + 1)
     if too_large or len(content) > most:
         raise kind(f"{path}: larger than {most} bytes, the most that such a file may hold")
     return content

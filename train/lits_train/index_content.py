@@ -14,7 +14,8 @@ import numpy as np
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.names import brief
-from lits_runtime.steady_file import FileState, open_regular
+from lits_runtime.regular_file import open_regular
+from lits_runtime.steady_file import FileState
 from lits_train.given_files import read_json
 from lits_train.limits import is_kind, shown
 
