@@ -75,7 +75,7 @@ def test_threads_that_share_a_segmenter_get_the_serial_results(
         scans.append(scan)
 
     def work(scan: Path) -> tuple[NDArray[np.uint8], Any]:
-        report = segmenter.segment_file(scan, scan.with_suffix(".mask.nii.gz"))
+        report = segmenter.segment_file(scan, scan.with_suffix(".mask.nii.gz"), force=True)
         result = segmenter.segment(scan, Options(thresholds={"lesion": 0.9}))
         assert report.scan_sha256 == result.report.scan_sha256
         return result.labels, (report.lesions, report.volumes_ml)
@@ -171,7 +171,7 @@ def test_probabilities_are_written_per_class_on_the_scan_s_grid(
         np.testing.assert_allclose(image.affine, affine, atol=1e-5)
     mask = np.asanyarray(load_image(tmp_path / "m.nii").dataobj)
     np.testing.assert_array_equal(mask, held.labels == 2)
-    segmenter.segment_file(scan, tmp_path / "m.nii", mask_kind="liver")
+    segmenter.segment_file(scan, tmp_path / "m.nii", mask_kind="liver", force=True)
     mask = np.asanyarray(load_image(tmp_path / "m.nii").dataobj)
     np.testing.assert_array_equal(mask, held.labels >= 1)
 

@@ -13,9 +13,9 @@ from lits_runtime.jobs import plan
 from lits_tools.pairs import find_pairs
 from lits_train.cases import find_cases, find_files
 
-RECORD = json.dumps(
-    {"record_version": 1, "state": "done", "files": {"named.nii.gz": {}, "p_liver.nii.gz": {}}}
-)
+FACTS = {"bytes": 1, "sha256": "0" * 64}
+FILES = {"named.nii.gz": FACTS, "p_liver.nii.gz": FACTS}
+RECORD = json.dumps({"record_version": 1, "state": "done", "files": FILES})
 
 # Files of a folder, of which those marked + are scans, and others - with a word of the reason.
 # What is marked . is no image, and nobody asks.
@@ -92,9 +92,9 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "a_mask.nii.gz": "a mask",
         "a_prob_liver.nii.gz": "probabilities",
         "gone_mask.nii.gz": "a mask",
-        "named.nii.gz": "made by lits-infer (named.json)",
+        "named.nii.gz": "made by lits-infer",
         "named.json": ".",
-        "p_liver.nii.gz": "made by lits-infer (named.json)",
+        "p_liver.nii.gz": "made by lits-infer",
         ".partial-x1.nii.gz": "temporary",
     },
     "any case of the endings, pairs": {

@@ -333,7 +333,7 @@ def test_results_and_settings_can_be_pickled(tiny_model_path: Path, scan: Path) 
             assert result.probability is not None
             assert again.probability.keys() == result.probability.keys()
             for name in ("a", "b"):
-                (again if name == "a" else result).save(scan.with_name(f"{name}.nii"))
+                (again if name == "a" else result).save(scan.with_name(f"{name}.nii"), force=True)
             masks = [scan.with_name(f"{name}.nii").read_bytes() for name in ("a", "b")]
             assert masks[0] == masks[1]
     numpys: dict[str, Any] = {"tta": np.True_, "min_lesion_ml": np.float32(0.5)}

@@ -62,8 +62,6 @@ def test_no_output_of_ours_is_a_scan_of_the_next_run(tiny_model_path: Path, tmp_
 def wrong_names(folder: Path) -> dict[str, str]:
     """Names that are no scan, and a word of what is said of each."""
     write_scan(folder / "masked.nii.gz")
-    (folder / "ours.nii.gz").write_text("x")
-    (folder / "ours.json").write_text(RECORD.replace("named", "ours"))
     (folder / "nothing here").mkdir()
     (folder / "empty.nii").touch()
     (folder / "broken.nii").symlink_to(folder / "gone.nii")
@@ -74,7 +72,6 @@ def wrong_names(folder: Path) -> dict[str, str]:
     return {
         "missing.nii": "no such file",
         "masked.nii.gz/x.nii": "Not a directory",
-        "ours.nii.gz": "made (ours.json)",
         "nothing here": "no scan in this folder",
         "empty.nii": "empty file",
         "broken.nii": "which is not there",
@@ -86,6 +83,19 @@ def wrong_names(folder: Path) -> dict[str, str]:
         "y" * 245 + ".nii": "its mask cannot be written",
         "a\x1b[2J.nii": "no such file",
     }
+
+
+def test_masks_of_ours_that_a_shell_names_too_are_left_out(
+    tiny_model_path: Path, tmp_path: Path
+) -> None:
+    scan, mask = write_scan(tmp_path / "a.nii.gz"), tmp_path / "named.nii.gz"
+    mask.write_text("x")
+    mask.with_name("named.json").write_text(RECORD)
+    planned = plan([mask, scan])
+    assert [(job.scan, job.problem) for job in planned] == [(scan, None)]
+    assert [(one.path, "lits-infer" in one.why) for one in planned.left_out] == [(mask, True)]
+    (alone,) = plan([mask])
+    assert "name the scan" in str(alone.problem)
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -279,7 +279,7 @@ PEAK = """
 import resource, sys
 from lits_runtime import Segmenter
 segmenter = Segmenter.open(sys.argv[1], provider="cpu", threads=2)
-report = segmenter.segment_file(sys.argv[2], sys.argv[3])
+report = segmenter.segment_file(sys.argv[2], sys.argv[3], force=True)
 assert report.whole_because is None
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

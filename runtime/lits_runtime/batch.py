@@ -15,10 +15,13 @@ from lits_runtime.errors import ArgumentError, CancelledError
 from lits_runtime.jobs import Job
 from lits_runtime.names import printable
 from lits_runtime.options import MAX_VOXELS, Options
+from lits_runtime.output_plan import OutputPlan
+from lits_runtime.output_rule import Inputs
 from lits_runtime.segmenter import Segmenter
 from lits_runtime.versions import versions
 
 if TYPE_CHECKING:
+    from lits_runtime.tables import ReportFile
     from lits_runtime.work import Work
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,9 @@ class Settings:
     mask_kind: str = "labels"
     max_voxels: int = MAX_VOXELS
     force: bool = False
-    """Make again what is committed, and overwrite files that no record explains."""
+    """Make again what is committed, and overwrite files that no record explains; never a scan."""
+    lock_wait_s: float = 600.0
+    """How long to wait for another process that writes the same output."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,14 @@ def segment_scan(job: Job, settings: Settings) -> dict[str, Any]:
     The model is kept open for the next call with the same settings.
 
     Raises:
+        OutputError: a file would be overwritten that is not ours; see `output_plan`.
         LitsError: the scan, the model or the provider is at fault.
         OSError: a file cannot be read or written.
     """
     segmenter = _opened(settings, [job])
     from lits_runtime.work import Work
 
-    return Work(job, settings, segmenter).finish(None, None)[1]
+    return Work(job, settings, segmenter, _plan([job], segmenter)).finish(None, None)[1]
 
 
 def run_batch(
@@ -86,14 +92,20 @@ def run_batch(
     *,
     progress: Callable[[Job, int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    report: "ReportFile | None" = None,
+    also_read: Sequence[Path] = (),
 ) -> Iterator[Outcome]:
     """Segment scans one after the other, reading ahead into the next.
+
+    Leaving the loop early stops all that was begun.
 
     Args:
         jobs: what to do; see `jobs.plan`.
         settings: for all of them.
         progress: called with the job, slices done and slices in all.
         cancel: asked after each slab whether to stop; the scan in hand is then discarded.
+        report: that the caller will write, held to the rule for outputs before the first scan.
+        also_read: what the caller reads beside scans and model, never to be overwritten.
 
     Yields:
         One outcome for each job, in order, until the end or the cancellation. A failed scan stops
@@ -101,6 +113,7 @@ def run_batch(
 
     Raises:
         LitsError: the model or the provider does not load.
+        OutputError: the report would overwrite what is not ours.
         ValueError: the options do not fit the model.
     """
     segmenter = _opened(settings, jobs)  # imports, in the meantime, most of what comes next
@@ -108,26 +121,63 @@ def run_batch(
 
     settings.options.check(segmenter.metadata)
     sound = [job for job in jobs if job.problem is None]
+    outputs = _plan(sound, segmenter, also_read)
+    if report is not None:
+        report.check(outputs)
     for folder in {file.parent for job in sound for file in (job.mask, job.probability) if file}:
         remove_abandoned(folder)
-    with ThreadPoolExecutor(1, thread_name_prefix="next scan") as preparer:
-
-        def prepare(index: int) -> "Future[Work] | None":
-            if index >= len(jobs):
-                return None
-            return preparer.submit(Work, jobs[index], settings, segmenter)
-
-        upcoming = prepare(0)
+    with _Preparer(lambda job: Work(job, settings, segmenter, outputs)) as preparer:
+        upcoming = preparer.begin(jobs, 0)
         preparer.submit(versions)  # for the records: later, nothing would run beside it
         for index, job in enumerate(jobs):
-            current, upcoming = upcoming, prepare(index + 1)
+            current, upcoming = upcoming, preparer.begin(jobs, index + 1)
             assert current is not None
             outcome = _outcome(job, current, progress, cancel)
+            preparer.done(current)
             yield outcome
             if outcome.status == "cancelled" or (cancel is not None and cancel()):
                 break
-        if upcoming is not None and not upcoming.cancel() and upcoming.exception() is None:
-            upcoming.result().close()
+
+
+class _Preparer:
+    """Opens scans in a thread of its own; when left, stops reading all that is not done."""
+
+    def __init__(self, prepare: "Callable[[Job], Work]") -> None:
+        self._prepare = prepare
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="next scan")
+        self._open: list[Future[Work]] = []
+
+    def __enter__(self) -> "_Preparer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for work in self._open:
+            work.cancel()
+        self._thread.shutdown()
+        for work in self._open:
+            if not work.cancelled() and work.exception() is None:
+                work.result().close()
+
+    def begin(self, jobs: Sequence[Job], index: int) -> "Future[Work] | None":
+        """Begin with a job, if there are so many."""
+        if index >= len(jobs):
+            return None
+        self._open.append(self._thread.submit(self._prepare, jobs[index]))
+        return self._open[-1]
+
+    def done(self, work: "Future[Work]") -> None:
+        """Forget a job that is done."""
+        self._open.remove(work)
+
+    def submit(self, function: Callable[[], object]) -> None:
+        """Run something else in between."""
+        self._thread.submit(function)
+
+
+def _plan(jobs: Sequence[Job], segmenter: Segmenter, also_read: Sequence[Path] = ()) -> OutputPlan:
+    inputs = Inputs("the model", [segmenter.model_file] if segmenter.model_file else [])
+    inputs.add("a file that this run reads", also_read)
+    return OutputPlan(jobs, segmenter.metadata.classes, inputs)
 
 
 @lru_cache(1)

@@ -88,7 +88,7 @@ def _thresholds(
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Volumes and lesions of all scans, .json or .csv.",
+    help="Volumes and lesions of all scans, .json or .csv; a hidden .NAME.record tells it is ours.",
 )
 @click.option(
     "--threshold",
@@ -107,7 +107,9 @@ def _thresholds(
 @click.option("--strict", is_flag=True, help="Warnings about a scan are errors.")
 @click.option("--max-voxels", type=click.IntRange(1), help="Refuse larger scans.  [default: 2**31]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per scan on stdout.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite, and redo what is done.")
+@click.option(
+    "-f", "--force", is_flag=True, help="Overwrite files of others, and redo what is done."
+)
 @shared_options
 def main(
     scan: tuple[str, ...],
@@ -125,7 +127,9 @@ def main(
     SCAN is a file or a folder, which is searched; masks, outputs of earlier runs, hidden files and
     other formats are left out and named. Labels are those of LiTS: 0 background, 1 liver,
     2 lesion. Beside each mask a record (.json) is written last; a rerun skips what a record commits
-    with the same scan, model and settings. Exit status 0 only if all scans succeeded.
+    with the same scan, model and settings. A file that exists is replaced only if a record explains
+    its very bytes, or with --force; a scan or the model never is. Exit status 0 only if all scans
+    succeeded.
     """
     _settle_process()
     from lits_runtime.jobs import plan, read_list
@@ -141,12 +145,14 @@ def main(
         jobs = shard_of(planned, shard) if shard else planned
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    outcomes, signal_number = _run(jobs, _settings(wishes, jobs), as_json)
-    if report is not None:
-        from lits_runtime.tables import write_report
-
-        write_report([outcome.to_json() for outcome in outcomes], report)
+    outcomes, signal_number = _run(jobs, _settings(wishes), as_json, report, _list_file(listed))
     _end(jobs, outcomes, signal_number)
+
+
+def _list_file(listed: Any) -> list[Path]:
+    """The file that --list reads; nothing for stdin."""
+    name = getattr(listed, "name", None)
+    return [Path(name)] if isinstance(name, str) and os.path.exists(name) else []
 
 
 def _settle_process() -> None:
@@ -158,17 +164,10 @@ def _settle_process() -> None:
     bytes(2**25 - 2**13)
 
 
-def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
+def _settings(wishes: dict[str, Any]) -> "Settings":
     from lits_runtime.batch import Settings
     from lits_runtime.options import MAX_VOXELS, Options
-    from lits_runtime.record import unexplained
 
-    sound = [job for job in jobs if job.problem is None]
-    if not wishes["force"] and (masks := unexplained(job.mask for job in sound)):
-        raise click.UsageError(
-            f"{masks[0]} exists{f', and {len(masks) - 1} more' if masks[1:] else ''}, without a "
-            "record of ours; overwrite with --force"
-        )
     names = (
         "thresholds",
         "tta",
@@ -183,15 +182,31 @@ def _settings(wishes: dict[str, Any], jobs: "list[Job]") -> "Settings":
 
 
 def _run(
-    jobs: "list[Job]", settings: "Settings", as_json: bool
+    jobs: "list[Job]",
+    settings: "Settings",
+    as_json: bool,
+    report: Path | None,
+    also_read: list[Path],
 ) -> "tuple[list[Outcome], int | None]":
     from lits_runtime.batch import run_batch
     from lits_runtime.console import ProgressBar, stopping_on_signals
 
-    outcomes = []
+    file = None
+    if report is not None:
+        from lits_runtime.tables import ReportFile
+
+        file = ReportFile(report, force=settings.force)
+    outcomes: list[Outcome] = []
     with stopping_on_signals() as stop, ProgressBar(len(jobs)) as bar:
+        batch = run_batch(
+            *(jobs, settings),
+            progress=bar.show,
+            cancel=stop.requested,
+            report=file,
+            also_read=also_read,
+        )
         try:
-            for outcome in run_batch(jobs, settings, progress=bar.show, cancel=stop.requested):
+            for outcome in batch:
                 outcomes.append(outcome)
                 bar.scan_done()
                 _tell(outcome, len(jobs))
@@ -200,6 +215,8 @@ def _run(
                     sys.stdout.flush()
         except ValueError as error:
             _raise_as_usage_error(error)
+    if file is not None:
+        file.write([outcome.to_json() for outcome in outcomes])
     return outcomes, stop.signal_number
 
 
@@ -221,19 +238,21 @@ def _tell(outcome: "Outcome", of: int) -> None:
             logger.error("error: %s", message if scan in message else f"{scan}: {message}")
         return
     for warning in outcome.record["warnings"]:
-        logger.warning("warning: %s: %s", scan, warning)
-    figures = [f"{name} {ml:.1f} ml" for name, ml in outcome.record["volumes_ml"].items()]
+        logger.warning("warning: %s: %s", scan, printable(warning))
+    figures = [
+        f"{printable(name)} {ml:.1f} ml" for name, ml in outcome.record["volumes_ml"].items()
+    ]
     if (burden := outcome.record["tumour_burden_percent"]) is not None:
         figures.append(f"burden {burden:.1f} %")
     figures.append(f"{outcome.record['lesion_count']} lesions")
     if sides := outcome.record["liver_cut"]:
-        figures.append(f"the liver is cut by the field of view: {', '.join(sides)}")
+        figures.append(f"the liver is cut by the field of view: {printable(', '.join(sides))}")
     if outcome.status == "skipped":
         logger.info("%s: done before; %s", mask, ", ".join(figures))
         return
-    logger.info("%s: %s (%s)", mask, ", ".join(figures), outcome.record["provider"])
+    logger.info("%s: %s (%s)", mask, ", ".join(figures), printable(outcome.record["provider"]))
     if reason := outcome.record["whole_because"]:
-        logger.debug("%s: not streamed: %s", scan, reason)
+        logger.debug("%s: not streamed: %s", scan, printable(reason))
 
 
 def _end(jobs: "list[Job]", outcomes: "list[Outcome]", signal_number: int | None) -> None:

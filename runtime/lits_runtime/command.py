@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lits_runtime.errors import LitsError
+from lits_runtime.errors import LitsError, OutputBusyError, OutputError
 from lits_runtime.interrupts import ending_in_order
 from lits_runtime.missing import explain_import
 from lits_runtime.names import printable
@@ -21,8 +21,9 @@ class Command(click.Command):
     """A click command that ends an expected error in one line on stderr and exit status 1.
 
     Expected are `LitsError`, an `OSError` (disk full, no permission) and a module that is not
-    installed or does not load. Anything else is a fault of ours, and one line as well, which says
-    so. With `--debug` the traceback is shown. Ctrl-C ends with exit status 130, SIGTERM with 143.
+    installed or does not load. An `OutputError` is a usage error, exit status 2. Anything else is
+    a fault of ours, and one line as well, which says so. With `--debug` the traceback is shown.
+    Ctrl-C ends with exit status 130, SIGTERM with 143.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -39,6 +40,8 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, OutputError) and not isinstance(error, OutputBusyError):
+                raise click.UsageError(str(error), ctx) from error  # of the names that were given
             if debug:
                 raise
             message = self._explained(error, ctx)

@@ -11,6 +11,9 @@
     ├── CheckpointError(ValueError)      unreadable or unsafe checkpoint, or another architecture's
     ├── ParityError(RuntimeError)        the exported model does not say what the network says
     ├── DatasetError(ValueError)         scans and masks that do not make a data set
+    ├── OutputError(FileExistsError,     a file that is not ours to write over: a scan, the model,
+    │       ValueError)                  or what no record explains
+    │   └── OutputBusyError              another process is writing the same output
     ├── TrainingError(RuntimeError)      training cannot go on: loss not finite, a process lost
     └── CancelledError(RuntimeError)     the caller asked for a scan to be given up
 
@@ -63,6 +66,14 @@ class ParityError(LitsError, RuntimeError):
 
 class DatasetError(LitsError, ValueError):
     """Scans and masks do not make a usable data set."""
+
+
+class OutputError(LitsError, FileExistsError, ValueError):
+    """An output would write over what is not ours: a scan, the model, a file no record explains."""
+
+
+class OutputBusyError(OutputError):
+    """Another process is writing the same output."""
 
 
 class TrainingError(LitsError, RuntimeError):

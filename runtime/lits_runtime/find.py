@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from lits_runtime.given_file import cannot_be_read, no_regular_file, reason
@@ -19,6 +20,7 @@ from lits_runtime.layouts import (
 )
 from lits_runtime.made_here import made_here
 from lits_runtime.names import printable, volume_ending
+from lits_runtime.record import our_files
 
 SCAN_NAMES = ".nii, .nii.gz, .hdr with .img"
 _SHOWN = 3
@@ -55,8 +57,10 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
     Args:
         folder: where to search. Links are followed; no folder is searched twice.
         pattern: of file names, as in a shell, in place of the usual endings.
-        outputs: folders that are passed over where they lie inside `folder`.
+        outputs: folders that are passed over where they lie inside `folder`, and whose records
+            tell which files of it are outputs of ours.
     """
+    outputs, explained = list(outputs), cache(our_files)
     walked = find_volumes(folder, pattern=pattern, outputs=outputs)
     masks_above = folder_of_masks(Path(os.path.realpath(folder)).name)
     found, left_out = [], walked.left_out
@@ -64,7 +68,9 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
         inside = [folder_of_masks(part) for part in parent.relative_to(folder).parts]
         by_folder = next(filter(None, (masks_above, *inside)), None)
         names = [file.name for file in files]
-        reasons = no_scans_by_layout(parent, names) | made_here(parent)
+        place = parent.relative_to(folder)  # in the output folders too, which mirror the tree
+        places = [records for output in outputs for records in (output, output / place)]
+        reasons = no_scans_by_layout(parent, names) | made_here(parent, places, explained)
         for file in files:
             if why := by_folder or reasons.get(file.name):
                 left_out.append(LeftOut(file, why))

@@ -65,7 +65,8 @@ def plan(
     A name that is wrong (missing, unreadable, no regular file, a folder without scans) gives a job
     that says so in `Job.problem` and fails, and so does a file in a folder that should be a scan
     but cannot be read. What else looks like an image but is none to segment is left out, logged,
-    and named in the result; see `lits_runtime.find.find_scans`.
+    and named in the result; see `lits_runtime.find.find_scans`. What jobs may write over is for
+    `output_plan` to say, once the model is known.
 
     Args:
         scans: files, or folders that are searched for .nii, .nii.gz, and .hdr with .img.
@@ -75,7 +76,7 @@ def plan(
         probability: as `output`.
 
     Raises:
-        ValueError: two scans with one mask, a mask that is a scan, an output of another format.
+        ValueError: one file for several scans, or an output of another format.
     """
     outputs = [path for path in (output, probability) if path is not None]
     for path in outputs:
@@ -84,7 +85,6 @@ def plan(
     names = list(_unique(_names(scans, outputs, pattern, left_out), beside=not outputs))
     single = len(names) == 1 and not os.path.isdir(scans[0])
     jobs = [_job(name, output, probability, single) for name in names]
-    _check([job for job in jobs if job.problem is None])
     return Plan(jobs, _told(left_out, jobs))
 
 
@@ -121,14 +121,23 @@ def _names(
     pattern: str | None,
     left_out: "list[LeftOut]",
 ) -> Iterator[_Name]:
+    ours = list[_Name]()
     for name in scans:
         path = Path(name)
         if problem := why_no_file(name):
             yield _Name(path, problem=problem)
         elif path.is_dir():
             yield from _in_folder(path, outputs, pattern, left_out)
+        elif why := made_by_us(path):
+            ours.append(_Name(path, problem=why))
         else:
-            yield _Name(path, problem=made_by_us(path))
+            yield _Name(path)
+    if len(ours) == len(scans):
+        yield from ours
+    elif ours:  # *.nii.gz in a shell, after the first run
+        from lits_runtime.find import LeftOut
+
+        left_out += (LeftOut(name.path, str(name.problem)) for name in ours)
 
 
 def _in_folder(
@@ -211,24 +220,6 @@ def _check_output(output: Path) -> None:
             f"{printable(str(output))}: expected a folder, or a name ending in .nii or .nii.gz, "
             "which are what can be written"
         )
-
-
-def _check(jobs: Sequence[Job]) -> None:
-    scans = {_real(job.scan): job.scan for job in jobs}
-    by_file: dict[str, Path] = {}
-    for job in jobs:
-        for file in (job.mask, job.probability):
-            if file is None:
-                continue
-            real = _real(file)
-            if real in scans:
-                raise ValueError(f"{printable(str(file))}: would overwrite the scan")
-            other = by_file.setdefault(real, job.scan)
-            if other != job.scan or (file is job.probability and real == _real(job.mask)):
-                raise ValueError(
-                    f"{printable(str(file))} would come from both {printable(str(other))} and "
-                    f"{printable(str(job.scan))}; rename one, or give separate outputs"
-                )
 
 
 def _names_that_do_not_fit(*outputs: Path | None) -> str | None:

@@ -12,8 +12,8 @@ from isal import igzip
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from lits_runtime.atomic import atomic_path
-from lits_runtime.names import is_nifti
+from lits_runtime.atomic import NewFile, atomic_path
+from lits_runtime.names import is_gzip
 
 _GZIP_LEVEL = 1  # masks are long runs: higher levels are slower and save little
 
@@ -40,33 +40,42 @@ def write_image(image: nib.Nifti1Image, path: Path) -> None:
     Raises:
         ValueError: `path` ends otherwise.
     """
-    with _open_output(path) as stream:
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path}: expected a name ending in .nii or .nii.gz")
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        _compressed(path, file) as stream,
+    ):
+        image.to_stream(cast(Any, stream))
+
+
+def stream_image(image: nib.Nifti1Image, file: NewFile) -> None:
+    """Write to a file of `NewFiles`, whose target ends in .nii or .nii.gz."""
+    with _compressed(file.target, file) as stream:
         image.to_stream(cast(Any, stream))
 
 
 @contextmanager
 def mask_writer(
-    path: Path, shape: tuple[int, int, int], scan: SpatialImage, slope: float = 1.0
+    file: NewFile, shape: tuple[int, int, int], scan: SpatialImage, slope: float = 1.0
 ) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """Write a uint8 volume run by run along its slowest axis; whole or not at all.
+    """Write a uint8 volume run by run along its slowest axis.
 
     Args:
-        path: .nii or .nii.gz.
+        file: of `NewFiles`, whose target ends in .nii or .nii.gz; it is left open.
         shape: (i, j, k) of the volume.
         scan: whose header and affine the file takes.
         slope: what a stored 1 stands for.
 
     Yields:
         A function that takes the next planes, uint8 (i, j, n).
-
-    Raises:
-        ValueError: `path` ends otherwise.
     """
     header = mask_image(np.broadcast_to(np.uint8(0), shape), scan).header
     header.set_slope_inter(slope, 0)
     start = io.BytesIO()
     header.write_to(start)
-    with _open_output(path) as stream:
+    with _compressed(file.target, file) as stream:
         stream.write(start.getvalue().ljust(header.get_data_offset(), b"\0"))
 
         def write(planes: NDArray[np.uint8]) -> None:
@@ -77,16 +86,14 @@ def mask_writer(
 
 
 @contextmanager
-def _open_output(path: Path) -> Iterator[BinaryIO]:
-    if not is_nifti(path.name):
-        raise ValueError(f"{path}: expected a name ending in .nii or .nii.gz")
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        if path.name.lower().endswith(".gz"):
-            gzip: Any = igzip.IGzipFile
-            with gzip("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
-                yield stream
-        else:
-            yield file
+def _compressed(path: Path, file: Any) -> Iterator[BinaryIO]:
+    """Gzip into a file if its name says so."""
+    if is_gzip(path):
+        gzip: Any = igzip.IGzipFile
+        with gzip("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+            yield stream
+    else:
+        yield file
 
 
 def _single(scan: SpatialImage, kind: Any) -> Any:

@@ -1,6 +1,8 @@
 """File names: their endings, and as they may stand in a message, without control characters."""
 
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 _LONGEST = 300
 """Characters of somebody else's message that one of ours quotes."""
@@ -66,3 +68,21 @@ def header_and_voxels(path: Path) -> tuple[Path, Path]:
     other = {".hdr": ".img", ".img": ".hdr"}[half.lower()]
     partner = path.with_name(stem + (other.upper() if half.isupper() else other) + gz)
     return (path, partner) if other == ".img" else (partner, path)
+
+
+def csv_cell(value: Any) -> Any:
+    r"""A value for a table that people open with a spreadsheet: text is never a formula there.
+
+    Numbers pass. Text that a spreadsheet would calculate is quoted as one would type it.
+
+    >>> csv_cell("=1+1"), csv_cell("a\tb"), csv_cell(-1.5)
+    ("'=1+1", 'a\\tb', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    shown = printable(value)
+    first = unicodedata.normalize("NFKC", value.lstrip()[:1])  # some read full-width signs too
+    return f"'{shown}" if first in _FORMULA or value[:1] in ("\t", "\r", "\n") else shown
+
+
+_FORMULA = ("=", "+", "-", "@")

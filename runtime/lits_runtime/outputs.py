@@ -9,10 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.atomic import NewFiles
 from lits_runtime.inference import SlabResult
 from lits_runtime.mask import mask_writer
-from lits_runtime.names import stem_and_ending
 from lits_runtime.options import select
+from lits_runtime.output_plan import probability_path
 from lits_runtime.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.volume import Run, Scan
 
@@ -37,14 +38,20 @@ class Outputs:
         """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
         if self.probability is None:
             raise ValueError("no file for probabilities was asked for")
-        stem, ending = stem_and_ending(self.probability.name)
-        return self.probability.with_name(f"{stem}_{name}{ending}")
+        return probability_path(self.probability, name)
+
+    def files(self, classes: tuple[str, ...]) -> tuple[Path, ...]:
+        """All that is written with a model of these classes: the mask and probabilities."""
+        mask = () if self.mask is None else (self.mask,)
+        if self.probability is None:
+            return mask
+        return (*mask, *map(self.probability_path, classes))
 
 
 class Sink:
     """Takes the slabs of one scan in stored order.
 
-    The files get their names when the `ExitStack` is left without an error.
+    The files are complete when the `ExitStack` is left without an error, and still to be named.
 
     Args:
         scan: whose grid and header the outputs take.
@@ -52,11 +59,18 @@ class Sink:
         classes: channels of the probabilities.
         whole: hold the labels until `finish`, because they are asked for, or will be cleaned up,
             or do not come in the order of the file.
-        files: closes the files.
+        files: completes the files.
+        new: makes them.
     """
 
     def __init__(
-        self, scan: Scan, outputs: Outputs, classes: tuple[str, ...], whole: bool, files: ExitStack
+        self,
+        scan: Scan,
+        outputs: Outputs,
+        classes: tuple[str, ...],
+        whole: bool,
+        files: ExitStack,
+        new: NewFiles,
     ) -> None:
         self._scan, self._outputs = scan, outputs
         shape = scan.geometry.shape
@@ -71,9 +85,9 @@ class Sink:
         self._channels = dict(enumerate(classes))
         if outputs.probability is not None:
             for name in classes:
-                path = outputs.probability_path(name)
+                file = new.open(outputs.probability_path(name))
                 self._files[name] = files.enter_context(
-                    mask_writer(path, shape, scan.image, _PROBABILITY_SLOPE)
+                    mask_writer(file, shape, scan.image, _PROBABILITY_SLOPE)
                 )
         elif not outputs.with_probability:
             self._channels = {}
@@ -88,7 +102,7 @@ class Sink:
             self._turned[name] = files.enter_context(Scratch(shape, np.uint8, axis, 2))
         self._mask: _Write | None = None
         if outputs.mask is not None:
-            self._mask = files.enter_context(mask_writer(outputs.mask, shape, scan.image))
+            self._mask = files.enter_context(mask_writer(new.open(outputs.mask), shape, scan.image))
 
     def put(self, run: Run, result: SlabResult) -> None:
         """Take the next slab."""

@@ -1,16 +1,25 @@
-"""The record beside a mask: what it was made from, written last, so that it is the commit."""
+"""The record beside a mask: what it was made from, written last, so that it is the commit.
+
+A record also says which files are ours: those with a size and digest that it names. While results
+take their names its state is "naming", and it knows both those that come ("files") and those that
+they replace ("replaces"), so that a process may be killed at any moment and nothing is unexplained.
+"""
 
 import datetime
 import json
-from collections.abc import Iterable
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lits_runtime.atomic import atomic_path
+from lits_runtime.atomic import FileFacts, atomic_path
+from lits_runtime.errors import LitsError
 from lits_runtime.metadata import ModelMetadata
 from lits_runtime.names import stem_and_ending
 from lits_runtime.options import Options
+from lits_runtime.record_shape import is_complete, is_record
+from lits_runtime.regular_file import open_regular
 from lits_runtime.versions import versions
 
 if TYPE_CHECKING:
@@ -18,6 +27,8 @@ if TYPE_CHECKING:
     from lits_runtime.report import Report
 
 RECORD_VERSION = 1
+MAX_RECORD_BYTES = 2**24
+"""Twenty times a record of a thousand lesions."""
 
 
 def record_path(mask: Path) -> Path:
@@ -25,20 +36,97 @@ def record_path(mask: Path) -> Path:
     return mask.with_name(stem_and_ending(mask.name)[0] + ".json")
 
 
-def read_record(mask: Path) -> dict[str, Any] | None:
-    """The record of a mask; None if there is none, or it is not one."""
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record file of ours; None if there is none, or it is something else or damaged.
+
+    It names its files, but need not be complete: see `record_shape.is_complete`.
+    """
     try:
-        content = json.loads(record_path(mask).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with open_regular(path, LitsError) as file:
+            text = file.read(MAX_RECORD_BYTES + 1)
+        content = json.loads(text) if len(text) <= MAX_RECORD_BYTES else None
+    except (OSError, ValueError, RecursionError, MemoryError, LitsError):
         return None
-    if not isinstance(content, dict) or content.get("record_version") != RECORD_VERSION:
-        return None
-    return content
+    return content if is_record(content, RECORD_VERSION) else None
 
 
-def unexplained(masks: Iterable[Path]) -> list[Path]:
-    """Masks that exist, but that no record says to be ours to overwrite."""
-    return [mask for mask in masks if mask.exists() and read_record(mask) is None]
+def our_files(folder: Path) -> set[Path]:
+    """Files that the records in a folder name as ours, there or elsewhere, whether they exist.
+
+    Their names count and not their content: a mask that was corrected is no scan either. Paths are
+    absolute, with the links among their folders followed.
+    """
+    ours: set[Path] = set()
+    try:
+        with os.scandir(folder) as entries:
+            records = [Path(entry.path) for entry in entries if entry.name.endswith(".json")]
+    except OSError:  # whoever walks the folder will say so
+        return ours
+    for path in records:
+        record = read_record(path)
+        if record is None:
+            continue
+        for name in record.get("files", [f"{path.stem}.nii", f"{path.stem}.nii.gz"]):
+            place = folder / name
+            with suppress(ValueError, OSError):  # no name that a file could have
+                ours.add(Path(os.path.realpath(place.parent)) / place.name)
+    return ours
+
+
+def explains(record: dict[str, Any] | None, beside: Path, path: Path) -> bool:
+    """Whether a file is as a record says that we wrote it.
+
+    Args:
+        record: as `read_record` gives it.
+        beside: the file that the record lies beside.
+        path: of the file in question, which exists.
+    """
+    if record is None:
+        return False
+    told = [
+        facts_of(record, beside, path),
+        *record.get("replaces", {}).get(_name(beside, path), ()),
+    ]
+    return any(known is not None and is_as_told(path, known) for known in told)
+
+
+def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any] | None:
+    """Size and digest that a record tells of a file; the first edition knew names only."""
+    files: dict[str, Any] = record.get("files", {})
+    return files.get(_name(beside, path), files.get(path.name))
+
+
+def is_as_told(path: Path, facts: dict[str, Any]) -> bool:
+    """Whether a file has the size and digest that a record tells."""
+    from lits_runtime.nifti import file_sha256
+
+    try:
+        if path.stat().st_size != facts["bytes"]:
+            return False
+        sha256: str = facts["sha256"]
+        return file_sha256(path) == sha256
+    except (OSError, LitsError):
+        return False
+
+
+def _name(beside: Path, path: Path) -> str:
+    """How a record calls a file: by its name, or by the way there from the record's folder."""
+    if path.parent == beside.parent:
+        return path.name
+    try:
+        folder = os.path.relpath(os.path.realpath(path.parent), os.path.realpath(beside.parent))
+    except ValueError:  # another drive of Windows
+        return path.absolute().as_posix()
+    return (Path(folder) / path.name).as_posix()
+
+
+def write_record(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write a record and give it as it will be read: with lists for tuples."""
+    text = json.dumps(record, indent=1) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+    written: dict[str, Any] = json.loads(text)
+    return written
 
 
 @dataclass(frozen=True)
@@ -48,6 +136,9 @@ class Cause:
     model_sha256: str
     options: Options
     outputs: "Outputs"
+    mask: Path
+    results: tuple[Path, ...]
+    """The mask and the probabilities."""
 
     def settings(self) -> dict[str, Any]:
         """As it stands in a record."""
@@ -60,71 +151,78 @@ class Cause:
         """The record, if it commits to this scan, model and settings, and its files are whole."""
         from lits_runtime.nifti import file_sha256
 
-        assert self.outputs.mask is not None
-        record = read_record(self.outputs.mask)
-        if record is None or record.get("state") != "done":
+        record = read_record(record_path(self.mask))
+        if record is None or not is_complete(record) or record["settings"] != self.settings():
             return None
-        if record.get("settings") != self.settings():
+        if record["model"]["sha256"] != self.model_sha256:
+            return None
+        told = {path: facts_of(record, self.mask, path) for path in self.results}
+        if any(facts is None or not is_as_told(path, facts) for path, facts in told.items()):
             return None
         try:
-            if record["model"]["sha256"] != self.model_sha256:
-                return None
-            wanted = {path: record["files"][path.name] for path in self._files(record)}
-            if any(file_facts(path) != facts for path, facts in wanted.items()):
-                return None
             return record if record["scan"]["sha256"] == file_sha256(scan) else None
-        except (KeyError, TypeError, AttributeError, OSError):
+        except (OSError, LitsError):  # opening it will say what is wrong
             return None
 
-    def _files(self, record: dict[str, Any]) -> list[Path]:
-        assert self.outputs.mask is not None
-        files = [self.outputs.mask]
-        if self.outputs.probability is not None:
-            files += [self.outputs.probability_path(name) for name in record["volumes_ml"]]
-        return files
+    def ours(self, path: Path) -> bool:
+        """Whether what is at one of the results' paths, or at the record's, is ours to replace.
 
-    def begin(self) -> None:
-        """Mark that what is at the mask's path from now on is ours, though not committed."""
-        self._write({"record_version": RECORD_VERSION, "state": "running"})
+        A record of another file is not: "a.nii" and "a.nii.gz" have one name for it.
+        """
+        record = read_record(record_path(self.mask))
+        if record is None or path != record_path(self.mask):
+            return explains(record, self.mask, path)
+        return "files" not in record or facts_of(record, self.mask, self.mask) is not None
 
-    def commit(self, scan: Path, report: "Report", metadata: ModelMetadata) -> dict[str, Any]:
-        """Write the record of a mask that is in place."""
-        facts = report.to_json()
+    def tells_of(self, path: Path) -> bool:
+        """Whether the record names one of the results, whatever is there now."""
+        record = read_record(record_path(self.mask))
+        return record is not None and facts_of(record, self.mask, path) is not None
+
+    def begin_naming(self, facts: dict[Path, FileFacts]) -> None:
+        """Tell of files that are about to take their names, and of ours that they will replace."""
+        before = read_record(record_path(self.mask))
+        replaced = {
+            _name(self.mask, path): [_facts(path).to_json()]
+            for path in facts
+            if path.exists() and explains(before, self.mask, path)
+        }
+        record = {"record_version": RECORD_VERSION, "state": "naming", "files": self._files(facts)}
+        write_record(record_path(self.mask), record | ({"replaces": replaced} if replaced else {}))
+
+    def commit(
+        self, scan: Path, report: "Report", facts: dict[Path, FileFacts], metadata: ModelMetadata
+    ) -> dict[str, Any]:
+        """Write the record of files that are in place, by what was written to them."""
+        told = report.to_json()
         record: dict[str, Any] = {
             "record_version": RECORD_VERSION,
             "state": "done",
-            "warnings": list(facts.pop("warnings")),
+            "warnings": list(told.pop("warnings")),
             "scan": {
                 "name": scan.name,
-                "bytes": scan.stat().st_size,
-                "sha256": facts.pop("scan_sha256"),
+                "bytes": told.pop("scan_bytes"),
+                "sha256": told.pop("scan_sha256"),
             },
             "model": {
-                "sha256": facts.pop("model_sha256"),
+                "sha256": told.pop("model_sha256"),
                 "recipe": metadata.recipe,
                 "precision": metadata.precision,
                 "intended_use": metadata.intended_use,
             },
             "settings": self.settings(),
-            **facts,
+            **told,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": versions(),
+            "files": self._files(facts),
         }
-        record["files"] = {path.name: file_facts(path) for path in self._files(record)}
-        return self._write(record)
+        return write_record(record_path(self.mask), record)
 
-    def _write(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write a record and give it as it will be read: with lists for tuples."""
-        assert self.outputs.mask is not None
-        text = json.dumps(record, indent=1) + "\n"
-        with atomic_path(record_path(self.outputs.mask)) as temporary:
-            temporary.write_text(text)
-        written: dict[str, Any] = json.loads(text)
-        return written
+    def _files(self, facts: dict[Path, FileFacts]) -> dict[str, Any]:
+        return {_name(self.mask, path): told.to_json() for path, told in facts.items()}
 
 
-def file_facts(path: Path) -> dict[str, Any]:
-    """Size and digest of a file."""
+def _facts(path: Path) -> FileFacts:
     from lits_runtime.nifti import file_sha256
 
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    return FileFacts(path.stat().st_size, file_sha256(path))

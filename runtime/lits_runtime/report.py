@@ -39,6 +39,8 @@ class Report:
     scan_sha256: str | None
     """Of the scan's file; None if it came from memory."""
     seconds: float
+    scan_bytes: int | None = None
+    """Of the scan's file, both of a pair."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, warnings first."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -11,6 +12,8 @@ from lits_runtime.arguments import file_path
 from lits_runtime.geometry import Geometry
 from lits_runtime.lesions import Lesion
 from lits_runtime.mask import mask_image, write_image
+from lits_runtime.output_plan import check_results
+from lits_runtime.output_rule import Inputs
 from lits_runtime.report import Report
 
 
@@ -25,6 +28,8 @@ class Segmentation:
     scan: SpatialImage
     probability: dict[str, NDArray[np.uint8]] | None = None
     """By class, (i, j, k), in 255ths; None unless asked for."""
+    origins: tuple[Path, ...] = ()
+    """Files that scan and model came from."""
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -56,6 +61,16 @@ class Segmentation:
         """Of the model file."""
         return self.report.model_sha256
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the mask as .nii or .nii.gz with the scan's header; whole or not at all."""
-        write_image(mask_image(self.labels, self.scan), file_path("mask", path))
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the mask as .nii or .nii.gz with the scan's header; whole or not at all.
+
+        A file that is there already is replaced if a record of a batch explains it, or with
+        `force`; the scan never is.
+
+        Raises:
+            OutputError: the name ends otherwise, or what is there must not be replaced.
+        """
+        target = file_path("mask", path)
+        inputs = Inputs("the scan, or the model, that it was made from", self.origins)
+        check_results([target], inputs, force=force)
+        write_image(mask_image(self.labels, self.scan), target)

@@ -150,6 +150,11 @@ class Segmenter:
         self._engine.close()
 
     @property
+    def model_file(self) -> Path | None:
+        """Where the model was read from; no output may replace it."""
+        return self._wishes.model if isinstance(self._wishes.model, Path) else None
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._engine.closed
@@ -202,6 +207,7 @@ class Segmenter:
                 report,
                 task.scan.image,
                 task.sink.probability if with_probability else None,
+                (*task.scan.origins, *([self.model_file] if self.model_file else [])),
             )
 
     def segment_file(
@@ -213,10 +219,14 @@ class Segmenter:
         mask_kind: str = "labels",
         probability: str | PathLike[str] | None = None,
         batch_size: int | None = None,
+        force: bool = False,
         progress: "Progress | None" = None,
         cancel: "Cancel | None" = None,
     ) -> "Report":
         """Segment a scan and write its mask, whole or not at all; memory does not grow with it.
+
+        No record is written. What is at the paths already is replaced if a record of a batch
+        explains it, or with `force`; scan and model never are.
 
         Args:
             scan: as for `segment`; only files stream.
@@ -226,28 +236,43 @@ class Segmenter:
             probability: .nii or .nii.gz to write, uint8 with slope 1/255, the class put into the
                 name: "p.nii.gz" gives "p_lesion.nii.gz".
             batch_size: axial slices that go through the network at once.
+            force: replace files that no record explains.
             progress: called with (slices done, slices in all), in the caller's thread.
             cancel: asked after each slab whether to give up.
 
         Raises:
             VolumeError: not a readable 3D CT volume.
+            OutputError: a name ends otherwise, or what is there must not be replaced.
             CancelledError: `cancel` said so.
             OptionsError: the options do not fit the model.
-            ValueError: a name ends otherwise.
             ArgumentError: an argument of a type that is not taken.
             ClosedError: the segmenter is closed.
             OutOfMemoryError: there is no memory for this scan.
             OSError: a file cannot be read or written.
         """
+        from lits_runtime.output_plan import check_results
+        from lits_runtime.output_rule import Inputs
         from lits_runtime.outputs import Outputs
+        from lits_runtime.task import out_of_memory
+        from lits_runtime.volume import Scan
 
         outputs = Outputs(
             mask=file_path("mask", mask),
             mask_kind=mask_kind,
             probability=file_path("probability", probability) if probability is not None else None,
         )
-        with self.task(scan, options, outputs, batch_size) as task:
-            return task.run(progress, cancel)
+        with out_of_memory("the scan's header"):
+            opened = Scan.open(scan)
+        results = outputs.files(self.metadata.classes)
+        inputs = Inputs("the scan", opened.origins)
+        inputs.add("the model", [self.model_file] if self.model_file else [])
+
+        def check(*_: object) -> None:
+            check_results(results, inputs, force=force)
+
+        check()
+        with self.task(opened, options, outputs, batch_size) as task:
+            return task.run(progress, cancel, before_naming=check)
 
     def task(
         self,

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.arguments import described, whole_number
+from lits_runtime.atomic import FileFacts, NewFiles
 from lits_runtime.cached import cached_property
 from lits_runtime.cleanup import clean_up
 from lits_runtime.errors import ArgumentError, CancelledError, OutOfMemoryError, VolumeError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Callable[[int, int], None]
 Cancel: TypeAlias = Callable[[], bool]
+Naming: TypeAlias = Callable[[dict[Path, FileFacts]], None]
 
 MAX_SLAB_VOXELS = 2**22
 """Slices larger than CT's go through the network in smaller batches, down to one."""
@@ -159,14 +162,36 @@ class Task:
         """Whether all labels are held at once, in place of written as they come, or to disk."""
         return self._options.cleans_up or self._outputs.in_memory or self.scan.file is None
 
-    def run(self, progress: Progress | None = None, cancel: Cancel | None = None) -> Report:
-        """Segment the scan and write what the outputs name."""
+    def run(
+        self,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        before_naming: Naming | None = None,
+    ) -> Report:
+        """Segment the scan and write what the outputs name.
+
+        Args:
+            progress: called with (slices done, slices in all).
+            cancel: asked after each slab whether to give up.
+            before_naming: called when all files are written and on the disk, under temporary
+                names, with what was written to each; if it raises, they are removed.
+        """
         for name, callback in (("progress", progress), ("cancel", cancel)):
             if callback is not None and not callable(callback):
                 raise ArgumentError(f"{name}: {described(callback)}, expected a function")
+        began = time.perf_counter()
         shape = " x ".join(map(str, self.scan.geometry.shape))
-        with out_of_memory(f"{self.scan.name}, {shape} voxels"), self._segmenter.session() as used:
-            return self._run(self._inference(used), progress, cancel)
+        with (
+            out_of_memory(f"{self.scan.name}, {shape} voxels"),
+            self._segmenter.session() as session,
+            NewFiles() as new,
+        ):
+            report = self._segment(self._inference(session), progress, cancel, new)
+            facts = new.close()
+            if before_naming is not None:
+                before_naming(facts)
+            new.take_names()
+        return replace(report, seconds=time.perf_counter() - began)
 
     def _inference(self, session: Any) -> Inference:
         outputs, segmenter = self._outputs, self._segmenter
@@ -178,13 +203,14 @@ class Task:
             None if segmenter.provider == "cpu" else self._batch_size,
         )
 
-    def _run(self, infer: Inference, progress: Progress | None, cancel: Cancel | None) -> Report:
-        began = time.perf_counter()
+    def _segment(
+        self, infer: Inference, progress: Progress | None, cancel: Cancel | None, new: NewFiles
+    ) -> Report:
         geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
         tally = Tally(geometry)
         tracker = LesionTracker(geometry, keep_all=self._options.cleans_up)
         with ExitStack() as files, closing(self._slabs(infer)) as slabs:
-            self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files)
+            self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files, new)
             done = 0
             for slab in slabs:
                 if cancel is not None and truth_of(cancel()):
@@ -203,7 +229,7 @@ class Task:
             self.warnings = [*found_in, *self.warnings][:MOST_WARNINGS]
             self._refuse_warnings()
             self.sink.finish()
-        return self._report(tally, *found, time.perf_counter() - began)
+        return self._report(tally, *found)
 
     def _read_ahead(self) -> Prefetched[Run]:
         if self._runs is None:
@@ -262,9 +288,7 @@ class Task:
         if self._options.strict and self.warnings:
             raise VolumeError(f"{self.scan.name}: {self.warnings[0]} (a warning, but for --strict)")
 
-    def _report(
-        self, tally: Tally, lesions: tuple[Lesion, ...], lesion_count: int, seconds: float
-    ) -> Report:
+    def _report(self, tally: Tally, lesions: tuple[Lesion, ...], lesion_count: int) -> Report:
         geometry, segmenter = self.scan.geometry, self._segmenter
         volumes_ml = tally.volumes_ml(segmenter.metadata.classes)
         return Report(
@@ -281,5 +305,6 @@ class Task:
             provider=segmenter.provider,
             model_sha256=segmenter.model_sha256,
             scan_sha256=self.scan.sha256,
-            seconds=seconds,
+            seconds=0.0,
+            scan_bytes=None if self.scan.file is None else self.scan.file.watched.bytes,
         )
