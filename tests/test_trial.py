@@ -21,8 +21,7 @@ from lits_tools import bundled_data
 from lits_tools.ablation import BASE, VARIANTS, folder_name, main
 from lits_tools.ablation_table import gmac, rows, written
 from lits_tools.trial import SCORES_NAME, Trial
-from lits_train.checkpoint import LAST_NAME
-from lits_train.logs import METRICS_NAME
+from lits_train.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared import open_cases
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, SEED
 

@@ -10,6 +10,7 @@ import click
 
 from lits_runtime.command import Command, shared_options
 from lits_runtime.metadata import DISCLAIMER
+from lits_runtime.output_rule import Inputs, check_folder, check_targets
 
 if TYPE_CHECKING:
     from lits_export.parity import Tolerance
@@ -65,7 +66,7 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--inspect", is_flag=True, help="Print what the model CHECKPOINT says of itself.")
 @click.option("--json", "as_json", is_flag=True, help="With --inspect: print JSON.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing model.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 @shared_options
 def main(
     checkpoint: Path,
@@ -98,11 +99,11 @@ def main(
         raise click.UsageError("--json belongs to --inspect")
     exported = triton is not None and checkpoint.suffix == ".onnx"
     model = checkpoint if exported else output or checkpoint.with_suffix(".onnx")
-    written = [] if exported else [model]
-    written += [] if triton is None else [triton / model.stem]
-    for path in written:
-        if path.exists() and not force:
-            raise click.UsageError(f"{path} exists; overwrite it with --force")
+    inputs = Inputs("the file to export", [checkpoint]).add("a scan to check on", check_on)
+    files = [] if exported else [model]
+    check_targets([*files, *([worst_slice] if worst_slice else [])], inputs, force=force)
+    if triton is not None:
+        check_folder(triton / model.stem, inputs, force=force)
     if exported:
         return _write_repository(model, triton)
 

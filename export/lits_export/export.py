@@ -23,6 +23,7 @@ from lits_runtime.metadata import (
     ORIENTATION,
     ModelMetadata,
 )
+from lits_runtime.output_rule import Inputs, check_targets
 from lits_runtime.providers import why_not
 from lits_runtime.segmenter import Segmenter
 from lits_train.checkpoint import Checkpoint, load_checkpoint
@@ -80,6 +81,9 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
         VolumeError: a check scan is not readable, or a folder holds none.
     """
     settings = replace(settings, check_on=tuple(scan_files(settings.check_on)))  # told once
+    inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", settings.check_on)
+    pictures = [] if settings.worst_slice is None else [settings.worst_slice]
+    check_targets([model, *pictures], inputs, force=True)
     loaded = load_checkpoint(checkpoint)
     gate = _Gate(loaded, settings)
     lowering = gate.lowering()

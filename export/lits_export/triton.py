@@ -10,6 +10,7 @@ from pathlib import Path
 from lits_runtime.atomic import atomic_folder
 from lits_runtime.graph_reader import Value
 from lits_runtime.model_file import ModelFile, check, read_content
+from lits_runtime.output_rule import Inputs, check_folder
 
 MAX_BATCH_SIZE = 64
 """Axial slices that Triton may put into one run."""
@@ -31,10 +32,12 @@ def write_repository(model: Path, folder: Path) -> Path:
 
     Raises:
         ModelError: not a model of lits-export.
+        OutputError: the model lies in the folder that would be replaced.
     """
     content = read_content(model)
     config = configuration(model.stem, check(content))
     target = folder / model.stem
+    check_folder(target, Inputs("the model itself", [model]), force=True)
     with atomic_folder(target) as temporary:
         (temporary / "1").mkdir()
         (temporary / "1/model.onnx").write_bytes(content)

@@ -200,21 +200,34 @@ def _orient(
 
 
 def write_phantom(
-    folder: Path, case_id: int | str, phantom: Phantom, *, gzip: bool = True
+    folder: Path, case_id: int | str, phantom: Phantom, *, gzip: bool = True, force: bool = False
 ) -> tuple[Path, Path]:
-    """Write volume-ID and segmentation-ID as LiTS names them; return the two paths."""
+    """Write volume-ID and segmentation-ID as LiTS names them; return the two paths.
+
+    The same phantom may be there already. Another file, such as the scan that LiTS has under this
+    name, is only replaced by `force`.
+
+    Raises:
+        OutputError: there is another file.
+    """
     import nibabel
 
-    from lits_runtime.mask import write_image
+    from lits_runtime.atomic import NewFiles
+    from lits_runtime.mask import stream_image
+    from lits_runtime.output_rule import Inputs, check_target
+    from lits_runtime.record import is_as_told
 
     ending = ".nii.gz" if gzip else ".nii"
-    written = []
-    for name, values in (("volume", phantom.volume_hu), ("segmentation", phantom.labels)):
-        image = nibabel.Nifti1Image(values, phantom.affine)
-        image.set_sform(phantom.affine, code="scanner")
-        image.set_qform(phantom.affine, code="scanner")
-        image.header.set_xyzt_units("mm")
-        path = folder / f"{name}-{case_id}{ending}"
-        write_image(image, path)
-        written.append(path)
-    return written[0], written[1]
+    paths = (folder / f"volume-{case_id}{ending}", folder / f"segmentation-{case_id}{ending}")
+    with NewFiles() as new:
+        for path, values in zip(paths, (phantom.volume_hu, phantom.labels), strict=True):
+            image = nibabel.Nifti1Image(values, phantom.affine)
+            image.set_sform(phantom.affine, code="scanner")
+            image.set_qform(phantom.affine, code="scanner")
+            image.header.set_xyzt_units("mm")
+            stream_image(image, new.open(path))
+        for path, facts in new.close().items():
+            same = is_as_told(path, facts.to_json())
+            check_target(path, Inputs(), force=force, ours=same, found="exists, and is another")
+        new.take_names()
+    return paths

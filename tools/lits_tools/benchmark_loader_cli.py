@@ -29,7 +29,7 @@ from lits_runtime.command import Command, shared_options
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Figures as JSON.  [default: benchmark.json in FOLDER]",
+    help="Figures as JSON, a new file.  [default: benchmark.json in FOLDER]",
 )
 @shared_options
 def main(
@@ -46,10 +46,12 @@ def main(
 ) -> None:
     """Measure how fast the cases in DATA come, prepared, in memory and sliced by nibabel."""
     from lits_runtime.atomic import atomic_path
+    from lits_runtime.output_rule import Inputs, check_targets
     from lits_tools.benchmark_loader import LoaderBenchmark
     from lits_tools.benchmark_runtime import machine
     from lits_train.recipe import RECIPES
 
+    check_targets([output] if output else [], Inputs(), force=False)
     settings = RECIPES[recipe].override(size=size, batch_size=batch_size)
     benchmark = LoaderBenchmark(data, folder, settings, device, workers, steps, turns)
     figures = benchmark.measure()

@@ -38,7 +38,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Figures as JSON.  [default: FOLDER/benchmark_model.json]",
+    help="Figures as JSON, a new file.  [default: FOLDER/benchmark_model.json]",
 )
 @shared_options
 def main(
@@ -54,12 +54,14 @@ def main(
     On a GPU also the nodes that fall back to the CPU.
     """
     from lits_runtime.atomic import atomic_path
+    from lits_runtime.output_rule import Inputs, check_targets
     from lits_runtime.phantom import make_phantom
     from lits_runtime.volume import Scan
     from lits_tools.benchmark_files import exported, untrained
     from lits_tools.benchmark_model import ModelBenchmark
     from lits_tools.benchmark_runtime import line, machine
 
+    check_targets([output] if output else [], Inputs("a checkpoint", checkpoints), force=False)
     folder.mkdir(parents=True, exist_ok=True)
     if scan is None:
         phantom = make_phantom(1, matrix=512, slices=40, lesions=3)

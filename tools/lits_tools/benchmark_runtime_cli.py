@@ -32,7 +32,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Figures as JSON.  [default: FOLDER/benchmark.json]",
+    help="Figures as JSON, a new file.  [default: FOLDER/benchmark.json]",
 )
 @click.option(
     "--folder",
@@ -55,9 +55,11 @@ def main(
 ) -> None:
     """Measure speed and memory of lits-infer as whole processes, in turn with what they beat."""
     from lits_runtime.atomic import atomic_path
+    from lits_runtime.output_rule import Inputs, check_targets
     from lits_runtime.segmenter import bundled_model
     from lits_tools.benchmark_runtime import Benchmark, machine
 
+    check_targets([output] if output else [], Inputs(), force=False)
     named = {}
     for model in models:
         name, _, file = model.partition("=")

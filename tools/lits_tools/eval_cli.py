@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lits_runtime.command import Command, shared_options
+from lits_runtime.output_rule import Inputs, check_targets
 
 if TYPE_CHECKING:
     from lits_runtime.label_volume import LabelVolume
@@ -85,7 +86,8 @@ def main(
     from lits_tools.evaluate import evaluate
     from lits_tools.pairs import find_pairs
 
-    _check_outputs(outputs, force)
+    inputs = Inputs("a file to score", [predicted, reference])
+    _check_outputs(outputs, inputs.add("the model", [model] if model else []), force)
     gates = _gates(fail_below, fail_above)
     segmenter = None
     if model:
@@ -120,12 +122,11 @@ class Gallery:
         self.pictures[pair.case_id] = worst_slice(pred, gt, pair.case_id, scan)
 
 
-def _check_outputs(outputs: tuple[Path, ...], force: bool) -> None:
+def _check_outputs(outputs: tuple[Path, ...], inputs: Inputs, force: bool) -> None:
     for output in outputs:
         if output.suffix not in _ENDINGS:
             raise click.UsageError(f"{output}: expected a name ending in {', '.join(_ENDINGS)}")
-        if output.exists() and not force:
-            raise click.UsageError(f"{output} exists; overwrite it with --force")
+    check_targets(outputs, inputs, force=force)
 
 
 def _gates(fail_below: tuple[str, ...], fail_above: tuple[str, ...]) -> list["Gate"]:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from lits_runtime.atomic import atomic_path
+from lits_runtime.names import csv_cell
 from lits_tools.evaluate import Evaluation
 from lits_tools.lesions import SIZES
 from lits_tools.pooling import CONFIDENCE, Estimate
@@ -180,7 +181,9 @@ def write_csv(evaluation: Evaluation, path: Path) -> None:
         writer.writerow(["row", "case", *names])
         for row, case_id, values in rows:
             written = (values.get(name, math.nan) for name in names)
-            writer.writerow([row, case_id, *("" if math.isnan(v) else v for v in written)])
+            writer.writerow(
+                [row, csv_cell(case_id), *("" if math.isnan(v) else v for v in written)]
+            )
 
 
 def _json_number(value: float) -> float | str | None:

@@ -15,8 +15,7 @@ from lits_runtime.label_volume import read_labels
 from lits_runtime.segmenter import Segmenter
 from lits_tools import bundled_data
 from lits_tools.overlap import overlap
-from lits_train.checkpoint import LAST_NAME, load_checkpoint
-from lits_train.logs import METRICS_NAME
+from lits_train.checkpoint import LAST_NAME, METRICS_NAME, load_checkpoint
 from lits_train.loop import train
 from lits_train.prepared import open_cases
 from lits_train.recipe import Recipe

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from lits_runtime.command import Command, shared_options
+from lits_runtime.output_rule import Inputs, check_targets
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ def main(
     """Draw SCAN with its mask, as a radiologist expects it: the patient's right on the left."""
     if output.suffix not in _ENDINGS:
         raise click.UsageError(f"{output}: expected a name ending in {', '.join(_ENDINGS)}")
-    if output.exists() and not force:
-        raise click.UsageError(f"{output} exists; overwrite it with --force")
+    inputs = Inputs("the scan", [scan]).add("a mask", [mask, *([reference] if reference else [])])
+    check_targets([output], inputs, force=force)
     if window_hu[0] >= window_hu[1]:
         raise click.UsageError(f"--window {window_hu}: expected the lower value first")
     if output.suffix in (".gif", ".html") and slices != "auto":

@@ -19,6 +19,7 @@ from lits_train.weights_file import read_weights
 
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
+METRICS_NAME = "metrics.jsonl"
 FORMAT_VERSION = 1
 
 

@@ -138,6 +138,7 @@ def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None
 )
 @click.option("--lesions", type=click.IntRange(0), help="In each case.  [default: by seed]")
 @click.option("--gzip/--no-gzip", default=True, show_default=True, help=".nii.gz or .nii")
+@click.option("-f", "--force", is_flag=True, help="Overwrite other files of these names.")
 @shared_options
 def phantom(
     folder: Path,
@@ -149,6 +150,7 @@ def phantom(
     orientation: str,
     lesions: int | None,
     gzip: bool,
+    force: bool,
 ) -> None:
     """Write CT phantoms of the abdomen to FOLDER as volume-SEED and segmentation-SEED.
 
@@ -168,5 +170,5 @@ def phantom(
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        volume, segmentation = write_phantom(folder, case_seed, made, gzip=gzip)
+        volume, segmentation = write_phantom(folder, case_seed, made, gzip=gzip, force=force)
         logger.info("%s %s", volume, segmentation)

@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lits_runtime.atomic import atomic_path, remove_abandoned
 from lits_runtime.errors import TrainingError
+from lits_train.checkpoint import METRICS_NAME
 from lits_train.given_files import read_bytes, strict_json
 from lits_train.limits import shown
 from lits_train.pictures import write_png
@@ -23,7 +24,6 @@ from lits_train.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 _MOST_METRICS_BYTES = 2**28
 _SCALAR_STEPS = 10
 """TensorBoard is told of every tenth step."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lits_runtime.atomic import remove_abandoned
 from lits_runtime.errors import LitsError
 from lits_runtime.nifti import file_sha256
+from lits_runtime.output_rule import Inputs, check_target
 from lits_runtime.volume import Scan
 from lits_train.cases import Case, check_case, file_states, open_pair
 from lits_train.disk import gigabytes, require_space
@@ -49,11 +50,13 @@ def prepare(
 
     Raises:
         DatasetError: the disk is too small, or the folder was prepared at another size.
+        OutputError: there are arrays of these names that no preparation tells of.
         OSError: the disk is full, or the folder cannot be written.
     """
     index = PreparedIndex(folder, size, anew=force)
     remove_abandoned(folder)
     todo = [case for case in cases if not _is_there(index, case)]
+    _check_outputs(index, todo, force)
     slices, skipped = _count_slices(todo)
     needed = slices * size * size * BYTES_PER_PIXEL
     free = require_space(folder, needed, f"{slices} slices at {size} x {size}")
@@ -86,6 +89,15 @@ class _Task:
     case: Case
     folder: Path
     size: int
+
+
+def _check_outputs(index: PreparedIndex, cases: Sequence[Case], force: bool) -> None:
+    """Arrays that no preparation of this folder tells of are somebody's."""
+    known = {*index.cases, *index.pending, *index.skipped}
+    inputs = Inputs("a case", [path for case in cases for path in (case.volume, case.segmentation)])
+    for case in cases:
+        for path in array_paths(index.folder, case.case_id):
+            check_target(path, inputs, force=force, ours=case.case_id in known)
 
 
 def _is_there(index: PreparedIndex, case: Case) -> bool:

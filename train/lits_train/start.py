@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from lits_runtime.errors import CheckpointError, DatasetError
-from lits_train.checkpoint import LAST_NAME, Checkpoint, load_checkpoint
+from lits_runtime.output_rule import Inputs, check_targets
+from lits_train.checkpoint import (
+    BEST_NAME,
+    LAST_NAME,
+    METRICS_NAME,
+    Checkpoint,
+    load_checkpoint,
+)
 from lits_train.limits import shown
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import Recipe
@@ -46,6 +53,7 @@ def find_start(recipe: Recipe, run: RunSettings) -> Start:
     Raises:
         CheckpointError: there is no state to resume, or one that must not be overwritten, or it is
             of other settings; or the starting weights are not usable.
+        OutputError: files that a new run would write are there already.
         OSError: a file cannot be read.
     """
     last = run.folder / LAST_NAME
@@ -60,6 +68,7 @@ def find_start(recipe: Recipe, run: RunSettings) -> Start:
         checkpoint = load_checkpoint(last)
         _check_settings(checkpoint, recipe, run)
         return Start(checkpoint=checkpoint)
+    check_targets([run.folder / name for name in (BEST_NAME, METRICS_NAME)], Inputs(), force=False)
     if run.weights == "none":
         return Start()
     network = SegmentationNetwork(recipe)

@@ -35,6 +35,7 @@ class TrainingState:
 
     Raises:
         CheckpointError: starting weights or the checkpoint to resume are not usable.
+        OutputError: a new run would overwrite the files of another.
         DatasetError: the checkpoint to resume is of other data.
     """
 
