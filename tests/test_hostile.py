@@ -38,6 +38,7 @@ def test_mutated_files_end_in_our_errors_or_in_nibabels_values(
     assert compared > accepted / 2
     assert refused > SCANS / 5
     assert peak_mb < 400
+    assert not list(tmp_path.glob(".lits-*"))
 
 
 def with_field(path: Path, at: int, content: bytes) -> Path:

@@ -156,7 +156,7 @@ def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> 
     assert "3 cases to prepare, 15 slices at 32 x 32" in done.stderr
     assert "case 2 is skipped" in done.stderr and "label 3" in done.stderr
     assert [case.case_id for case in open_cases(folder)] == ["1"]
-    assert not list(folder.glob(".partial*"))
+    assert not list(folder.glob(".lits-*"))
 
 
 def test_a_kill_leaves_whole_cases_and_the_rest_is_made_later(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_kill_leaves_whole_cases_and_the_rest_is_made_later(tmp_path: Path) ->
     result = prepared(data, folder)
     assert set(whole) <= set(result.kept)
     assert contents(folder) == contents(tmp_path / "undisturbed")
-    assert not list(folder.glob(".partial*"))
+    assert not list(folder.glob(".lits-*"))
     index, undisturbed = (
         json.loads((path / INDEX_NAME).read_text()) for path in (folder, tmp_path / "undisturbed")
     )
@@ -198,7 +198,7 @@ def test_a_full_disk_ends_it_and_leaves_no_half_case(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert contents(folder) == {}
-    assert not list(folder.glob(".partial*"))
+    assert not list(folder.glob(".lits-*"))
     assert prepared(data, folder).prepared == ("1",)
 
 

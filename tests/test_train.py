@@ -66,7 +66,7 @@ def test_a_run_leaves_best_last_and_metrics(
     lines = metrics_of(tmp_path / "run")
     assert [line["epoch"] for line in lines] == [1, 2]
     assert set(lines[0]["validation_dice"]) == set(recipe.classes)
-    assert not list((tmp_path / "run").glob(".partial*"))
+    assert not list((tmp_path / "run").glob(".lits-*"))
 
 
 def test_the_loss_falls(phantom_folder: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_ended_within_an_epoch_and_resumed_it_ends_with_the_same_bits(
     assert_same_weights(undisturbed / BEST_NAME, tmp_path / BEST_NAME)
     for mine, theirs in zip(metrics_of(tmp_path), metrics_of(undisturbed), strict=True):
         assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
-    assert not list(tmp_path.glob(".partial*"))
+    assert not list(tmp_path.glob(".lits-*"))
 
 
 def test_a_stop_during_validation_repeats_it(
@@ -152,7 +152,7 @@ def test_no_room_for_a_checkpoint_leaves_the_previous_one(
     with largest_file(2**20), pytest.raises(OSError, match=f"cannot write.*{run}"):
         train(cases, longer, RunSettings(run, resume=True, checkpoint_minutes=0))
     assert (run / LAST_NAME).read_bytes() == before
-    assert not list(run.glob(".partial*"))
+    assert not list(run.glob(".lits-*"))
 
 
 def test_a_loss_that_is_not_finite_names_its_slices_and_what_is_saved_stays(
