@@ -14,15 +14,17 @@ from test_batch import invoke, litter, statuses, write_scan
 from test_outputs import FOREIGN, contents, settings
 from test_streaming import load_image
 
-from lits_runtime import OutputBusyError, OutputError
+from lits_runtime import OutputBusyError, OutputError, Segmenter
 from lits_runtime.atomic import atomic_path
 from lits_runtime.batch import run_batch, segment_scan
 from lits_runtime.jobs import Job
 from lits_runtime.locks import locked
 from lits_runtime.names import csv_cell
-from lits_runtime.output_rule import lock_paths
+from lits_runtime.output_plan import OutputPlan
+from lits_runtime.output_rule import Inputs, lock_paths
 from lits_runtime.record import our_files, record_path
 from lits_runtime.tables import ReportFile, write_report
+from lits_runtime.work import Work
 
 
 @pytest.fixture
@@ -234,3 +236,26 @@ def test_where_there_are_no_locks_jobs_run_and_nothing_unproved_is_removed(
         assert outcome.status == "skipped"
         assert temporary.exists()
     assert sorted(contents(scan.parent)) == ["m.json", "m.nii.gz", "other", "scan.nii.gz"]
+
+
+def test_what_is_found_while_another_process_names_its_results_is_looked_at_again(
+    scan: Path, tiny_model_path: Path
+) -> None:
+    """The record of one moment does not explain the mask of the next, until both are in place."""
+    mask = scan.with_name("mask.nii.gz")
+    job, wishes = Job(scan, mask), settings(tiny_model_path)
+    record = segment_scan(job, wishes)
+    whole = mask.read_bytes()
+    segmenter = Segmenter.open(tiny_model_path, provider="cpu", threads=1)
+    plan = OutputPlan([job], ("liver", "lesion"), Inputs())
+    mask.write_bytes(FOREIGN)
+    early, late = (Work(job, wishes, segmenter, plan) for _ in range(2))
+    with pytest.raises(OutputError, match="was changed after we wrote it"):
+        early.finish(None, None)
+    mask.write_bytes(whole)
+    assert late.finish(None, None) == ("skipped", record)
+    mask.write_bytes(FOREIGN)
+    redone = Work(job, wishes, segmenter, plan)
+    mask.unlink()
+    assert redone.finish(None, None)[0] == "done"
+    assert mask.read_bytes() == whole

@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lits_runtime.atomic import FileFacts, atomic_path, telling_of
-from lits_runtime.errors import CancelledError, OutputBusyError, VolumeError
+from lits_runtime.errors import CancelledError, OutputBusyError, OutputError, VolumeError
 from lits_runtime.jobs import Job
 from lits_runtime.locks import locked, patience
 from lits_runtime.names import printable
 from lits_runtime.output_plan import JobFiles, OutputPlan
-from lits_runtime.output_rule import check_target, lock_paths, state_of
+from lits_runtime.output_rule import State, check_target, lock_paths, state_of
 from lits_runtime.outputs import Outputs
 from lits_runtime.record import Cause
 from lits_runtime.segmenter import Segmenter
@@ -48,6 +48,7 @@ class Work:
             raise plan.refused[job]
         outputs = Outputs(mask=job.mask, mask_kind=settings.mask_kind, probability=job.probability)
         self._files = JobFiles.of(job, segmenter.metadata.classes)
+        self._outputs = outputs
         self._cause = Cause(
             segmenter.model_sha256, settings.options, outputs, job.mask, self._files.results
         )
@@ -55,10 +56,13 @@ class Work:
         self._committed = self._find_committed()
         if self._committed is not None:
             return
-        self._seen = state_of(self._targets)
-        self._check()
-        scan = Scan.open(job.scan, max_voxels=settings.max_voxels)
-        self._task = segmenter.task(scan, settings.options, outputs, settings.batch_size)
+        self._seen: State | None = state_of(self._targets)
+        try:
+            self._check()
+        except OutputError:  # perhaps another process is naming them now: under the lock it is told
+            self._seen = None
+            return
+        self._task = self._open()
 
     def close(self) -> None:
         """Stop reading."""
@@ -73,25 +77,38 @@ class Work:
         """Status and record."""
         if self._committed is not None:
             return "skipped", self._committed
-        assert self._task is not None
-        with self._task, self._locked(cancel):
+        with closing(self), self._locked(cancel):
             if state_of(self._targets) != self._seen:  # another process was here, or a person
                 if (committed := self._find_committed()) is not None:
                     return "skipped", committed
                 self._seen = state_of(self._targets)
                 self._check()
-            with self._record_restored():
-                facts: dict[Path, FileFacts] = {}
+            self._task = self._task or self._open()
+            return "done", self._segment(self._task, progress, cancel)
 
-                def before_naming(written: dict[Path, FileFacts]) -> None:
-                    if state_of(self._targets) != self._seen:
-                        self._check()
-                    facts.update(written)
-                    self._cause.begin_naming(facts)
+    def _open(self) -> Task:
+        settings = self._settings
+        scan = Scan.open(self._job.scan, max_voxels=settings.max_voxels)
+        return self._segmenter.task(scan, settings.options, self._outputs, settings.batch_size)
 
-                report = self._task.run(progress, cancel, before_naming)
-            record = self._cause.commit(self._job.scan, report, facts, self._segmenter.metadata)
-            return "done", record
+    def _segment(
+        self,
+        task: Task,
+        progress: Callable[[int, int], None] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> dict[str, Any]:
+        """Write the results and commit them; the record."""
+        facts: dict[Path, FileFacts] = {}
+
+        def before_naming(written: dict[Path, FileFacts]) -> None:
+            if state_of(self._targets) != self._seen:
+                self._check()
+            facts.update(written)
+            self._cause.begin_naming(facts)
+
+        with self._record_restored():
+            report = task.run(progress, cancel, before_naming)
+        return self._cause.commit(self._job.scan, report, facts, self._segmenter.metadata)
 
     @property
     def _targets(self) -> tuple[Path, ...]:
@@ -145,11 +162,12 @@ class Work:
     def _record_restored(self) -> Iterator[None]:
         """Put the record back as it was, should none of the results take its name."""
         record, before = self._files.record, state_of(self._files.results)
+        told = state_of([record])
         content = record.read_bytes() if record.exists() else None
         try:
             yield
         except BaseException:
-            if state_of(self._files.results) == before and state_of([record]) != self._seen[-1:]:
+            if state_of(self._files.results) == before and state_of([record]) != told:
                 _restore(record, content)
             raise
 
