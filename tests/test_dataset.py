@@ -11,8 +11,9 @@ from test_volume import LPS_AFFINE, reorient
 from torch.utils.data import DataLoader
 
 from lits_runtime import DatasetError
-from lits_train.cases import Case, find_cases, fingerprint, split_cases, usable_cases
+from lits_train.cases import Case, find_cases, fingerprint, usable_cases
 from lits_train.dataset import SliceDataset
+from lits_train.folds import split_cases
 from lits_train.pipeline import Preprocessing
 from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
 

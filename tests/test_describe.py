@@ -13,7 +13,7 @@ from onnx import helper
 
 from lits_export.cli import main
 from lits_runtime.describe import describe, table
-from lits_runtime.segmenter import bundled_model
+from lits_runtime.opening import bundled_model
 
 
 def embedded() -> dict[str, Any]:

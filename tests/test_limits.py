@@ -204,11 +204,11 @@ def test_toml_that_is_binary_or_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match="not TOML"):
         read_toml(tmp_path / "binary")
-    with pytest.raises(ValueError, match="a folder, expected a file"):
+    with pytest.raises(ValueError, match="a folder, expected a regular file"):
         read_toml(tmp_path)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(ValueError, match="a pipe or device"):
+        with pytest.raises(ValueError, match="a named pipe"):
             read_toml(tmp_path / "pipe")
 
 
@@ -354,7 +354,7 @@ def test_runs_that_cannot_be_are_refused(name: str, value: Any, tmp_path: Path) 
         (["--checkpoint-minutes", "inf"], 2, "checkpoint_minutes inf"),
         (["--allow-changed"], 2, "goes with resume"),
         (["--weights", "{tmp}/none.pth"], 1, "none.pth"),
-        (["--weights", "{tmp}"], 1, "a folder, expected a file"),
+        (["--weights", "{tmp}"], 1, "a folder, expected a regular file"),
         (["-o", "{tmp}/file/run"], 1, "file"),
         (["--resume"], 1, "leave --resume"),
     ],

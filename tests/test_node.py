@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from node_runtime import FOLDER, compare_with_node
 
-from lits_runtime.segmenter import bundled_model
+from lits_runtime.opening import bundled_model
 from lits_runtime.volume import Scan
 
 

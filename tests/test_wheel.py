@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, load_nifti
 
+from lits_runtime.opening import bundled_model
 from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.segmenter import bundled_model
 
 
 @pytest.fixture(scope="module")

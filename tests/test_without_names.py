@@ -10,7 +10,7 @@ from lits_export.export import ExportSettings, _metadata
 from lits_export.without_names import parity_told, scans_told, training_told
 from lits_runtime.describe import describe
 from lits_runtime.metadata import ModelMetadata
-from lits_runtime.segmenter import bundled_model
+from lits_runtime.opening import bundled_model
 from lits_train.checkpoint import Checkpoint
 from lits_train.recipe import RECIPES
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,15 +10,11 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import nibabel as nib
 import numpy as np
-from isal import isal_zlib
-from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
-from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from lits_runtime.behind_voxels import padding_behind
+from lits_runtime.damage import damage_as_volume_error
 from lits_runtime.errors import VolumeError
 from lits_runtime.file_kinds import BYTES, misnamed, refusal
 from lits_runtime.inflate import gunzip, inflated
@@ -30,6 +24,7 @@ from lits_runtime.regular_file import HashedFile, Watched, hash_content, open_re
 from lits_runtime.spacing import pixdim_notes
 from lits_runtime.steady_file import SteadyFile
 from lits_runtime.voxel_offset import true_offset, voxel_bytes
+from lits_runtime.voxel_stream import VoxelStream
 
 MAX_HEADER_BYTES = 2**24
 """Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
@@ -41,31 +36,7 @@ _CLASSES: dict[bytes, Any] = {
     b"n+2\0": nib.Nifti2Image,
     b"ni2\0": nib.Nifti2Pair,
 }
-_UNREADABLE: tuple[Any, ...] = (EOFError, ValueError, OverflowError, zlib.error, isal_zlib.error)
-_UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
-
 ByteSource: TypeAlias = "Path | BinaryIO"
-
-
-@contextmanager
-def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
-    """Turn what zlib, nibabel and numpy say of damaged bytes into a `VolumeError`.
-
-    An `OSError` that the system numbered (no such file, no permission) passes.
-    """
-    try:
-        with np.errstate(all="ignore"):  # of numbers in a header that are none
-            yield
-    except VolumeError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        foreign = "Not a gzipped file" in str(error)  # where another gzip might follow
-        reason = "bytes that are not gzip follow those that are" if foreign else str(error)
-        raise VolumeError(f"{name}: {what}: {printable(reason)}") from error
-    except _UNREADABLE as error:
-        raise VolumeError(f"{name}: {what}: {printable(str(error))}") from error
 
 
 @dataclass(frozen=True)
@@ -212,7 +183,8 @@ class NiftiFile:
                 piece = stream.read(min(2**16, self.offset - place))
                 if single and piece != self.start[place : place + 2**16]:
                     raise VolumeError(f"{self.name}: changed while it was read: another header")
-            yield VoxelStream(self, stream, digest)
+            plane = (self.shape[1], self.shape[0])
+            yield VoxelStream(self.name, plane, self.header.get_data_dtype(), stream, digest)
 
 
 def file_sha256(path: Path) -> str:
@@ -222,51 +194,6 @@ def file_sha256(path: Path) -> str:
         with open_regular(cast(Path, part)) as file:
             hash_content(file, digest)
     return digest.hexdigest()
-
-
-class VoxelStream:
-    """The voxels of a NIfTI file, slice by slice along the slowest stored axis."""
-
-    def __init__(self, file: NiftiFile, stream: BinaryIO, digest: Any) -> None:
-        self._name, self._stream, self._digest = file.name, stream, digest
-        self._plane = (file.shape[1], file.shape[0])
-        self._dtype = file.header.get_data_dtype()
-        self.padding = 0  # bytes behind the voxels, once `finish` has seen them
-
-    def read(self, count: int) -> NDArray[Any]:
-        """The next `count` planes as stored: (k, j, i), unscaled, in the file's byte order.
-
-        They are read-only.
-
-        Raises:
-            VolumeError: the file ends before, or its compressed stream is damaged.
-        """
-        missing = math.prod((count, *self._plane, self._dtype.itemsize))
-        pieces: list[bytes] = []
-        with damage_as_volume_error(self._name, "truncated or damaged"):
-            while missing:  # one piece, but for file objects that give what they have
-                # What `readinto` takes from a gzip is copied once more, into memory new each time.
-                piece = self._stream.read(missing)
-                if not piece:
-                    raise VolumeError(
-                        f"{self._name}: truncated or damaged: {missing} bytes of {count} slices "
-                        "are missing"
-                    )
-                pieces.append(piece)
-                missing -= len(piece)
-        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return np.frombuffer(content, self._dtype).reshape(count, *self._plane)
-
-    def finish(self) -> str:
-        """The SHA-256 of the file, once all planes are read.
-
-        Raises:
-            VolumeError: there is more than the header says, or a checksum is wrong.
-        """
-        plane = math.prod((*self._plane, self._dtype.itemsize))
-        with damage_as_volume_error(self._name, "truncated or damaged"):
-            self.padding = padding_behind(self._stream, plane, self._name)
-        return str(self._digest.hexdigest())
 
 
 @contextmanager

@@ -1,22 +1,21 @@
 """The runtime's front door: open a model once, segment scans with it."""
 
 import importlib
-import importlib.resources
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lits_runtime.arguments import described, file_path, flag, whole_number
+from lits_runtime.arguments import described, file_path, flag
 from lits_runtime.engine import Engine
-from lits_runtime.errors import ArgumentError, ClosedError, OptionsError
+from lits_runtime.errors import ArgumentError, ClosedError
 from lits_runtime.metadata import ModelMetadata
-from lits_runtime.model_file import check, read_content
+from lits_runtime.model_file import check
+from lits_runtime.opening import Opening, checked_opening, reopener
 from lits_runtime.options import Options
 from lits_runtime.processors import usable_processors
 from lits_runtime.providers import open_session, session_provider
@@ -31,30 +30,8 @@ if TYPE_CHECKING:
     from lits_runtime.task import Cancel, Progress, Task
     from lits_runtime.volume import ScanSource
 
-BUNDLED_MODEL = "bundled.onnx"
 MAX_LANES = 8
 """Slabs that run at once on the CPU; each costs memory for its activations."""
-
-
-MAX_THREADS = 1024
-"""More are a slip of the keyboard: ONNX Runtime would make them all."""
-
-
-@dataclass(frozen=True)
-class _Wishes:
-    """What `Segmenter.open` was asked for: all that is needed to do it again elsewhere."""
-
-    model: Path | bytes | None
-    provider: str
-    threads: int | None
-    device_id: int
-    sha256: str | None
-
-    def content(self) -> bytes:
-        """The model's bytes, read again where it is a file."""
-        if isinstance(self.model, bytes):
-            return self.model
-        return read_content(bundled_model() if self.model is None else self.model)
 
 
 class Segmenter:
@@ -70,14 +47,14 @@ class Segmenter:
     """
 
     def __init__(
-        self, engine: Engine, metadata: ModelMetadata, model_sha256: str, wishes: _Wishes
+        self, engine: Engine, metadata: ModelMetadata, model_sha256: str, opening: Opening
     ) -> None:
         self.metadata = metadata
         self.model_sha256 = model_sha256
         self.provider = engine.provider
         self.lanes = engine.lanes
         self._engine = engine
-        self._wishes = wishes
+        self._opening = opening
 
     @classmethod
     def open(
@@ -107,22 +84,22 @@ class Segmenter:
             ArgumentError: an argument of another type.
             FileNotFoundError: there is no such file.
         """
-        wishes = _checked(model, provider, threads, device_id, sha256)
-        processors = wishes.threads or usable_processors()
+        opening = checked_opening(model, provider, threads, device_id, sha256)
+        processors = opening.threads or usable_processors()
         lanes = min(processors, MAX_LANES)
         with ThreadPoolExecutor(1) as importer:
             # While the file is read and hashed, and then while ONNX Runtime prepares the session:
             # neither holds the interpreter's lock. Hence no module above imports numpy either.
             importer.submit(importlib.import_module, "onnxruntime")
-            content = wishes.content()
-            checked = check(content, wishes.sha256)
+            content = opening.content()
+            checked = check(content, opening.sha256)
             importer.submit(importlib.import_module, "lits_runtime.task")
-            session = open_session(content, provider, processors // lanes, wishes.device_id)
+            session = open_session(content, provider, processors // lanes, opening.device_id)
         if session_provider(session) != "cpu":
             lanes = 1  # a GPU takes one slab after the other
-        pinned = replace(wishes, sha256=checked.sha256)
+        pinned = replace(opening, sha256=checked.sha256)
         return cls(
-            Engine(session, lanes, _reopener(pinned, processors // lanes)),
+            Engine(session, lanes, reopener(pinned, processors // lanes)),
             checked.metadata,
             checked.sha256,
             pinned,
@@ -152,17 +129,17 @@ class Segmenter:
     @property
     def model_file(self) -> Path | None:
         """Where the model was read from; no output may replace it."""
-        return self._wishes.model if isinstance(self._wishes.model, Path) else None
+        return self._opening.model if isinstance(self._opening.model, Path) else None
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._engine.closed
 
-    def __reduce__(self) -> "tuple[Callable[[_Wishes], Segmenter], tuple[_Wishes]]":
+    def __reduce__(self) -> "tuple[Callable[[Opening], Segmenter], tuple[Opening]]":
         if self.closed:
             raise ClosedError("a closed segmenter cannot be pickled or copied")
-        return _open_as, (self._wishes,)
+        return _open_as, (self._opening,)
 
     def segment(
         self,
@@ -250,10 +227,10 @@ class Segmenter:
             OutOfMemoryError: there is no memory for this scan.
             OSError: a file cannot be read or written.
         """
+        from lits_runtime.callbacks import out_of_memory
         from lits_runtime.output_plan import check_results
         from lits_runtime.output_rule import Inputs
         from lits_runtime.outputs import Outputs
-        from lits_runtime.task import out_of_memory
         from lits_runtime.volume import Scan
 
         outputs = Outputs(
@@ -341,49 +318,11 @@ class Segmenter:
         return self._engine.pool()
 
 
-def bundled_model() -> Path:
-    """The model that comes with the package."""
-    return Path(str(importlib.resources.files("lits_runtime").joinpath(BUNDLED_MODEL)))
-
-
-def _checked(
-    model: object, provider: object, threads: object, device_id: object, sha256: object
-) -> _Wishes:
-    if isinstance(model, bytearray | memoryview):
-        model = bytes(model)
-    if model is not None and not isinstance(model, bytes):
-        # Absolute, because it may be opened again from another folder.
-        model = Path(os.path.abspath(file_path("model", model)))
-    if not isinstance(provider, str):
-        raise ArgumentError(f"provider: {described(provider)}, expected its name")
-    if sha256 is not None:
-        if not isinstance(sha256, str):
-            raise ArgumentError(f"sha256: {described(sha256)}, expected 64 hexadecimal digits")
-        if len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef"):
-            raise OptionsError(f"sha256 {sha256!r:.80}: expected 64 hexadecimal digits")
-    return _Wishes(
-        model,
-        provider,
-        None if threads is None else whole_number("threads", threads, 1, MAX_THREADS),
-        whole_number("device_id", device_id, 0),
-        sha256,
-    )
-
-
-def _reopener(wishes: _Wishes, threads: int) -> Callable[[str], Any]:
-    def reopen(provider: str) -> Any:
-        content = wishes.content()
-        check(content, wishes.sha256)  # the file may have been replaced
-        return open_session(content, provider, threads, wishes.device_id)
-
-    return reopen
-
-
-def _open_as(wishes: _Wishes) -> Segmenter:
+def _open_as(opening: Opening) -> Segmenter:
     return Segmenter.open(
-        wishes.model,
-        provider=wishes.provider,
-        threads=wishes.threads,
-        device_id=wishes.device_id,
-        sha256=wishes.sha256,
+        opening.model,
+        provider=opening.provider,
+        threads=opening.threads,
+        device_id=opening.device_id,
+        sha256=opening.sha256,
     )

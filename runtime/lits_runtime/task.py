@@ -1,8 +1,8 @@
 """One scan on its way through the runtime: read ahead, run, collected and written in order."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from lits_runtime.arguments import described, whole_number
 from lits_runtime.atomic import FileFacts, NewFiles
 from lits_runtime.cached import cached_property
+from lits_runtime.callbacks import out_of_memory, truth_of
 from lits_runtime.cleanup import clean_up
-from lits_runtime.errors import ArgumentError, CancelledError, OutOfMemoryError, VolumeError
+from lits_runtime.errors import ArgumentError, CancelledError, VolumeError
 from lits_runtime.inference import Inference, SlabResult, transforms_of
 from lits_runtime.lesions import Lesion, LesionTracker
-from lits_runtime.names import brief
 from lits_runtime.options import Options, select
 from lits_runtime.outputs import Outputs, Sink
 from lits_runtime.overview import Overview
@@ -65,37 +65,6 @@ def slab_slices(provider: str, context_slices: int) -> int:
     resized anew for each slab, so that models that see them get larger ones.
     """
     return 3 + context_slices if provider == "cpu" else 16
-
-
-def truth_of(answer: object) -> bool:
-    """What a caller's `cancel` said.
-
-    Raises:
-        ArgumentError: an array of several values, of which none is the answer.
-    """
-    try:
-        return bool(answer)
-    except ValueError as error:
-        raise ArgumentError(f"cancel gave {described(answer)}: {error}") from None
-
-
-@contextmanager
-def out_of_memory(what: str) -> Iterator[None]:
-    """Say whose memory ran out: numpy names an array at most, and Python nothing."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise OutOfMemoryError(f"{what}: {error}") from error
-    except MemoryError as error:
-        reason = brief(error) or "no block of it was left"
-        raise OutOfMemoryError(
-            f"{what}: memory ran out ({reason}); free some, or take a smaller batch size, or fewer "
-            "threads"
-        ) from error
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):  # Python's only word for it
-            raise
-        raise OutOfMemoryError(f"{what}: memory ran out for another thread") from error
 
 
 class Task:

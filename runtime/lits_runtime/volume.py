@@ -1,8 +1,6 @@
 """CT volumes: what may be opened, and reading slabs of canonical axial slices of it."""
 
-import io
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -13,16 +11,19 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
-from lits_runtime.array_image import FORMS, image_of_array, plain
+from lits_runtime.array_image import image_of_array, plain
+from lits_runtime.damage import damage_as_volume_error
 from lits_runtime.errors import VolumeError
 from lits_runtime.geometry import Geometry
 from lits_runtime.names import printable
-from lits_runtime.nifti import NiftiFile, VoxelStream, damage_as_volume_error
+from lits_runtime.nifti import NiftiFile
 from lits_runtime.options import MAX_VOXELS
 from lits_runtime.origins import origins
+from lits_runtime.scan_source import name_of, path_of, seekable
 from lits_runtime.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.spacing import affine_mm
 from lits_runtime.steady_file import SteadyFile
+from lits_runtime.voxel_stream import VoxelStream
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 
@@ -130,14 +131,14 @@ class Scan:
         if isinstance(source, Scan):
             return source
         if isinstance(source, SpatialImage):
-            scan = cls(source, _name_of(source), max_voxels=max_voxels)
+            scan = cls(source, name_of(source), max_voxels=max_voxels)
         elif isinstance(source, tuple):
             scan = cls(image_of_array(source), "array", max_voxels=max_voxels)
         else:
             if isinstance(source, str | PathLike):
-                file = NiftiFile.open(_path(source))
+                file = NiftiFile.open(path_of(source))
             else:
-                file = NiftiFile.open(_seekable(source))
+                file = NiftiFile.open(seekable(source))
             scan = cls(file.image(), file.name, file, max_voxels)
         scan.origins = origins(source)
         return scan
@@ -290,36 +291,3 @@ class Scan:
                 return self.file.scaled(self.file.cut(self.steady, index))
             extra = (0,) * (len(self.image.shape) - 3)
             return plain(np.asanyarray(self.image.dataobj[(*index, *extra)]))
-
-
-def _name_of(image: SpatialImage) -> str:
-    name = image.get_filename()
-    return name if isinstance(name, str) and name else "image"
-
-
-def _path(source: str | PathLike[str]) -> Path:
-    try:
-        path = Path(os.fsdecode(source))
-    except TypeError as error:  # a `__fspath__` that gives something else
-        raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
-    with damage_as_volume_error(printable(str(path)), "not a path"):
-        path.is_file()  # of a name with a NUL in it, an error
-    return path
-
-
-def _seekable(source: Any) -> BinaryIO:
-    """A binary file object that can seek, or the content of one that cannot.
-
-    Raises:
-        VolumeError: the source is none of what `Scan.open` takes.
-    """
-    if isinstance(source, bytes | bytearray | memoryview):
-        raise VolumeError(f"a scan as {type(source).__name__}: {FORMS}; wrap bytes in io.BytesIO")
-    if isinstance(source, io.TextIOBase):
-        raise VolumeError("a scan from a file opened as text: open it with 'rb'")
-    if not (callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))):
-        what = "an array without its affine" if hasattr(source, "__array__") else "a scan"
-        raise VolumeError(f"{what}, of type {type(source).__name__}: {FORMS}")
-    with damage_as_volume_error("file object", "not readable"):
-        seekable: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
-        return seekable

@@ -55,8 +55,8 @@ def main(
 ) -> None:
     """Measure speed and memory of lits-infer as whole processes, in turn with what they beat."""
     from lits_runtime.atomic import atomic_path
+    from lits_runtime.opening import bundled_model
     from lits_runtime.output_rule import Inputs, check_targets
-    from lits_runtime.segmenter import bundled_model
     from lits_tools.benchmark_runtime import Benchmark, machine
 
     check_targets([output] if output else [], Inputs(), force=False)

@@ -289,24 +289,6 @@ def usable_cases(cases: Sequence[Case]) -> tuple[list[Case], dict[str, str]]:
     return usable, problems
 
 
-def split_cases(
-    cases: Sequence[Case], validation_fraction: float, seed: int
-) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases, drawn by case with a seed; at least one of each.
-
-    A single case cannot be split: then both lists hold it, and scores say how well it was learnt.
-    """
-    if len(cases) < 2:
-        return list(cases), list(cases)
-    order = np.random.default_rng(seed).permutation(len(cases))
-    count = min(max(round(len(cases) * validation_fraction), 1), len(cases) - 1)
-    chosen = set(order[:count].tolist())
-    return (
-        [case for index, case in enumerate(cases) if index not in chosen],
-        [case for index, case in enumerate(cases) if index in chosen],
-    )
-
-
 def fingerprint(cases: Sequence[Case]) -> str:
     """SHA-256 over IDs, sizes and first MiB of all files: tells data sets apart in seconds."""
     digest = hashlib.sha256()

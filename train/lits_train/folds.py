@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lits_runtime.errors import DatasetError
-from lits_train.cases import Case, split_cases
+from lits_train.cases import Case
 from lits_train.run import RunSettings
 
 
@@ -36,3 +36,21 @@ def held_out(cases: Sequence[Case], run: RunSettings) -> tuple[list[Case], list[
     if not training:
         raise DatasetError("every usable case is held out: none is left to train on")
     return training, [case for case in cases if case.case_id in chosen]
+
+
+def split_cases(
+    cases: Sequence[Case], validation_fraction: float, seed: int
+) -> tuple[list[Case], list[Case]]:
+    """Training and validation cases, drawn by case with a seed; at least one of each.
+
+    A single case cannot be split: then both lists hold it, and scores say how well it was learnt.
+    """
+    if len(cases) < 2:
+        return list(cases), list(cases)
+    order = np.random.default_rng(seed).permutation(len(cases))
+    count = min(max(round(len(cases) * validation_fraction), 1), len(cases) - 1)
+    chosen = set(order[:count].tolist())
+    return (
+        [case for index, case in enumerate(cases) if index not in chosen],
+        [case for index, case in enumerate(cases) if index in chosen],
+    )

@@ -22,7 +22,7 @@ class Limit:
 
 RECIPE_LIMITS: Mapping[str, Limit] = {
     "thresholds": Limit(1e-6, 1 - 1e-6, "a probability of 0 or 1 has no logit"),
-    "size": Limit(32, 4096, "CT slices have 512 or 1024 pixels a side"),
+    "size": Limit(32, 608, "the runtime refuses models that need more memory for a slice"),
     "context_slices": Limit(0, 1, "the network has three channels"),
     "window_hu": Limit(-65536, 65536, "16 bits hold no other HU"),
     "decoder_channels": Limit(1, 1024, "the encoder's widest stage has 440"),
