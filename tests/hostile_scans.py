@@ -117,6 +117,8 @@ def hold_to_nibabel(path: Path, scan: Scan) -> bool:
         warnings.simplefilter("ignore")
         try:
             image: Any = nib.load(path)
+            if scan.file is not None and image.dataobj.offset != scan.file.offset:
+                return False  # it takes bytes of the header for voxels; see `true_offset`
             values = np.asanyarray(image.dataobj).reshape(scan.geometry.shape)
             expected = scan.geometry.to_canonical(values).astype(np.float32)
         except Exception:
