@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from lits_runtime.phantom import make_phantom, write_phantom
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("LITS_SHARED_DATA", ROOT.parent / "shared/data"))

@@ -399,7 +399,7 @@ def test_a_real_interrupt_in_the_middle_leaves_nothing_running(
         other = threading.Thread(target=interrupt)
         other.start()
         with pytest.raises(KeyboardInterrupt):
-            while True:
+            for _ in range(1000):
                 segmenter.segment(scan, progress=lambda *_, began=began: began.set(), batch_size=1)
         other.join()
         assert busy_threads() == threads
