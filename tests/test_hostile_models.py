@@ -173,7 +173,7 @@ def test_a_model_of_another_sha256_is_refused(
 ) -> None:
     (folder / "model.onnx").write_bytes(tiny_model())
     good = hashlib.sha256(tiny_model()).hexdigest()
-    pinned = infer_arguments(folder, "--model-sha256", good.replace(good[0], "x"))
+    pinned = infer_arguments(folder, "--model-sha256", good[::-1])
     assert good in assert_refused(infer, pinned, folder, capfd)
     accepted = infer_arguments(folder, "--model-sha256", good.upper())
     assert CliRunner().invoke(infer, accepted).exit_code == 0
@@ -226,9 +226,18 @@ PROCESSES: dict[str, Callable[[Path, Path], tuple[str, list[str]]]] = {
             write(folder, HOSTILE_CHECKPOINTS["code in a bare pickle"](folder / "owned")),
         ],
     ),
-    "external data": lambda folder, _: ("lits_runtime", infer_process(folder, "external data")),
-    "fails when run": lambda folder, _: ("lits_runtime", infer_process(folder, "fails when run")),
-    "140 TB of zeros": lambda folder, _: ("lits_runtime", infer_process(folder, "140 TB of zeros")),
+    "external data": lambda folder, _: (
+        "lits_runtime",
+        infer_process(folder, HOSTILE_MODELS["external data"]()),
+    ),
+    "fails when run": lambda folder, _: (
+        "lits_runtime",
+        infer_process(folder, HOSTILE_MODELS["fails when run"]()),
+    ),
+    "gigabytes of zeros": lambda folder, _: (
+        "lits_runtime",
+        infer_process(folder, COSTLY_MODELS["ConstantOfShape"]()),
+    ),
 }
 
 
@@ -237,8 +246,8 @@ def write(folder: Path, content: bytes) -> str:
     return str(folder / "checkpoint.pth")
 
 
-def infer_process(folder: Path, name: str) -> list[str]:
-    (folder / "model.onnx").write_bytes(HOSTILE_MODELS[name]())
+def infer_process(folder: Path, model: bytes) -> list[str]:
+    (folder / "model.onnx").write_bytes(model)
     return infer_arguments(folder)
 
 
