@@ -154,7 +154,7 @@ def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> 
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
     assert "3 cases to prepare, 15 slices at 32 x 32" in done.stderr
-    assert "case 2 is skipped" in done.stderr and "label 3" in done.stderr
+    assert "case 2 is skipped" in done.stderr and "values 3" in done.stderr
     assert [case.case_id for case in open_cases(folder)] == ["1"]
     assert not list(folder.glob(".lits-*"))
 

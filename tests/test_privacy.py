@@ -106,7 +106,7 @@ def test_a_user_s_own_setting_is_kept_and_this_test_would_see_telemetry(tmp_path
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here: apt-get install strace")
 def test_no_system_call_reaches_the_network_or_writes_beside_the_outputs(tmp_path: Path) -> None:
     trace = in_empty_home(WAYS["a script"], tmp_path, trace=True)
-    assert any("mask" in line or ".partial" in line for line in trace if WRITES.search(line))
+    assert any("mask" in line or "partial" in line for line in trace if WRITES.search(line))
     assert [line for line in trace if NETWORK.search(line)] == []
     written = {match[1] for line in trace if (match := WRITES.search(line)) and "= -1" not in line}
     strangers = {

@@ -79,7 +79,7 @@ PEAK = """
 import resource, sys
 from lits_runtime import Segmenter
 segmenter = Segmenter.open(sys.argv[1], provider="cpu", threads=2)
-segmenter.segment_file(sys.argv[2], sys.argv[3])
+segmenter.segment_file(sys.argv[2], sys.argv[3], force=True)
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
 
