@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from queue import Empty, Full, Queue
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from lits_runtime.errors import ClosedError
@@ -35,12 +34,7 @@ class Prefetched(Generic[T]):
     def __enter__(self) -> "Prefetched[T]":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[T]:

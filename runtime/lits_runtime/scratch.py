@@ -3,7 +3,6 @@
 import math
 import shutil
 import tempfile
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -52,12 +51,7 @@ class Scratch:
     def __enter__(self) -> "Scratch":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
