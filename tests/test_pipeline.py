@@ -100,6 +100,20 @@ def test_skip_connections_reach_the_decoder() -> None:
     assert widths == [32 + 208, 24 + 104, 16 + 48, 16 + 32]
 
 
+def test_a_subpixel_head_halves_the_stride() -> None:
+    scaled = torch.rand(2, 3, 64, 64)
+    for stages, size in ((4, 32), (3, 16)):
+        recipe = DEFAULT.override(size=64, decoder_channels=(16, 16, 16, 16)[:stages])
+        plain, subpixel = (
+            SegmentationNetwork(one).eval()(scaled)
+            for one in (recipe, recipe.override(subpixel_head=True))
+        )
+        assert plain.shape == (2, 2, size, size)
+        assert subpixel.shape == (2, 2, 2 * size, 2 * size)
+    with pytest.raises(ValueError, match="subpixel_head: five decoder stages"):
+        recipe.override(decoder_channels=(16,) * 5, subpixel_head=True)
+
+
 def test_recipes_survive_json_and_refuse_other_keys() -> None:
     for recipe in RECIPES.values():
         assert Recipe.from_json(recipe.to_json()) == recipe

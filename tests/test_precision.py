@@ -82,6 +82,18 @@ def test_a_stage_and_the_head_in_four_pixels_at_once(classes: int) -> None:
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("skips", [True, False])
+def test_a_subpixel_head_is_left_as_it_is(skips: bool) -> None:
+    torch.manual_seed(2)
+    recipe = DEFAULT.override(size=64, skip_connections=skips, subpixel_head=True)
+    network = SegmentationNetwork(recipe).eval()
+    scaled = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            for_inference(network)(scaled), network(scaled), rtol=0, atol=1e-4
+        )
+
+
 def test_folding_and_emulation_change_nothing_but_the_rounding(checkpoint: Path) -> None:
     network = load_checkpoint(checkpoint).network()
     scaled = torch.rand(1, 3, 64, 64)

@@ -28,7 +28,7 @@ def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
     for module in rewritten.modules():
         if isinstance(module, ResBottleneckBlock):
             _widen_groups(module)
-    if not rewritten.skips[-1]:
+    if not rewritten.skips[-1] and isinstance(rewritten.head, nn.Conv2d):
         end_in_four_pixels(rewritten)
     return rewritten
 

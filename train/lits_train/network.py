@@ -44,7 +44,8 @@ class DecoderStage(nn.Module):
 class SegmentationNetwork(nn.Module):
     """Scaled slices (n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s).
 
-    The stride s is 1 for a decoder of five stages and doubles with each stage less.
+    The stride s is 1 for a decoder of five stages and doubles with each stage less; a sub-pixel
+    head halves it.
     """
 
     mean: Tensor
@@ -65,7 +66,7 @@ class SegmentationNetwork(nn.Module):
             for widths in zip(inputs, skips, recipe.decoder_channels, strict=True)
         )
         self.skips = skips
-        self.head = nn.Conv2d(recipe.decoder_channels[-1], len(recipe.classes), kernel_size=1)
+        self.head = _head(recipe)
 
     def forward(self, scaled: Tensor) -> Tensor:
         """(n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s)."""
@@ -102,6 +103,14 @@ class SegmentationNetwork(nn.Module):
         if difference := misfit(state, expected):
             raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {difference}")
         self.encoder.load_state_dict({name: state[source] for name, source in names.items()})
+
+
+def _head(recipe: Recipe) -> nn.Module:
+    """Decoder features to logits, of the same size or of twice that."""
+    inputs, outputs = recipe.decoder_channels[-1], len(recipe.classes)
+    if recipe.subpixel_head:
+        return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
+    return nn.Conv2d(inputs, outputs, kernel_size=1)
 
 
 def _source_name(name: str, ours: bool) -> str:
