@@ -69,7 +69,6 @@ class Trial:
             seed=self.seed,
             validation_cases=("100", *pictured[::VALIDATION_EVERY]),
             device=self.device,
-            precision="auto" if self.device.startswith("cuda") else "bf16",
             resume=self.resume,
         )
         left = math.inf if self.minutes is None else self.minutes - _minutes(folder)
