@@ -11,7 +11,7 @@ from lits_runtime.volume import Scan
 from lits_train.augment import AIR_HU, augment
 from lits_train.dataset import Sample, resized_slab
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, Recipe
-from lits_train.synthetic_lesions import add_lesions
+from lits_train.synthetic_lesions import Slab, add_lesions
 
 STILL = DEFAULT.override(
     rotation_degrees=0.0,
@@ -33,6 +33,18 @@ def middle_of(path: Path, mask: Path) -> tuple[Tensor, Tensor]:
     return hu, small
 
 
+def whole_shares(labels: Tensor) -> Tensor:
+    """Shares of pixels that are what their label says, all of them."""
+    return torch.stack([labels >= 1, labels == 2]).to(torch.uint8) * 255
+
+
+def painted(hu: Tensor, labels: Tensor, seed: int) -> tuple[int, Slab]:
+    """A copy of a sample with lesions."""
+    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    slab = Slab(hu.clone(), labels.clone(), whole_shares(labels[1]), generator, rng)
+    return add_lesions([slab], torch.tensor([SPACING_MM])), slab
+
+
 @pytest.fixture(scope="module")
 def batch(real_case: tuple[Path, Path]) -> Sample:
     """Six slices of a real case, or of the phantom where none is at hand."""
@@ -41,6 +53,7 @@ def batch(real_case: tuple[Path, Path]) -> Sample:
         hu=hu.repeat(6, 1, 1, 1),
         range_hu=torch.zeros(6, 3, 2),
         labels=labels.clamp(max=1).repeat(6, 1, 1, 1),
+        shares=whole_shares(labels[1].clamp(max=1)).repeat(6, 1, 1, 1),
         spacing_mm=torch.tensor(SPACING_MM).repeat(6, 1),
         liver_only=torch.zeros(6, dtype=torch.bool),
         case=torch.zeros(6, dtype=torch.int64),
@@ -89,6 +102,7 @@ def test_labels_move_with_the_picture(strength: dict[str, float]) -> None:
         hu=hu,
         range_hu=torch.zeros(4, 3, 2),
         labels=disc.to(torch.uint8).repeat(4, 3, 1, 1),
+        shares=whole_shares(disc.to(torch.uint8)).repeat(4, 1, 1, 1),
         spacing_mm=torch.ones(4, 3),
         liver_only=torch.zeros(4, dtype=torch.bool),
         case=torch.zeros(4),
@@ -98,6 +112,9 @@ def test_labels_move_with_the_picture(strength: dict[str, float]) -> None:
     bright, mask = moved["hu"] > 50, moved["labels"] == 1
     dice = 2 * (bright & mask).sum() / (bright.sum() + mask.sum())
     assert dice > 0.97
+    half = moved["shares"][:, 0] >= 128
+    assert 2 * (half & mask[:, 1]).sum() / (half.sum() + mask[:, 1].sum()) > 0.97
+    assert not moved["shares"][:, 1].any()
     assert (mask != disc).any(dim=(1, 2, 3)).sum() >= 3  # a draw may be next to nothing
     assert moved["hu"].min() >= AIR_HU
 
@@ -124,11 +141,15 @@ def test_turning_the_slices_round_is_what_tta_undoes(batch: Sample) -> None:
 def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) -> None:
     shares, contrasts = [], []
     for seed in range(40):
-        hu, labels = batch["hu"][0].clone(), batch["labels"][0].clone()
-        count = add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(seed))
+        count, slab = painted(batch["hu"][0], batch["labels"][0], seed)
+        hu, labels = slab.hu, slab.labels
         assert 1 <= count <= 6
         lesion, liver = labels == 2, batch["labels"][0] == 1
         assert not (labels > 2).any()
+        edge = (slab.shares[1] > 0) & (slab.shares[1] < 255)
+        assert ((slab.shares[1] >= 128) == lesion[1])[~edge].all()
+        assert ((slab.shares[1] >= 128) != lesion[1]).sum() <= 0.2 * lesion[1].sum() + 4
+        assert (slab.shares[1] <= slab.shares[0]).all()
         shares.append(float(lesion.sum() / liver.sum()))
         if lesion[1].sum() > 20:
             contrasts.append(float(hu[1][lesion[1]].median() - hu[1][labels[1] == 1].median()))
@@ -142,11 +163,14 @@ def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) ->
 
 def test_no_liver_no_lesion_and_unknown_liver_stays_unknown() -> None:
     hu, labels = torch.zeros(3, 64, 64), torch.zeros(3, 64, 64, dtype=torch.uint8)
-    assert add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(0)) == 0
-    assert not hu.any()
+    count, slab = painted(hu, labels, 0)
+    assert count == 0
+    assert not slab.hu.any()
     labels[:, 10:50, 10:50] = LESION_UNKNOWN
-    assert add_lesions(hu, labels, SPACING_MM, torch.Generator().manual_seed(0)) == 0
-    assert set(labels.unique().tolist()) == {0, LESION_UNKNOWN}
+    count, slab = painted(hu, labels, 0)
+    assert count == 0
+    assert not slab.shares[1].any()
+    assert set(slab.labels.unique().tolist()) == {0, LESION_UNKNOWN}
 
 
 def test_phantom_and_one_slice_without_neighbours() -> None:
@@ -160,6 +184,7 @@ def test_phantom_and_one_slice_without_neighbours() -> None:
         hu=hu[None],
         range_hu=torch.zeros(1, 1, 2),
         labels=labels[None],
+        shares=whole_shares(labels[0])[None],
         spacing_mm=torch.tensor([[5.0, 4.0, 4.0]]),
         liver_only=torch.zeros(1, dtype=torch.bool),
         case=torch.zeros(1),

@@ -6,6 +6,8 @@ import torch
 from conftest import random_hu
 
 from lits_runtime import CheckpointError
+from lits_train.dataset import Sample
+from lits_train.inputs import network_inputs
 from lits_train.losses import DiceCounter, segmentation_loss
 from lits_train.network import SegmentationNetwork
 from lits_train.pipeline import (
@@ -13,7 +15,9 @@ from lits_train.pipeline import (
     SlabSegmenter,
     class_targets,
     known_pixels,
+    label_shares,
     resize_labels,
+    share_targets,
 )
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
 
@@ -55,6 +59,38 @@ def test_resize_keeps_means_and_masks_take_the_nearest() -> None:
     labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]).byte()
     assert resize_labels(labels[None], (2, 2))[0].tolist() == [[0, 1], [2, 0]]
     assert resize_labels(labels[None], (2, 2))[0].dtype == torch.uint8
+
+
+def test_shares_are_means_over_a_pixel_s_area() -> None:
+    labels = torch.zeros(1, 128, 128, dtype=torch.uint8)
+    labels[0, 32:96, 30:97] = 1
+    labels[0, 50:61, 50:61] = 2
+    shares = label_shares(labels, (32, 32))
+    assert shares.shape == (1, 2, 32, 32) and shares.dtype == torch.uint8
+    for channel, mask in enumerate((labels >= 1, labels == 2)):
+        assert shares[0, channel].sum() / 255 * 16 == pytest.approx(int(mask.sum()), rel=0.01)
+    lesion = share_targets(shares, ("lesion",))
+    assert lesion.shape == (1, 1, 32, 32)
+    assert float(lesion.max()) == 1.0
+    assert len(lesion.unique()) > 3, "parts of pixels at the edge"
+
+
+def test_soft_labels_are_what_the_network_learns() -> None:
+    labels = torch.ones(1, 3, 32, 32, dtype=torch.uint8)
+    batch = Sample(
+        hu=torch.zeros(1, 3, 32, 32),
+        range_hu=torch.zeros(1, 3, 2),
+        labels=labels,
+        shares=torch.full((1, 2, 32, 32), 51, dtype=torch.uint8),
+        spacing_mm=torch.ones(1, 3),
+        liver_only=torch.zeros(1, dtype=torch.bool),
+        case=torch.zeros(1),
+        slice=torch.zeros(1),
+    )
+    for soft, values in ((False, (1.0, 0.0)), (True, (0.2, 0.2))):
+        recipe = DEFAULT.override(size=32, soft_labels=soft)
+        _, targets, _ = network_inputs(batch, Preprocessing(recipe), recipe)
+        assert targets[0, :, 0, 0].tolist() == pytest.approx(values)
 
 
 def test_targets_count_lesions_to_the_liver() -> None:

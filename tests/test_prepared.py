@@ -139,7 +139,7 @@ def test_another_size_needs_force(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="prepared at 32 x 32, asked for 64 x 64"):
         prepare(find_cases(data), folder, 64)
     prepare(find_cases(data), folder, 64, force=True)
-    assert sorted(contents(folder)) == ["hu-1.npy", "labels-1.npy"]
+    assert sorted(contents(folder)) == ["hu-1.npy", "labels-1.npy", "shares-1.npy"]
     assert np.load(folder / "hu-1.npy").shape == (5, 64, 64)
 
 
@@ -219,8 +219,8 @@ def test_damage_to_the_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"hu-1\.npy: missing or damaged, prepare it again"):
         open_cases(tmp_path)
     index = tmp_path / "copy" / INDEX_NAME
-    index.write_text(index.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(DatasetError, match="format 2, this version reads 1"):
+    index.write_text(index.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(DatasetError, match="format 3, this version reads 2"):
         open_cases(tmp_path / "copy")
     index.write_text("{}")
     with pytest.raises(DatasetError, match="not the index of prepared data"):

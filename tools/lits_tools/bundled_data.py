@@ -17,7 +17,7 @@ from torch.nn import functional
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom import make_phantom, write_phantom
 from lits_train.cases import CASES_NAME, find_cases
-from lits_train.pipeline import resize, resize_labels
+from lits_train.pipeline import label_shares, resize, resize_labels
 from lits_train.prepare import prepare
 from lits_train.prepared import open_cases
 from lits_train.prepared_index import write_case
@@ -87,12 +87,13 @@ def _build(shared: Path, sources: Path, prepared: Path, size: int) -> None:
     prepare(find_cases(sources), prepared, size)
     z, y, x = SLICE_SPACING_MM
     for patient, files in _patients(shared / SLICES_FOLDER).items():
-        hu, labels = zip(*(_slice(file, size) for file in files), strict=True)
+        hu, labels, shares = zip(*(_slice(file, size) for file in files), strict=True)
         write_case(
             prepared,
             patient,
             np.stack(hu),
             np.stack(labels),
+            shares=np.stack(shares),
             spacing_mm=(z, y * 256 / size, x * 256 / size),
             adjacent=False,
         )
@@ -117,8 +118,10 @@ def _patients(folder: Path) -> dict[str, list[Path]]:
     return patients
 
 
-def _slice(file: Path, size: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """HU and labels (size, size) of one picture; liver that may be lesion is `LESION_UNKNOWN`."""
+def _slice(
+    file: Path, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """HU, labels (size, size) and shares of one picture; a maybe lesion is `LESION_UNKNOWN`."""
     hu = _grey(file)
     liver = _grey(file.parent.parent / "masks" / file.name) > 0
     smooth = functional.avg_pool2d(hu[None], 5, stride=1, padding=2)[0]
@@ -127,7 +130,9 @@ def _slice(file: Path, size: int) -> tuple[NDArray[np.float32], NDArray[np.uint8
         doubtful = (smooth - hu[liver].median()).abs() > _SURELY_LIVER_HU
         labels[liver & doubtful] = LESION_UNKNOWN
     small = resize(hu[None, None], (size, size))[0, 0]
-    return small.numpy(), resize_labels(labels[None], (size, size))[0].numpy()
+    small_labels = resize_labels(labels[None], (size, size))[0]
+    shares = label_shares(labels[None], (size, size))[0]
+    return small.numpy(), small_labels.numpy(), shares.numpy()
 
 
 def _grey(file: Path) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from lits_train.dataset import Sample
 from lits_train.draws import Draws
 from lits_train.recipe import Recipe
-from lits_train.synthetic_lesions import add_lesions
+from lits_train.synthetic_lesions import Slab, add_lesions
 
 AIR_HU = -1024.0
 """What lies beyond the picture once it is turned or shifted."""
@@ -31,21 +31,29 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
     """
     draws = Draws(seeds, batch["hu"].device)
     hu, labels = batch["hu"].clone(), batch["labels"].clone()
+    shares = batch["shares"].clone()
     if recipe.synthetic_lesions:
-        for sample in draws.chosen(recipe.synthetic_lesions):
-            z, y, x = batch["spacing_mm"][sample].tolist()
-            add_lesions(hu[sample], labels[sample], (z, y, x), draws.generators[sample])
+        chosen = draws.chosen(recipe.synthetic_lesions)
+        add_lesions(
+            [
+                Slab(hu[i], labels[i], shares[i], draws.generators[i], draws.on_host[i])
+                for i in chosen
+            ],
+            batch["spacing_mm"][chosen],
+        )
     if "flip_slices" in recipe.tta and (turned := draws.chosen(0.5)):
         hu[turned], labels[turned] = hu[turned].flip(1), labels[turned].flip(1)
     if recipe.intensity_augmentation:
         _intensity(hu, labels, recipe.intensity_augmentation, draws)
     if recipe.rotation_degrees or recipe.zoom or recipe.shift or recipe.elastic:
-        hu, labels = _warp(hu, labels, recipe, draws)
-    return {**batch, "hu": hu, "labels": labels}
+        hu, labels, shares = _warp(hu, labels, shares, recipe, draws)
+    return {**batch, "hu": hu, "labels": labels, "shares": shares}
 
 
-def _warp(hu: Tensor, labels: Tensor, recipe: Recipe, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Rotate, zoom, shift and deform; neighbours and labels go with their slice."""
+def _warp(
+    hu: Tensor, labels: Tensor, shares: Tensor, recipe: Recipe, draws: Draws
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotate, zoom, shift and deform; neighbours, labels and shares go with their slice."""
     angle = draws.uniform(-1, 1) * recipe.rotation_degrees * torch.pi / 180
     zoom = (1 + recipe.zoom) ** draws.uniform(-1, 1)
     aspect = (1 + recipe.zoom / 2) ** draws.uniform(-0.5, 0.5)
@@ -60,9 +68,12 @@ def _warp(hu: Tensor, labels: Tensor, recipe: Recipe, draws: Draws) -> tuple[Ten
             coarse, size=hu.shape[2:], mode="bicubic", align_corners=False
         )
         grid = grid + field.permute(0, 2, 3, 1)
-    warped = functional.grid_sample(hu - AIR_HU, grid, align_corners=False) + AIR_HU
+    both = torch.cat([hu - AIR_HU, shares.to(hu.dtype)], 1)
+    warped, parts = functional.grid_sample(both, grid, align_corners=False).split(
+        [hu.shape[1], shares.shape[1]], dim=1
+    )
     moved = functional.grid_sample(labels.float(), grid, mode="nearest", align_corners=False)
-    return warped, moved.to(torch.uint8)
+    return warped + AIR_HU, moved.to(torch.uint8), parts.round().to(torch.uint8)
 
 
 def _intensity(hu: Tensor, labels: Tensor, probability: float, draws: Draws) -> None:

@@ -13,7 +13,7 @@ from lits_runtime.errors import DatasetError
 from lits_runtime.label_volume import to_labels
 from lits_runtime.volume import Geometry, Scan
 from lits_train.cases import Case, open_pair
-from lits_train.pipeline import range_hu, resize, resize_labels
+from lits_train.pipeline import label_shares, range_hu, resize, resize_labels
 from lits_train.prepared import PreparedCase, PreparedSlices
 from lits_train.recipe import Recipe
 
@@ -27,6 +27,8 @@ class Sample(TypedDict):
     """float32 (1 + 2 * context_slices, 2): least and greatest HU before the slices were resized."""
     labels: Tensor
     """uint8 (1 + 2 * context_slices, size, size), LiTS labels."""
+    shares: Tensor
+    """uint8 (2, size, size): what part of the slice's pixels is liver and lesion, in 255ths."""
     spacing_mm: Tensor
     """float32 (3,): of slices, rows and columns at working size."""
     liver_only: Tensor
@@ -40,8 +42,8 @@ class Sample(TypedDict):
 class SliceSource(Protocol):
     """Where the slices of one case come from."""
 
-    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`hu`, `range_hu` and `labels` of a `Sample`; beyond the ends the end is repeated."""
+    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; the ends are repeated beyond."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -60,12 +62,14 @@ class NiftiSlices:
         """Of slices, rows and columns at working size."""
         return working_spacing_mm(self._volume.geometry, self.size)
 
-    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`hu`, `range_hu` and `labels` of a `Sample`."""
+    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`."""
         slab_hu, labels = (
             _read_slab(scan, number, context_slices) for scan in (self._volume, self._mask)
         )
-        return resized_slab(slab_hu, labels, self.size)
+        middle = torch.from_numpy(labels[context_slices : context_slices + 1].astype(np.uint8))
+        shares = label_shares(middle, (self.size, self.size))[0]
+        return *resized_slab(slab_hu, labels, self.size), shares
 
 
 def working_spacing_mm(geometry: Geometry, size: int) -> tuple[float, float, float]:
@@ -119,11 +123,12 @@ class SliceDataset(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         case_index, number = self.index[item]
         source = self._source(case_index)
-        hu, slice_range_hu, labels = source.read(number, self.recipe.context_slices)
+        hu, slice_range_hu, labels, shares = source.read(number, self.recipe.context_slices)
         return Sample(
             hu=hu,
             range_hu=slice_range_hu,
             labels=labels,
+            shares=shares,
             spacing_mm=torch.tensor(source.spacing_mm),
             liver_only=torch.tensor(self.cases[case_index].liver_only),
             case=torch.tensor(case_index),

@@ -2,7 +2,9 @@
 
 PREPARED/index.json         what is here; a case is whole if, and only if, it is listed
 PREPARED/hu-ID.npy          int16 (slices, size, size), Hounsfield units, canonical orientation
-PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels
+PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels, of the nearest voxel
+PREPARED/shares-ID.npy      uint8 (2 * slices, size, size), of each slice what part of a pixel is
+                            liver, then what part is lesion, in 255ths
 """
 
 import math
@@ -20,7 +22,7 @@ from lits_train.given_files import read_json
 from lits_train.limits import is_kind, shown
 
 INDEX_NAME = "index.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MOST_INDEX_BYTES = 2**28
 MOST_SIZE, MOST_SLICES = 2**16, 2**20
 """Of an index; a recipe takes less."""
@@ -147,9 +149,10 @@ def check_array(path: Path, shape: tuple[int, int, int], dtype: type[np.generic]
     return state
 
 
-def array_paths(folder: Path, case_id: str) -> tuple[Path, Path]:
-    """Where the HU and the labels of a case are."""
-    return folder / f"hu-{case_id}.npy", folder / f"labels-{case_id}.npy"
+def array_paths(folder: Path, case_id: str) -> tuple[Path, Path, Path]:
+    """Where the HU, the labels and the shares of a case are."""
+    hu, labels, shares = (folder / f"{kind}-{case_id}.npy" for kind in ("hu", "labels", "shares"))
+    return hu, labels, shares
 
 
 def check_case_id(case_id: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lits_train.dataset import Sample
-from lits_train.pipeline import Preprocessing, class_targets, known_pixels
+from lits_train.pipeline import Preprocessing, class_targets, known_pixels, share_targets
 from lits_train.recipe import Recipe
 
 
@@ -24,13 +24,19 @@ def network_inputs(
     """A batch's network input, target masks and where they count.
 
     Returns:
-        float32 (n, 3, size, size) in 0..1, channels last; masks of 0 and 1, float32
-        (n, classes, size, size); and of that shape 1 where a target is known, 0 elsewhere.
+        float32 (n, 3, size, size) in 0..1, channels last; masks, float32 (n, classes, size, size),
+        of 0 and 1 or with soft labels anything between; and of that shape 1 where a target is
+        known, 0 elsewhere.
     """
     scaled = preprocessing.of_batch(batch["hu"], batch["range_hu"])
     middle = batch["labels"][:, recipe.context_slices]
+    targets = (
+        share_targets(batch["shares"], recipe.classes)
+        if recipe.soft_labels
+        else class_targets(middle, recipe.classes)
+    )
     return (
         scaled.contiguous(memory_format=torch.channels_last),
-        class_targets(middle, recipe.classes),
+        targets,
         known_pixels(middle, batch["liver_only"], recipe.classes),
     )

@@ -118,6 +118,24 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(labels[None], size=size, mode="nearest-exact")[0]
 
 
+def label_shares(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """What part of each pixel is liver and what part lesion, of labels uint8 (n, height, width).
+
+    The same resize as that of the HU, so that a target says what the network can see of it.
+
+    Returns:
+        uint8 (n, 2, *size), in 255ths.
+    """
+    masks = torch.stack([labels >= LABEL_VALUES["liver"], labels == LABEL_VALUES["lesion"]], dim=1)
+    return resize(masks.float() * 255, size).round().to(torch.uint8)
+
+
+def share_targets(shares: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """Shares (..., 2, height, width) to float32 targets (..., classes, height, width)."""
+    channels = [LABEL_VALUES[name] - 1 for name in classes]
+    return shares[..., channels, :, :].float() / 255
+
+
 def class_targets(labels: Tensor, classes: tuple[str, ...]) -> Tensor:
     """Labels (..., height, width) to float32 masks (..., classes, height, width).
 

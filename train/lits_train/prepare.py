@@ -23,8 +23,8 @@ from lits_train.prepared_index import Entry, PreparedIndex, array_file, array_pa
 
 logger = logging.getLogger(__name__)
 
-BYTES_PER_PIXEL = 3
-"""int16 HU and uint8 labels."""
+BYTES_PER_PIXEL = 5
+"""int16 HU, uint8 labels and two shares of uint8."""
 _RUN = 4
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -177,20 +177,27 @@ def convert(task: _Task) -> Entry | str:
 
 def _write(volume: Scan, mask: Scan, task: _Task) -> NDArray[np.float32]:
     """Stream both files into arrays; least and greatest HU of each slice, (slices, 2)."""
+    import torch
+
     from lits_train.dataset import resized_slab
+    from lits_train.pipeline import label_shares
 
     shape = (volume.geometry.canonical_shape[0], task.size, task.size)
     range_hu = np.zeros((shape[0], 2), np.float32)
-    hu_path, labels_path = array_paths(task.folder, task.case.case_id)
+    hu_path, labels_path, shares_path = array_paths(task.folder, task.case.case_id)
+    of_shares = (2 * shape[0], *shape[1:])
     with ExitStack() as stack:
         write_hu = stack.enter_context(array_file(hu_path, shape, np.int16))
         write_labels = stack.enter_context(array_file(labels_path, shape, np.uint8))
+        write_shares = stack.enter_context(array_file(shares_path, of_shares, np.uint8))
         for run, mask_run in zip(volume.runs(_RUN), mask.runs(_RUN), strict=True):
-            hu, ranges, labels = resized_slab(
-                volume.slab_hu(run), mask.slab_hu(mask_run), task.size
-            )
+            mask_slab = mask.slab_hu(mask_run)
+            hu, ranges, labels = resized_slab(volume.slab_hu(run), mask_slab, task.size)
+            full = torch.from_numpy(mask_slab.astype(np.uint8))
+            shares = label_shares(full, (task.size, task.size)).flatten(0, 1)
             write_hu(run.start, rounded_hu(hu.numpy()))
             write_labels(run.start, labels.numpy())
+            write_shares(2 * run.start, shares.numpy())
             range_hu[run.start : run.stop] = ranges.numpy()
     return range_hu
 
@@ -214,7 +221,7 @@ def _statement(case: Case) -> dict[str, Any]:
 def _remove_strangers(index: PreparedIndex) -> None:
     """Remove arrays that an earlier preparation left and the index does not list."""
     known = {path for case_id in index.cases for path in array_paths(index.folder, case_id)}
-    for pattern in ("hu-*.npy", "labels-*.npy"):
+    for pattern in ("hu-*.npy", "labels-*.npy", "shares-*.npy"):
         for path in index.folder.glob(pattern):
             if path not in known:
                 path.unlink()

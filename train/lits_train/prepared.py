@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lits_runtime.errors import DatasetError, VolumeError
 from lits_runtime.names import brief
-from lits_runtime.steady_file import SteadyFile
+from lits_runtime.steady_file import FileState, SteadyFile
 from lits_train.cases import Case, find_cases
 from lits_train.index_content import INDEX_NAME, Entry, array_paths, check_array, read_index
 
@@ -23,10 +23,14 @@ logger = logging.getLogger(__name__)
 class PreparedCase(Case):
     """A case whose `volume` and `segmentation` are arrays at working size."""
 
+    shares: Path = Path()
+    """Array of what part of each pixel is liver and lesion."""
     size: int = 0
     """Slices are size x size."""
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of slices, rows and columns at working size."""
+    shares_state: FileState | None = field(default=None, compare=False, repr=False)
+    """Of its file when the case was opened."""
     adjacent: bool = True
     """Slices lie on each other; else each is a picture of its own and its own context."""
     range_hu: NDArray[np.float32] = field(
@@ -46,6 +50,7 @@ class PreparedSlices:
         states = case.states or (None, None)
         self._hu = SteadyFile(case.volume, states[0])
         self._labels = SteadyFile(case.segmentation, states[1])
+        self._shares = SteadyFile(case.shares, case.shares_state)
         self._range_hu = torch.from_numpy(case.range_hu)
 
     @property
@@ -53,8 +58,8 @@ class PreparedSlices:
         """Of slices, rows and columns at working size."""
         return self.case.spacing_mm
 
-    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`hu`, `range_hu` and `labels` of a `Sample`; beyond the ends the end is repeated."""
+    def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; the ends are repeated beyond."""
         around = context_slices if self.case.adjacent else 0
         low, high = max(number - around, 0), min(number + around + 1, self.case.slices)
         hu = torch.from_numpy(self._planes(self._hu, low, high, np.int16).astype(np.float32))
@@ -64,16 +69,17 @@ class PreparedSlices:
             wanted = range(number - context_slices, number + context_slices + 1)
             steps = [min(max(near, low), high - 1) - low for near in wanted]
             hu, labels, range_hu = hu[steps], labels[steps], range_hu[steps]
-        return hu, range_hu, labels
+        shares = self._planes(self._shares, 2 * number, 2 * number + 2, np.uint8)
+        return hu, range_hu, labels, torch.from_numpy(shares)
 
     def _planes(
         self, array: SteadyFile, low: int, high: int, dtype: type[np.generic]
     ) -> NDArray[Any]:
-        size = self.case.size
+        size, count = self.case.size, self.case.slices * (2 if array is self._shares else 1)
         planes = np.empty((high - low, size, size), dtype)
         with array.opened(buffering=0) as file:
             assert array.state is not None  # known once it is open
-            whole = self.case.slices * size * size * planes.itemsize
+            whole = count * size * size * planes.itemsize
             file.seek(array.state.size - whole + low * size * size * planes.itemsize)
             read = file.readinto(planes.data.cast("B"))  # type: ignore[attr-defined]
             if read != planes.nbytes:
@@ -106,8 +112,9 @@ def open_cases(folder: Path) -> list[Case]:
 
 def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase:
     shape = (entry.slices, size, size)
-    hu, labels = array_paths(folder, case_id)
+    hu, labels, shares = array_paths(folder, case_id)
     states = check_array(hu, shape, np.int16), check_array(labels, shape, np.uint8)
+    shares_state = check_array(shares, (2 * entry.slices, size, size), np.uint8)
     return PreparedCase(
         case_id,
         hu,
@@ -116,6 +123,8 @@ def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase
         notes=tuple(entry.notes),
         label_counts=np.array(entry.label_counts, np.int64),
         states=states,
+        shares=shares,
+        shares_state=shares_state,
         size=size,
         spacing_mm=entry.spacing_mm,
         adjacent=entry.adjacent,

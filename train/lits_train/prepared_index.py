@@ -132,6 +132,7 @@ def write_case(
     hu: ArrayLike,
     labels: ArrayLike,
     *,
+    shares: ArrayLike | None = None,
     spacing_mm: tuple[float, float, float],
     liver_only: bool = False,
     adjacent: bool = True,
@@ -145,6 +146,7 @@ def write_case(
         hu: (slices, size, size), Hounsfield units, canonical: slices to superior, rows to
             posterior, columns to the patient's left.
         labels: (slices, size, size), 0 background, 1 liver, 2 lesion, 3 liver that may be lesion.
+        shares: uint8 (slices, 2, size, size), from `label_shares`; None: whole pixels, by `labels`.
         spacing_mm: of slices, rows and columns.
         liver_only: lesions lie unmarked inside the liver.
         adjacent: slices lie on each other; else each is a picture of its own.
@@ -154,18 +156,22 @@ def write_case(
         DatasetError: shapes, values or the ID are not as said, or the folder has another size.
     """
     hu_array, label_array = np.asarray(hu), np.asarray(labels)
-    _check(case_id, hu_array, label_array)
+    share_array = _whole_shares(label_array) if shares is None else np.asarray(shares)
+    _check(case_id, hu_array, label_array, share_array)
     shape = hu_array.shape
     index = PreparedIndex(folder, shape[1])
     index.expect(index.pending | {case_id})
     rounded = rounded_hu(hu_array)
-    hu_path, labels_path = array_paths(folder, case_id)
+    hu_path, labels_path, shares_path = array_paths(folder, case_id)
+    of_shares = (2 * shape[0], *shape[1:])
     with (
         array_file(hu_path, shape, np.int16) as write_hu,
         array_file(labels_path, shape, np.uint8) as write_labels,
+        array_file(shares_path, of_shares, np.uint8) as write_shares,
     ):
         write_hu(0, rounded)
         write_labels(0, label_array)
+        write_shares(0, share_array)
     of_label = [(0,), (1, LESION_UNKNOWN), (2,)]
     counts = [np.isin(label_array, values).sum(axis=(1, 2)) for values in of_label]
     ranges = np.stack([rounded.min(axis=(1, 2)), rounded.max(axis=(1, 2))], axis=1)
@@ -181,7 +187,12 @@ def write_case(
     index.commit(case_id, entry)
 
 
-def _check(case_id: str, hu: NDArray[Any], labels: NDArray[Any]) -> None:
+def _whole_shares(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    shares: NDArray[np.uint8] = 255 * np.stack([labels > 0, labels == 2], axis=1).astype(np.uint8)
+    return shares
+
+
+def _check(case_id: str, hu: NDArray[Any], labels: NDArray[Any], shares: NDArray[Any]) -> None:
     shape = hu.shape
     if len(shape) != 3 or shape[1] != shape[2] or labels.shape != shape or not shape[0]:
         raise DatasetError(
@@ -190,4 +201,9 @@ def _check(case_id: str, hu: NDArray[Any], labels: NDArray[Any]) -> None:
         )
     if not np.isfinite(hu).all() or not np.isin(labels, (0, 1, 2, LESION_UNKNOWN)).all():
         raise DatasetError(f"case {case_id}: HU that are not finite, or labels outside 0..3")
+    if shares.dtype != np.uint8 or shares.shape != (shape[0], 2, *shape[1:]):
+        raise DatasetError(
+            f"case {case_id}: shares {shares.dtype} {shares.shape}, expected uint8 "
+            "(slices, 2, size, size)"
+        )
     check_case_id(case_id)

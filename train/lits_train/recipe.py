@@ -81,6 +81,8 @@ class Recipe:
     """Probability, for each slice and each kind, of noise, blur, gamma, contrast and thickness."""
     synthetic_lesions: float = 0.0
     """Probability that a liver slice is given synthetic lesions."""
+    soft_labels: bool = False
+    """Targets are what part of a pixel is liver and lesion; else the label of its nearest voxel."""
     subpixel_head: bool = False
     """The head makes four logits of each pixel: a stage's resolution for next to none of its cost.
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _PREFETCHED = 2
 """Batches that each loading process has ready."""
 _BYTES_PER_PIXEL = 5
-"""float32 HU and uint8 labels."""
+"""float32 HU and uint8 labels; a slice's shares count as one slice more."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def require_shared_memory(recipe: Recipe, run: RunSettings, world: World) -> Non
     free = shared_memory_free()
     if not run.workers or free is None:
         return
-    slices = math.ceil(recipe.batch_size / world.size) * (1 + 2 * recipe.context_slices)
-    validation = recipe.batch_size * (1 + 2 * recipe.context_slices)
+    slices = math.ceil(recipe.batch_size / world.size) * (2 + 2 * recipe.context_slices)
+    validation = recipe.batch_size * (2 + 2 * recipe.context_slices)
     batch = max(slices, validation) * recipe.size**2 * _BYTES_PER_PIXEL
     needed = batch * (run.workers * _PREFETCHED + 2)
     if free < needed:

@@ -14,6 +14,7 @@ from lits_train.dataset import Sample, SliceDataset
 from lits_train.inputs import network_inputs, to_device
 from lits_train.losses import DiceCounter
 from lits_train.pictures import comparison
+from lits_train.pipeline import class_targets
 from lits_train.state import TrainingState
 from lits_train.unreadable import Loaded
 
@@ -90,7 +91,9 @@ def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample | None:
 def _predict(state: TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
     """Masks of the network, of the reference, and where the latter is known."""
     batch = to_device(batch, state.world.device)
-    scaled, masks_gt, known = network_inputs(batch, state.preprocessing, state.recipe)
+    scaled, _, known = network_inputs(batch, state.preprocessing, state.recipe)
+    middle = batch["labels"][:, state.recipe.context_slices]
+    masks_gt = class_targets(middle, state.recipe.classes)  # of whole pixels, whatever is learnt
     with state.autocast():
         logits = state.evaluated()(scaled).float()
     logits = functional.interpolate(logits, size=masks_gt.shape[2:], mode="bilinear")
