@@ -129,6 +129,33 @@ def test_intensities_change_and_labels_do_not(batch: Sample) -> None:
     assert liver > elsewhere + 30  # still a CT
 
 
+def test_neighbours_lie_at_many_distances_and_say_so() -> None:
+    """Slices whose HU is their number: what comes out tells how far the neighbours were."""
+    n, reach = 400, 3
+    heights = torch.arange(-reach, reach + 1.0)
+    batch = Sample(
+        hu=heights.view(1, -1, 1, 1).expand(n, -1, 8, 8),
+        range_hu=torch.stack([heights, heights], 1).expand(n, -1, -1),
+        labels=torch.arange(7).to(torch.uint8).view(1, -1, 1, 1).expand(n, -1, 8, 8),
+        shares=torch.zeros(n, 2, 8, 8, dtype=torch.uint8),
+        spacing_mm=torch.tensor([1.5, 1.0, 1.0]).repeat(n, 1),
+        liver_only=torch.zeros(n, dtype=torch.bool),
+        case=torch.zeros(n),
+        slice=torch.zeros(n),
+    )
+    moved = augment(batch, STILL.override(neighbour_reach=reach), range(n))
+    before, own, after = moved["hu"][:, :, 0, 0].unbind(1)
+    assert not own.any()
+    torch.testing.assert_close(before, -after)
+    torch.testing.assert_close(moved["spacing_mm"][:, 0], 1.5 * after)
+    assert 0.3 <= after.min() < 0.6 and after.max() == 3
+    assert 0.5 <= (after == 1).float().mean() < 0.75
+    assert set(after[after >= 1].tolist()) == {1.0, 2.0, 3.0}
+    whole = moved["hu"][after == 2][:, :, 0, 0].long() + 3
+    assert torch.equal(moved["labels"][after == 2][:, :, 0, 0].long(), whole)
+    assert torch.equal(moved["range_hu"][0, :, 0], heights[2:5])
+
+
 def test_turning_the_slices_round_is_what_tta_undoes(batch: Sample) -> None:
     moved = augment(batch, STILL.override(tta=("flip_slices",)), range(6))
     turned = [torch.equal(moved["hu"][i], batch["hu"][i].flip(0)) for i in range(6)]

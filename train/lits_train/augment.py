@@ -4,6 +4,7 @@ Nothing here flips left and right or front and back: the liver lies on the right
 learnt otherwise would find it in the spleen. The order of the slices may be turned round.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,10 @@ from lits_train.draws import Draws
 from lits_train.recipe import Recipe
 from lits_train.synthetic_lesions import Slab, add_lesions
 
+_NEIGHBOUR_MM = (0.7, 6.0)
+"""Distances of neighbouring slices in LiTS; their logarithm is uniform here."""
+_NEAREST = 0.3
+"""Steps of slices, below which neighbours would say nothing new."""
 AIR_HU = -1024.0
 """What lies beyond the picture once it is turned or shifted."""
 _KNOTS_HU = torch.linspace(-160.0, 280.0, 9)
@@ -30,7 +35,7 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
         seeds: one for each sample; the same seed gives the same sample.
     """
     draws = Draws(seeds, batch["hu"].device)
-    hu, labels = batch["hu"].clone(), batch["labels"].clone()
+    hu, labels, spacing_mm = _neighbours(batch, recipe, draws)
     shares = batch["shares"].clone()
     if recipe.synthetic_lesions:
         chosen = draws.chosen(recipe.synthetic_lesions)
@@ -39,7 +44,7 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
                 Slab(hu[i], labels[i], shares[i], draws.generators[i], draws.on_host[i])
                 for i in chosen
             ],
-            batch["spacing_mm"][chosen],
+            spacing_mm[chosen],
         )
     if "flip_slices" in recipe.tta and (turned := draws.chosen(0.5)):
         hu[turned], labels[turned] = hu[turned].flip(1), labels[turned].flip(1)
@@ -47,7 +52,37 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
         _intensity(hu, labels, recipe.intensity_augmentation, draws)
     if recipe.rotation_degrees or recipe.zoom or recipe.shift or recipe.elastic:
         hu, labels, shares = _warp(hu, labels, shares, recipe, draws)
-    return {**batch, "hu": hu, "labels": labels, "shares": shares}
+    middle = batch["range_hu"].shape[1] // 2
+    around = slice(middle - recipe.context_slices, middle + recipe.context_slices + 1)
+    changed = {"hu": hu, "labels": labels, "shares": shares, "spacing_mm": spacing_mm}
+    return {**batch, **changed, "range_hu": batch["range_hu"][:, around]}  # type: ignore[typeddict-item]
+
+
+def _neighbours(batch: Sample, recipe: Recipe, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Context slices at a distance of their own for each sample: `hu`, `labels`, `spacing_mm`.
+
+    Beyond the next slice it is one of those that were read; before it, a blend of the next slice
+    and the sample's own. Half of the samples keep the next slices.
+    """
+    hu, labels, spacing_mm = (batch[key].clone() for key in ("hu", "labels", "spacing_mm"))
+    reach, middle = recipe.neighbour_reach, hu.shape[1] // 2
+    if reach == 1 or not recipe.context_slices:
+        return hu, labels, spacing_mm
+    low, high = (math.log(limit) for limit in _NEIGHBOUR_MM)
+    wanted_mm = torch.exp(draws.uniform(low, high))
+    steps = torch.where(draws.uniform(0, 1) < 0.5, 1.0, wanted_mm / spacing_mm[:, 0])
+    steps = steps.clamp(_NEAREST, reach)
+    whole, nearer = steps.round().clamp(min=1).long(), steps.clamp(max=1)[:, None, None]
+    samples = torch.arange(len(hu), device=hu.device)
+    own, slices = hu[:, middle], range(-recipe.context_slices, recipe.context_slices + 1)
+    chosen = [middle + offset * whole for offset in slices]
+    near = [own + nearer * (hu[samples, number] - own) for number in chosen]
+    spacing_mm[:, 0] *= torch.where(steps < 1, steps, whole)
+    return (
+        torch.stack(near, 1),
+        torch.stack([labels[samples, number] for number in chosen], 1),
+        spacing_mm,
+    )
 
 
 def _warp(

@@ -22,11 +22,12 @@ class Sample(TypedDict):
     """One slice with its context slices; a batch has the same keys with a leading axis n."""
 
     hu: Tensor
-    """float32 (1 + 2 * context_slices, size, size), Hounsfield units at working size."""
+    """float32 (1 + 2 * around, size, size), Hounsfield units at working size; `around` is
+    context_slices, and before `augment` that times neighbour_reach where a network is trained."""
     range_hu: Tensor
-    """float32 (1 + 2 * context_slices, 2): least and greatest HU before the slices were resized."""
+    """float32 (1 + 2 * around, 2): least and greatest HU before the slices were resized."""
     labels: Tensor
-    """uint8 (1 + 2 * context_slices, size, size), LiTS labels."""
+    """uint8 (1 + 2 * around, size, size), LiTS labels."""
     shares: Tensor
     """uint8 (2, size, size): what part of the slice's pixels is liver and lesion, in 255ths."""
     spacing_mm: Tensor
@@ -99,8 +100,13 @@ class SliceDataset(Dataset[Sample]):
     Files are opened on first use, so that each loading process has its own.
     """
 
-    def __init__(self, cases: Sequence[Case], recipe: Recipe) -> None:
+    def __init__(self, cases: Sequence[Case], recipe: Recipe, reach: int = 1) -> None:
         """Take cases that `check_case` has passed.
+
+        Args:
+            cases: prepared or not.
+            recipe: its size and context.
+            reach: so many times the recipe's context slices come with each slice.
 
         Raises:
             DatasetError: a case is prepared at another size than the recipe's.
@@ -113,7 +119,7 @@ class SliceDataset(Dataset[Sample]):
                     f"or train with --size {case.size}"
                 )
         self.cases = list(cases)
-        self.recipe = recipe
+        self.recipe, self.around = recipe, recipe.context_slices * reach
         self.index = [(c, s) for c, case in enumerate(self.cases) for s in range(case.slices)]
         self._sources: dict[int, SliceSource] = {}
 
@@ -123,7 +129,7 @@ class SliceDataset(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         case_index, number = self.index[item]
         source = self._source(case_index)
-        hu, slice_range_hu, labels, shares = source.read(number, self.recipe.context_slices)
+        hu, slice_range_hu, labels, shares = source.read(number, self.around)
         return Sample(
             hu=hu,
             range_hu=slice_range_hu,

@@ -81,6 +81,9 @@ class Recipe:
     """Probability, for each slice and each kind, of noise, blur, gamma, contrast and thickness."""
     synthetic_lesions: float = 0.0
     """Probability that a liver slice is given synthetic lesions."""
+    neighbour_reach: int = 1
+    """Training draws how far away the context slices are: up to so many slices, or nearer than the
+    next. A network that only knew 2 mm would not know what to make of 0.7 mm, nor of 5 mm."""
     soft_labels: bool = False
     """Targets are what part of a pixel is liver and lesion; else the label of its nearest voxel."""
     subpixel_head: bool = False

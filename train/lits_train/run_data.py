@@ -55,7 +55,7 @@ def open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: Wo
     if training_cases == validation_cases:
         logger.warning("one usable case: validation scores are on the training case itself")
     _say_what_validation_sees(validation_cases, recipe)
-    training = SliceDataset(training_cases, recipe)
+    training = SliceDataset(training_cases, recipe, recipe.neighbour_reach)
     validation = SliceDataset(validation_cases, recipe)
     if min(recipe.batch_size, recipe.epoch_slices or len(training)) < world.size:
         raise TrainingError(
@@ -100,7 +100,8 @@ def require_shared_memory(recipe: Recipe, run: RunSettings, world: World) -> Non
     free = shared_memory_free()
     if not run.workers or free is None:
         return
-    slices = math.ceil(recipe.batch_size / world.size) * (2 + 2 * recipe.context_slices)
+    around = recipe.context_slices * recipe.neighbour_reach
+    slices = math.ceil(recipe.batch_size / world.size) * (2 + 2 * around)
     validation = recipe.batch_size * (2 + 2 * recipe.context_slices)
     batch = max(slices, validation) * recipe.size**2 * _BYTES_PER_PIXEL
     needed = batch * (run.workers * _PREFETCHED + 2)

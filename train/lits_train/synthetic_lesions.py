@@ -87,8 +87,10 @@ def add_lesions(slabs: Sequence[Slab], spacing_mm: Tensor) -> int:
         return 0
     painted = 0
     for slab, liver in zip(slabs, _livers(slabs, spacing_mm), strict=True):
+        if liver is None:
+            continue
         count = 1 + int(slab.rng.random() ** 2 * MOST_LESIONS)
-        for at in liver.places[:count] if liver else ():
+        for at in liver.places[:count]:
             _add_lesion(slab, liver, at)
             painted += 1
     return painted
