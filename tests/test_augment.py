@@ -8,10 +8,11 @@ from torch import Tensor
 
 from lits_runtime.phantom import make_phantom
 from lits_runtime.volume import Scan
-from lits_train.augment import AIR_HU, augment
+from lits_train.augment import augment
 from lits_train.dataset import Sample, resized_slab
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, Recipe
 from lits_train.synthetic_lesions import Slab, add_lesions
+from lits_train.warp import AIR_HU
 
 STILL = DEFAULT.override(
     rotation_degrees=0.0,
@@ -117,6 +118,33 @@ def test_labels_move_with_the_picture(strength: dict[str, float]) -> None:
     assert not moved["shares"][:, 1].any()
     assert (mask != disc).any(dim=(1, 2, 3)).sum() >= 3  # a draw may be next to nothing
     assert moved["hu"].min() >= AIR_HU
+
+
+def test_crops_are_cut_out_around_lesions_and_livers(batch: Sample) -> None:
+    labels = torch.zeros(60, 3, 160, 160, dtype=torch.uint8)
+    labels[:20, :, 70:150, 10:90] = 1  # at the edge of the slice
+    labels[:10, :, 130:134, 20:24] = 2
+    case = Sample(
+        hu=labels.float() * 50,
+        range_hu=torch.zeros(60, 3, 2),
+        labels=labels,
+        shares=torch.stack([whole_shares(one[1]) for one in labels]),
+        spacing_mm=torch.ones(60, 3),
+        liver_only=torch.zeros(60, dtype=torch.bool),
+        case=torch.zeros(60),
+        slice=torch.zeros(60),
+    )
+    cut = augment(case, STILL.override(crop=64), range(60))
+    assert cut["hu"].shape == cut["labels"].shape == (60, 3, 64, 64)
+    assert cut["shares"].shape == (60, 2, 64, 64)
+    seen = (cut["labels"] == 2).any(1).flatten(1).sum(1)[:10]
+    assert 5 <= (seen == 16).sum() <= 10, "the whole of it"
+    assert (cut["labels"] >= 1).flatten(1).any(1)[:20].all()
+    inside = cut["hu"] > AIR_HU / 2
+    together = (cut["hu"] - 50.0 * cut["labels"])[inside].abs() <= 50
+    assert together.float().mean() > 0.99, "labels lie where the picture does"
+    assert inside.float().mean((1, 2, 3)).min() > 0.7
+    assert inside[20:].float().mean() > 0.95
 
 
 def test_intensities_change_and_labels_do_not(batch: Sample) -> None:

@@ -15,13 +15,12 @@ from lits_train.dataset import Sample
 from lits_train.draws import Draws
 from lits_train.recipe import Recipe
 from lits_train.synthetic_lesions import Slab, add_lesions
+from lits_train.warp import warp, warps
 
 _NEIGHBOUR_MM = (0.7, 6.0)
 """Distances of neighbouring slices in LiTS; their logarithm is uniform here."""
 _NEAREST = 0.3
 """Steps of slices, below which neighbours would say nothing new."""
-AIR_HU = -1024.0
-"""What lies beyond the picture once it is turned or shifted."""
 _KNOTS_HU = torch.linspace(-160.0, 280.0, 9)
 """Where the tone curve of soft tissue bends."""
 
@@ -37,6 +36,8 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
     draws = Draws(seeds, batch["hu"].device)
     hu, labels, spacing_mm = _neighbours(batch, recipe, draws)
     shares = batch["shares"].clone()
+    if warps(recipe):  # first: what follows then works on crops, and its noise is not blurred
+        hu, labels, shares, spacing_mm = warp(hu, labels, shares, spacing_mm, recipe, draws)
     if recipe.synthetic_lesions:
         chosen = draws.chosen(recipe.synthetic_lesions)
         add_lesions(
@@ -50,8 +51,6 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
         hu[turned], labels[turned] = hu[turned].flip(1), labels[turned].flip(1)
     if recipe.intensity_augmentation:
         _intensity(hu, labels, recipe.intensity_augmentation, draws)
-    if recipe.rotation_degrees or recipe.zoom or recipe.shift or recipe.elastic:
-        hu, labels, shares = _warp(hu, labels, shares, recipe, draws)
     middle = batch["range_hu"].shape[1] // 2
     around = slice(middle - recipe.context_slices, middle + recipe.context_slices + 1)
     changed = {"hu": hu, "labels": labels, "shares": shares, "spacing_mm": spacing_mm}
@@ -83,32 +82,6 @@ def _neighbours(batch: Sample, recipe: Recipe, draws: Draws) -> tuple[Tensor, Te
         torch.stack([labels[samples, number] for number in chosen], 1),
         spacing_mm,
     )
-
-
-def _warp(
-    hu: Tensor, labels: Tensor, shares: Tensor, recipe: Recipe, draws: Draws
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotate, zoom, shift and deform; neighbours, labels and shares go with their slice."""
-    angle = draws.uniform(-1, 1) * recipe.rotation_degrees * torch.pi / 180
-    zoom = (1 + recipe.zoom) ** draws.uniform(-1, 1)
-    aspect = (1 + recipe.zoom / 2) ** draws.uniform(-0.5, 0.5)
-    shift = draws.uniform(-2, 2, 2) * recipe.shift  # a slice is 2 wide in grid units
-    columns = torch.stack([angle.cos(), -angle.sin()], 1) / (zoom * aspect)[:, None]
-    rows = torch.stack([angle.sin(), angle.cos()], 1) / (zoom / aspect)[:, None]
-    theta = torch.cat([torch.stack([columns, rows], 1), shift[:, :, None]], 2)
-    grid = functional.affine_grid(theta, [len(hu), 1, *hu.shape[2:]], align_corners=False)
-    if recipe.elastic:
-        coarse = draws.normal(2, 7, 7) * 2 * recipe.elastic
-        field = functional.interpolate(
-            coarse, size=hu.shape[2:], mode="bicubic", align_corners=False
-        )
-        grid = grid + field.permute(0, 2, 3, 1)
-    both = torch.cat([hu - AIR_HU, shares.to(hu.dtype)], 1)
-    warped, parts = functional.grid_sample(both, grid, align_corners=False).split(
-        [hu.shape[1], shares.shape[1]], dim=1
-    )
-    moved = functional.grid_sample(labels.float(), grid, mode="nearest", align_corners=False)
-    return warped + AIR_HU, moved.to(torch.uint8), parts.round().to(torch.uint8)
 
 
 def _intensity(hu: Tensor, labels: Tensor, probability: float, draws: Draws) -> None:

@@ -84,6 +84,9 @@ class Recipe:
     neighbour_reach: int = 1
     """Training draws how far away the context slices are: up to so many slices, or nearer than the
     next. A network that only knew 2 mm would not know what to make of 0.7 mm, nor of 5 mm."""
+    crop: int = 0
+    """Training sees so many rows and columns, around a lesion or the liver where there are; 0: all.
+    The network is the same, and is scored and used on whole slices."""
     soft_labels: bool = False
     """Targets are what part of a pixel is liver and lesion; else the label of its nearest voxel."""
     subpixel_head: bool = False
@@ -147,6 +150,10 @@ def _check_together(recipe: Recipe) -> None:
     if len(recipe.thresholds) != len(recipe.classes):
         raise ValueError(
             f"thresholds {recipe.thresholds}: expected one for each of {recipe.classes}"
+        )
+    if recipe.crop % 32 or recipe.crop >= recipe.size:
+        raise ValueError(
+            f"crop {recipe.crop}: expected a multiple of 32 below size {recipe.size}, or 0"
         )
     if recipe.subpixel_head and len(recipe.decoder_channels) > 4:
         raise ValueError("subpixel_head: five decoder stages reach the working size without it")
