@@ -56,6 +56,7 @@ def batch(real_case: tuple[Path, Path]) -> Sample:
         labels=labels.clamp(max=1).repeat(6, 1, 1, 1),
         shares=whole_shares(labels[1].clamp(max=1)).repeat(6, 1, 1, 1),
         spacing_mm=torch.tensor(SPACING_MM).repeat(6, 1),
+        adjacent=torch.ones(6, dtype=torch.bool),
         liver_only=torch.zeros(6, dtype=torch.bool),
         case=torch.zeros(6, dtype=torch.int64),
         slice=torch.arange(6),
@@ -105,6 +106,7 @@ def test_labels_move_with_the_picture(strength: dict[str, float]) -> None:
         labels=disc.to(torch.uint8).repeat(4, 3, 1, 1),
         shares=whole_shares(disc.to(torch.uint8)).repeat(4, 1, 1, 1),
         spacing_mm=torch.ones(4, 3),
+        adjacent=torch.ones(4, dtype=torch.bool),
         liver_only=torch.zeros(4, dtype=torch.bool),
         case=torch.zeros(4),
         slice=torch.zeros(4),
@@ -130,6 +132,7 @@ def test_crops_are_cut_out_around_lesions_and_livers(batch: Sample) -> None:
         labels=labels,
         shares=torch.stack([whole_shares(one[1]) for one in labels]),
         spacing_mm=torch.ones(60, 3),
+        adjacent=torch.ones(60, dtype=torch.bool),
         liver_only=torch.zeros(60, dtype=torch.bool),
         case=torch.zeros(60),
         slice=torch.zeros(60),
@@ -145,6 +148,21 @@ def test_crops_are_cut_out_around_lesions_and_livers(batch: Sample) -> None:
     assert together.float().mean() > 0.99, "labels lie where the picture does"
     assert inside.float().mean((1, 2, 3)).min() > 0.7
     assert inside[20:].float().mean() > 0.95
+
+
+def test_neighbours_that_nobody_has_are_made_up(batch: Sample) -> None:
+    single: Any = {**batch, "hu": batch["hu"][:, [1, 1, 1]]}
+    single["adjacent"] = torch.tensor([True, True, True, False, False, False])
+    strong = STILL.override(made_up_neighbours=1.0, rotation_degrees=10.0)
+    before, own, after = augment(single, strong, range(6))["hu"].unbind(1)
+    plain = augment(single, STILL.override(rotation_degrees=10.0), range(6))["hu"]
+    torch.testing.assert_close(own, plain[:, 1])
+    torch.testing.assert_close(before[:3], plain[:3, 0])
+    for near in (before, after):
+        soft = (own[3:] > -100) & (near[3:] > -100)
+        difference = (near - own)[3:][soft].abs().mean()
+        assert 1 < difference < 40
+    assert not torch.equal(before[3:], after[3:])
 
 
 def test_intensities_change_and_labels_do_not(batch: Sample) -> None:
@@ -167,6 +185,7 @@ def test_neighbours_lie_at_many_distances_and_say_so() -> None:
         labels=torch.arange(7).to(torch.uint8).view(1, -1, 1, 1).expand(n, -1, 8, 8),
         shares=torch.zeros(n, 2, 8, 8, dtype=torch.uint8),
         spacing_mm=torch.tensor([1.5, 1.0, 1.0]).repeat(n, 1),
+        adjacent=torch.ones(n, dtype=torch.bool),
         liver_only=torch.zeros(n, dtype=torch.bool),
         case=torch.zeros(n),
         slice=torch.zeros(n),
@@ -241,6 +260,7 @@ def test_phantom_and_one_slice_without_neighbours() -> None:
         labels=labels[None],
         shares=whole_shares(labels[0])[None],
         spacing_mm=torch.tensor([[5.0, 4.0, 4.0]]),
+        adjacent=torch.ones(1, dtype=torch.bool),
         liver_only=torch.zeros(1, dtype=torch.bool),
         case=torch.zeros(1),
         slice=torch.zeros(1),

@@ -83,6 +83,7 @@ def test_soft_labels_are_what_the_network_learns() -> None:
         labels=labels,
         shares=torch.full((1, 2, 32, 32), 51, dtype=torch.uint8),
         spacing_mm=torch.ones(1, 3),
+        adjacent=torch.ones(1, dtype=torch.bool),
         liver_only=torch.zeros(1, dtype=torch.bool),
         case=torch.zeros(1),
         slice=torch.zeros(1),

@@ -37,7 +37,8 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
     hu, labels, spacing_mm = _neighbours(batch, recipe, draws)
     shares = batch["shares"].clone()
     if warps(recipe):  # first: what follows then works on crops, and its noise is not blurred
-        hu, labels, shares, spacing_mm = warp(hu, labels, shares, spacing_mm, recipe, draws)
+        alone = ~batch["adjacent"]
+        hu, labels, shares, spacing_mm = warp(hu, labels, shares, spacing_mm, alone, recipe, draws)
     if recipe.synthetic_lesions:
         chosen = draws.chosen(recipe.synthetic_lesions)
         add_lesions(

@@ -32,6 +32,8 @@ class Sample(TypedDict):
     """uint8 (2, size, size): what part of the slice's pixels is liver and lesion, in 255ths."""
     spacing_mm: Tensor
     """float32 (3,): of slices, rows and columns at working size."""
+    adjacent: Tensor
+    """bool (): the context slices are neighbours; else there are none, and all show one slice."""
     liver_only: Tensor
     """bool (): lesions lie unmarked inside the liver."""
     case: Tensor
@@ -136,6 +138,7 @@ class SliceDataset(Dataset[Sample]):
             labels=labels,
             shares=shares,
             spacing_mm=torch.tensor(source.spacing_mm),
+            adjacent=torch.tensor(getattr(self.cases[case_index], "adjacent", True)),
             liver_only=torch.tensor(self.cases[case_index].liver_only),
             case=torch.tensor(case_index),
             slice=torch.tensor(number),

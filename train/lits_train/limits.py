@@ -42,6 +42,7 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
     "zoom": Limit(0, 3, "a relative change: 3 is a quarter to four times the size"),
     "shift": Limit(0, 1, "a part of the slice"),
     "elastic": Limit(0, 0.5, "a part of the slice"),
+    "made_up_neighbours": Limit(0, 1, "a probability"),
     "crop": Limit(0, 4064, "less than the slice"),
     "neighbour_reach": Limit(1, 16, "slices on either side, each of them read"),
     "intensity_augmentation": Limit(0, 1, "a probability"),

@@ -84,6 +84,9 @@ class Recipe:
     neighbour_reach: int = 1
     """Training draws how far away the context slices are: up to so many slices, or nearer than the
     next. A network that only knew 2 mm would not know what to make of 0.7 mm, nor of 5 mm."""
+    made_up_neighbours: float = 0.0
+    """Probability that a slice whose neighbours nobody has is given neighbours: itself, a little
+    deformed; else they are the slice itself."""
     crop: int = 0
     """Training sees so many rows and columns, around a lesion or the liver where there are; 0: all.
     The network is the same, and is scored and used on whole slices."""

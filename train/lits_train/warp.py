@@ -9,6 +9,8 @@ from lits_train.recipe import Recipe
 
 AIR_HU = -1024.0
 """What lies beyond the picture once it is turned or shifted."""
+_MADE_UP_ZOOM, _MADE_UP_ELASTIC = 0.02, 0.006
+"""How much a made-up neighbour differs from its slice: about as much as 2 mm make."""
 _AT_LESION = 0.7
 """Probability that a slice with a lesion is cut out around it; else around the liver."""
 _OFF_CENTRE = 0.3
@@ -23,7 +25,13 @@ def warps(recipe: Recipe) -> bool:
 
 
 def warp(
-    hu: Tensor, labels: Tensor, shares: Tensor, spacing_mm: Tensor, recipe: Recipe, draws: Draws
+    hu: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    spacing_mm: Tensor,
+    alone: Tensor,
+    recipe: Recipe,
+    draws: Draws,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Neighbours, labels and shares go with their slice.
 
@@ -32,6 +40,7 @@ def warp(
         labels: uint8, the same shape.
         shares: uint8 (n, 2, size, size).
         spacing_mm: (n, 3), of slices, rows and columns.
+        alone: bool (n,), samples without neighbours.
         recipe: how strongly.
         draws: of the n samples.
 
@@ -58,6 +67,8 @@ def warp(
     warped, parts = functional.grid_sample(both, grid, align_corners=False).split(
         [hu.shape[1], shares.shape[1]], dim=1
     )
+    if recipe.made_up_neighbours and hu.shape[1] > 1:
+        _make_up_neighbours(warped, hu - AIR_HU, grid, alone, recipe.made_up_neighbours, draws)
     moved = functional.grid_sample(labels.float(), grid, mode="nearest", align_corners=False)
     nearer = torch.stack([torch.ones_like(zoom), to_rows, to_columns], 1)
     return (
@@ -66,6 +77,27 @@ def warp(
         parts.round().to(torch.uint8),
         spacing_mm / nearer,
     )
+
+
+def _make_up_neighbours(
+    warped: Tensor, hu: Tensor, grid: Tensor, alone: Tensor, probability: float, draws: Draws
+) -> None:
+    """Change the context slices of samples without any, in place: each by a small warp of its own.
+
+    Without them, neighbours that are equal would tell what kind of data a slice is from.
+    """
+    middle, side = hu.shape[1] // 2, grid.shape[1]
+    made = (alone & (draws.uniform(0, 1) < probability)).nonzero()[:, 0]
+    for number in range(hu.shape[1]):
+        if number == middle:
+            continue
+        zoom = 1 + draws.uniform(-1, 1)[:, None, None, None] * _MADE_UP_ZOOM
+        shift = draws.uniform(-2, 2, 2)[:, None, None] / hu.shape[-1]
+        around = grid.mean(dim=(1, 2), keepdim=True)
+        moved = (grid - around) * zoom + around + shift + _field(_MADE_UP_ELASTIC, side, draws)
+        warped[made, number] = functional.grid_sample(
+            hu[made, middle, None], moved[made], align_corners=False
+        )[:, 0]
 
 
 def _field(strength: float, side: int, draws: Draws) -> Tensor:
