@@ -13,6 +13,7 @@ from lits_train.sampling import (
     epoch_order,
     sample_seeds,
     slice_kinds,
+    slice_owners,
 )
 
 KINDS = np.array([OTHER] * 20 + [LIVER] * 10 + [LESION] * 3, np.uint8)
@@ -51,6 +52,24 @@ def test_shares_of_lesion_and_liver() -> None:
     assert times[KINDS == LESION].min() >= 16 // 3  # repeated evenly
     assert times[KINDS == LIVER].min() >= 2
     assert kinds[:20].tolist().count(LESION) not in (0, 16)  # mixed
+
+
+@pytest.mark.parametrize(
+    ("balance", "parts"), [(0.0, (90, 9, 1)), (0.5, (70, 22, 7)), (1.0, (33, 33, 33))]
+)
+def test_cases_are_balanced(balance: float, parts: tuple[int, ...]) -> None:
+    sizes = (90, 9, 1)
+    cases = [case([(0, 0, 1)] * size) for size in sizes]
+    kinds, owners = slice_kinds(cases), slice_owners(cases)
+    assert owners.tolist() == [0] * 90 + [1] * 9 + [2]
+    recipe = PLAIN.override(epoch_slices=100, lesion_share=1.0, case_balance=balance)
+    order = epoch_order(kinds, recipe, 0, 1, owners)
+    assert len(order) == 100
+    assert np.bincount(owners[order]).tolist() == pytest.approx(parts, abs=1)
+    times = np.bincount(order, minlength=100)
+    for one in range(3):
+        of_case = times[owners == one]
+        assert of_case.max() - of_case.min() <= 1, "no slice again before all of its case"
 
 
 def test_a_share_of_slices_that_are_not_there_is_drawn_from_all() -> None:

@@ -38,6 +38,7 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
     "epoch_slices": Limit(0, 10_000_000, "LiTS has 58,638; an epoch's order is held in memory"),
     "lesion_share": Limit(0, 1, "a part of the slices"),
     "liver_share": Limit(0, 1, "a part of the slices"),
+    "case_balance": Limit(0, 1, "0 is by slices, 1 by cases"),
     "rotation_degrees": Limit(0, 180, "either way"),
     "zoom": Limit(0, 3, "a relative change: 3 is a quarter to four times the size"),
     "shift": Limit(0, 1, "a part of the slice"),

@@ -69,6 +69,9 @@ class Recipe:
     """Part of the drawn slices that hold a lesion, where cases have them."""
     liver_share: float = 0.0
     """Part of the drawn slices that hold liver but no lesion. Both 0: slices as they come."""
+    case_balance: float = 0.0
+    """Of a share of lesion or liver slices, a case with n of them gets a part in proportion to
+    n ** (1 - case_balance). 0: each slice counts alike; 1: each case, as in a mean over cases."""
     rotation_degrees: float = 0.0
     """Largest in-plane rotation, either way."""
     zoom: float = 0.0

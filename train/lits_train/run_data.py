@@ -18,7 +18,7 @@ from lits_train.distributed import World
 from lits_train.folds import held_out
 from lits_train.recipe import Recipe
 from lits_train.run import RunSettings
-from lits_train.sampling import EpochBatches, slice_kinds
+from lits_train.sampling import EpochBatches, slice_kinds, slice_owners
 from lits_train.unreadable import Loaded, ReadableSlices, loaded
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,9 @@ def open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: Wo
             "slices: use fewer processes or a larger batch_size"
         )
     kinds = slice_kinds(training_cases)
-    order = EpochBatches(kinds, recipe, run.seed, rank=world.rank, size=world.size)
+    order = EpochBatches(
+        kinds, recipe, run.seed, world.rank, world.size, slice_owners(training_cases)
+    )
     options: dict[str, Any] = {
         "num_workers": run.workers,
         "persistent_workers": run.workers > 0,

@@ -23,31 +23,66 @@ def slice_kinds(cases: Sequence[Case]) -> NDArray[np.uint8]:
     return np.concatenate(kinds)
 
 
-def epoch_order(kinds: NDArray[np.uint8], recipe: Recipe, seed: int, epoch: int) -> list[int]:
+def slice_owners(cases: Sequence[Case]) -> NDArray[np.intp]:
+    """Of each slice of all cases one after the other, the index of its case."""
+    return np.repeat(np.arange(len(cases)), [case.slices for case in cases])
+
+
+def epoch_order(
+    kinds: NDArray[np.uint8],
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    owners: NDArray[np.intp] | None = None,
+) -> list[int]:
     """Indices of the slices that an epoch shows, in order.
 
     Of `recipe.epoch_slices` (0: as many as there are), `lesion_share` are slices with a lesion and
     `liver_share` slices with liver but no lesion; a share of which there is no slice, and the rest,
     is drawn from all slices. A kind is drawn as often as needed, but no slice a second time before
-    all of its kind have been. Without shares and `epoch_slices`, each slice comes once.
+    all of its kind have been; with `case_balance`, all of its kind and case. Without shares and
+    `epoch_slices`, each slice comes once.
 
     Args:
         kinds: from `slice_kinds`.
         recipe: its shares and `epoch_slices`.
         seed: of the run, not negative.
         epoch: from 1.
+        owners: from `slice_owners`; needed for `case_balance`.
     """
     rng = np.random.default_rng((seed, epoch))
     count = recipe.epoch_slices or len(kinds)
     drawn: list[NDArray[np.intp]] = []
     for kind, share in ((LESION, recipe.lesion_share), (LIVER, recipe.liver_share)):
         pool = np.flatnonzero(kinds == kind)
-        if len(pool):
-            drawn.append(_draw(pool, round(share * count), rng))
+        if not len(pool):
+            continue
+        wanted = round(share * count)
+        if recipe.case_balance and owners is not None:
+            drawn.append(_draw_by_case(pool, owners[pool], wanted, recipe.case_balance, rng))
+        else:
+            drawn.append(_draw(pool, wanted, rng))
     rest = max(count - sum(map(len, drawn)), 0)
     drawn.append(_draw(np.arange(len(kinds)), rest, rng))
     order: list[int] = rng.permutation(np.concatenate(drawn))[:count].tolist()
     return order
+
+
+def _draw_by_case(
+    pool: NDArray[np.intp],
+    owners: NDArray[np.intp],
+    count: int,
+    balance: float,
+    rng: np.random.Generator,
+) -> NDArray[np.intp]:
+    """`count` of the pool, of each case about as many as `case_balance` says."""
+    cases, sizes = np.unique(owners, return_counts=True)
+    parts = sizes ** (1 - balance)
+    ends = np.floor(np.cumsum(parts) / parts.sum() * count + rng.random())  # rounded fairly
+    ends[-1] = count
+    counts = np.diff(ends, prepend=0).astype(int)
+    drawn = [_draw(pool[owners == case], n, rng) for case, n in zip(cases, counts, strict=True)]
+    return np.concatenate(drawn)
 
 
 def _draw(pool: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -71,9 +106,15 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of one process: of each global batch, every so manieth slice."""
 
     def __init__(
-        self, kinds: NDArray[np.uint8], recipe: Recipe, seed: int, rank: int = 0, size: int = 1
+        self,
+        kinds: NDArray[np.uint8],
+        recipe: Recipe,
+        seed: int,
+        rank: int = 0,
+        size: int = 1,
+        owners: NDArray[np.intp] | None = None,
     ) -> None:
-        self.kinds, self.recipe, self.seed = kinds, recipe, seed
+        self.kinds, self.recipe, self.seed, self.owners = kinds, recipe, seed, owners
         self.rank, self.size = rank, size
         self.steps = epoch_steps(recipe, len(kinds))
         self._batches: list[list[int]] = []
@@ -81,7 +122,7 @@ class EpochBatches(Sampler[list[int]]):
 
     def start(self, epoch: int, first: int) -> None:
         """Choose the epoch, from 1, and its first batch that is still to come, from 0."""
-        order = epoch_order(self.kinds, self.recipe, self.seed, epoch)
+        order = epoch_order(self.kinds, self.recipe, self.seed, epoch, self.owners)
         width = self.recipe.batch_size
         self._batches = [order[i * width : (i + 1) * width] for i in range(self.steps)]
         self._first = first
