@@ -16,7 +16,7 @@ LESION_UNKNOWN = 3
 CHOICES = {
     "classes": tuple(LABEL_VALUES),
     "optimizer": ("adam", "adamw"),
-    "schedule": ("constant", "cosine", "poly"),
+    "schedule": ("constant", "cosine", "late", "poly"),
     "tta": ("flip_slices",),
 }
 
@@ -49,7 +49,8 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     schedule: str
-    """"constant", or over the steps of the run down to zero: "cosine", half a cosine, or "poly",
+    """"constant", or over the steps of the run down to zero: "cosine", half a cosine; "late", the
+    same over the last fifth alone, so that a run stopped before can be made longer; or "poly",
     (1 - step / steps) ** 0.9 as in nnU-Net."""
     batch_size: int
     """Slices in one step, over all processes."""
