@@ -25,6 +25,7 @@ from lits_train.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared import open_cases
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, SEED
 
+TABLE = "lits,patient,msd_slices_case\n6,B,10084\n10,B,10003\n11,,10012\n"
 SMALL = replace(DEFAULT, size=32, decoder_channels=(8, 8), batch_size=8, epochs=2, epoch_slices=16)
 
 
@@ -70,8 +71,42 @@ def test_data_is_built_once_and_says_what_nobody_marked(
     assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
 
 
-def test_a_patient_is_left_out_under_both_names() -> None:
-    assert bundled_data.without(["44"]) == {"44", "msd-10067"}
+def test_further_scans_and_slices_without_liver_are_taken_where_they_are(
+    shared: Path, few_phantoms: None, tmp_path: Path
+) -> None:
+    more = tmp_path / "shared"
+    shutil.copytree(shared, more)
+    (more / "lits_train").mkdir()
+    for kind in ("volume", "segmentation"):
+        file = more / f"lits/{kind}-44.nii.gz"
+        shutil.copy(file, more / f"lits_train/{kind}-6.nii.gz")
+    (more / "lits_train/table.csv").write_text(TABLE)
+    shutil.copytree(more / "msd_slices", more / "lits_negatives")
+    for file in (more / "lits_negatives").rglob("*.png"):
+        Image.fromarray(np.zeros((256, 256), np.uint8)).save(file.with_name("006_10.png"))
+        file.unlink()
+    prepared = bundled_data.build(more, tmp_path, 32)
+    cases = {case.case_id: case for case in open_cases(prepared)}
+    assert cases.keys() - {"44", "28", "1003", "100", "msd-10067", "msd-3"} == {"6", "negative-006"}
+    assert cases["negative-006"].label_counts.tolist() == [[32 * 32, 0, 0]]
+
+
+def test_a_patient_is_left_out_under_all_names(tmp_path: Path) -> None:
+    assert bundled_data.without(["44"], tmp_path) == {"44", "msd-10067"} | negatives(
+        "44", "msd-10067"
+    )
+    (tmp_path / "lits_train").mkdir()
+    (tmp_path / "lits_train/table.csv").write_text(TABLE)
+    one = {"6", "10", "msd-10084", "msd-10003"}
+    assert bundled_data.without(["6"], tmp_path) == one | negatives(*one)
+    assert bundled_data.without(["11"], tmp_path) >= {"11", "msd-10012", "negative-011"}
+    (tmp_path / "lits_train/table.csv").write_text("case,name\n1,2\n")
+    with pytest.raises(DatasetError, match=r"table\.csv: not a table of LiTS cases"):
+        bundled_data.without(["6"], tmp_path)
+
+
+def negatives(*names: str) -> set[str]:
+    return {f"negative-{name.zfill(3)}" for name in names}
 
 
 def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(

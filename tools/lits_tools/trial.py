@@ -61,7 +61,7 @@ class Trial:
         """
         folder = self.folder / self.name
         prepared = bundled_data.build(self.shared, self.folder, self.recipe.size)
-        hidden = bundled_data.without(self.without)
+        hidden = bundled_data.without(self.without, self.shared)
         cases = [case for case in open_cases(prepared) if case.case_id not in hidden]
         pictured = [case.case_id for case in cases if case.case_id.startswith("msd-")]
         run = RunSettings(
