@@ -57,7 +57,7 @@ def test_words_become_the_field_s_type() -> None:
         ("thresholds", 0.5, "values with commas between"),
         ("name", 5, "name 5: expected text"),
         ("optimizer", "sgd", "one of ('adam', 'adamw')"),
-        ("schedule", "linear", "one of ('constant', 'cosine', 'poly')"),
+        ("schedule", "linear", "one of ('constant', 'cosine', 'late', 'poly')"),
         ("batch_size", "0", "batch_size 0: expected 1 to"),
         ("lesion_share", "1.5", "lesion_share 1.5: expected 0 to 1"),
         ("ema_decay", "1", "ema_decay 1"),

@@ -18,7 +18,7 @@ def end_in_four_pixels(network: SegmentationNetwork) -> None:
     put apart.
     """
     stage = network.decoder[-1]
-    assert isinstance(stage, DecoderStage)
+    assert isinstance(stage, DecoderStage) and isinstance(network.head, nn.Conv2d)
     network.decoder[-1] = FourPixelStage(stage)
     head = nn.Sequential(_head_of_four(network.head), nn.PixelShuffle(2), _Crop())
     network.register_module("head", head)

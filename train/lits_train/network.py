@@ -105,7 +105,7 @@ class SegmentationNetwork(nn.Module):
         self.encoder.load_state_dict({name: state[source] for name, source in names.items()})
 
 
-def _head(recipe: Recipe) -> nn.Module:
+def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
     """Decoder features to logits, of the same size or of twice that."""
     inputs, outputs = recipe.decoder_channels[-1], len(recipe.classes)
     if recipe.subpixel_head:
