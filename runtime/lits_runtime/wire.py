@@ -168,15 +168,6 @@ def encoded(fields: Iterable[tuple[int, int | bytes | memoryview | Pieces]]) -> 
     return pieces
 
 
-def count_varints(packed: memoryview) -> int:
-    """How many numbers a packed list of varints holds.
-
-    >>> count_varints(memoryview(bytes([1, 0x80, 1, 5])))
-    3
-    """
-    return len(bytes(packed).translate(None, _TOP_BIT))
-
-
 def packed_varints(packed: memoryview, most: int) -> list[int]:
     """The numbers of a packed list; one more than `most` of them if there are more.
 

@@ -210,20 +210,6 @@ def challenge_detected(match: LesionMatch, above_iou: float) -> int:
     return len(groups) - sum(len(group.reference) for group in missed)
 
 
-def longest_diameter_mm(lesion_mask: Mask, spacing_mm: Spacing) -> float:
-    """Longest extent of a lesion within one axial slice, from voxel corner to voxel corner.
-
-    Args:
-        lesion_mask: bool (slices, height, width) of one lesion, of whatever many parts.
-        spacing_mm: voxel size per array axis.
-
-    >>> longest_diameter_mm(np.ones((2, 3, 4), bool), (5.0, 1.0, 1.0))
-    5.0
-    """
-    longest = longest_diameters_mm(lesion_mask.astype(np.uint8), in_plane(spacing_mm))
-    return float(longest.max(initial=0.0))
-
-
 def in_plane(spacing_mm: Spacing) -> NDArray[np.float64]:
     """World vectors of a column and a row at right angles, (3, 2), mm."""
     _, row, column = spacing_mm
