@@ -1,6 +1,7 @@
 """The import rule of the design, read from the source, and a runtime without torch."""
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +39,23 @@ def imported_packages(source: Path) -> set[str]:
 @pytest.mark.parametrize("package", OURS)
 def test_imports_point_one_way(package: str) -> None:
     allowed = ALLOWED[package] | {package} | set(sys.stdlib_module_names)
-    sources = sorted(OURS[package].glob("*.py"))
+    sources = sorted(OURS[package].rglob("*.py"))
     assert sources
     for source in sources:
         assert imported_packages(source) <= allowed, source
+
+
+def test_every_package_of_the_tree_is_listed_for_the_wheel() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = {
+        ".".join(path.parent.relative_to(folder.parent).parts)
+        for folder in OURS.values()
+        for path in folder.rglob("*.py")
+    }
+    listed = setup["options"]["packages"].split()
+    assert listed == sorted(listed)
+    assert set(listed) == packages
 
 
 def test_runtime_works_where_torch_cannot_be_imported(tiny_model_path: Path) -> None:

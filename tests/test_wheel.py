@@ -31,10 +31,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module_and_the_model(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     sources = {
-        f"{path.parent.name}/{path.name}"
+        path.relative_to(ROOT / folder).as_posix()
         for folder in ("runtime", "train", "export", "tools")
-        for pattern in ("*.py", "py.typed", "*.onnx", "*.md")
-        for path in (ROOT / folder).glob(f"lits_*/{pattern}")
+        for pattern in ("*.py", "py.typed", "*.onnx", "*.md", "*.html")
+        for path in (ROOT / folder).glob(f"lits_*/**/{pattern}")
     }
     assert "lits_runtime/bundled.onnx" in sources
     assert sources <= packed
