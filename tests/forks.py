@@ -59,11 +59,6 @@ STOPPED = 1000
 
 
 def _serve() -> None:
-    import lits_runtime.batch
-    import lits_runtime.cli
-    import lits_runtime.console
-    import lits_runtime.task
-    import lits_runtime.work  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -79,7 +74,7 @@ def _serve() -> None:
 
 
 def _run(order: dict[str, Any]) -> None:
-    from lits_runtime.cli import main
+    from lits_runtime.cli.infer import main
 
     output = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -10,7 +10,7 @@ from conftest import TINY_METADATA, tiny_model
 from onnx import TensorProto, helper
 from wire_tree import LENGTH, VARINT, Field, dump, first, hidden_tag, parse
 
-from lits_runtime.opening import bundled_model
+from lits_runtime.session.opening import bundled_model
 
 ESCAPES = "\x1b[31mred\nsecond line\u202e"
 

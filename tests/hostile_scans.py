@@ -23,7 +23,7 @@ import nibabel as nib
 import numpy as np
 
 from lits_runtime import LitsError, Segmenter
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.scan import Scan
 
 HANGS_AFTER_S = 60
 EXTREMES = [

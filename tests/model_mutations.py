@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from threshold_model import threshold_model
 from wire_tree import LENGTH, VARINT, Field, dump, everywhere, hidden_tag, parse, varint
 
-from lits_runtime.opening import bundled_model
+from lits_runtime.session.opening import bundled_model
 
 _NUMBERS = (0, 1, 2, 7, 10, 18, 127, 128, 255, 2**31 - 1, 2**31, 2**32, 2**32 + 7, 2**63, 2**64 - 1)
 _BYTES = (b"", b"\x00", b"slab", b"labels", b"lits", b"\xff\xfe", b"Conv", b"Loop", bytes(8))

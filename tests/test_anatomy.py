@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_runtime.anatomy import Found, result_warnings
-from lits_runtime.geometry import Geometry
-from lits_runtime.overview import Overview
+from lits_runtime.plausibility.anatomy import Found, result_warnings
+from lits_runtime.plausibility.overview import Overview
+from lits_runtime.volumes.geometry import Geometry
 
 
 def trunk() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import largest_file
 
-from lits_runtime.atomic import (
+from lits_runtime.files.atomic import (
     LOCK_PREFIX,
     PARTIAL_PREFIX,
     NewFiles,
@@ -21,14 +21,14 @@ from lits_runtime.atomic import (
     atomic_path,
     remove_abandoned,
 )
-from lits_runtime.locks import locked, patience
+from lits_runtime.files.locks import locked, patience
 
 LEFT_BEHIND = """
 import os, sys
 from pathlib import Path
-from lits_runtime.atomic import atomic_path
-from lits_runtime.locks import locked
-from lits_runtime.output_rule import lock_paths
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.files.locks import locked
+from lits_runtime.files.output_rule import lock_paths
 target = Path(sys.argv[1])
 with locked(lock_paths([target])[0], lambda: None), atomic_path(target) as temporary:
     temporary.write_text("half")

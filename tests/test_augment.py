@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lits_runtime.phantom import make_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.volumes.scan import Scan
 from lits_train.augment import augment
 from lits_train.dataset import Sample, resized_slab
 from lits_train.recipe import DEFAULT, LESION_UNKNOWN, Recipe

@@ -19,11 +19,11 @@ from conftest import random_hu, tiny_model
 from test_streaming import load_image
 from test_volume import LPS_AFFINE
 
-from lits_runtime.atomic import LOCK_PREFIX, PARTIAL_PREFIX
-from lits_runtime.batch import Settings, run_batch, segment_scan
-from lits_runtime.cli import main
-from lits_runtime.jobs import Job, plan, read_list, shard
-from lits_runtime.options import Options
+from lits_runtime.batch.jobs import Job, plan, read_list, shard
+from lits_runtime.batch.local import Settings, run_batch, segment_scan
+from lits_runtime.cli.infer import main
+from lits_runtime.files.atomic import LOCK_PREFIX, PARTIAL_PREFIX
+from lits_runtime.segment.options import Options
 
 KILLS = int(os.environ.get("LITS_TEST_KILLS", "8"))
 """How many moments of a batch are tried with SIGKILL; the full run takes 100."""
@@ -243,7 +243,7 @@ def test_reports_hold_all_scans(archive: Path, tiny_model_path: Path, tmp_path: 
 
 
 def child(model: Path, *arguments: object, **options: Any) -> "subprocess.Popen[str]":
-    code = "from lits_runtime.cli import main; main()"
+    code = "from lits_runtime.cli.infer import main; main()"
     command = [sys.executable, "-c", code, *map(str, arguments), "-m", str(model)]
     environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
     return subprocess.Popen(

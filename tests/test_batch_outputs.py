@@ -15,16 +15,16 @@ from test_outputs import FOREIGN, contents, settings
 from test_streaming import load_image
 
 from lits_runtime import OutputBusyError, OutputError, Segmenter
-from lits_runtime.atomic import atomic_path
-from lits_runtime.batch import run_batch, segment_scan
-from lits_runtime.jobs import Job
-from lits_runtime.locks import locked
-from lits_runtime.names import csv_cell
-from lits_runtime.output_plan import OutputPlan
-from lits_runtime.output_rule import Inputs, lock_paths
-from lits_runtime.record import our_files, record_path
-from lits_runtime.tables import ReportFile, write_report
-from lits_runtime.work import Work
+from lits_runtime.batch.job_files import OutputPlan
+from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.local import run_batch, segment_scan
+from lits_runtime.batch.one_job import Work
+from lits_runtime.batch.results_file import ReportFile, write_report
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.files.locks import locked
+from lits_runtime.files.output_rule import Inputs, lock_paths
+from lits_runtime.messages import csv_cell
+from lits_runtime.records.record_file import our_files, record_path
 
 
 @pytest.fixture

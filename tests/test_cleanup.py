@@ -1,8 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.cleanup import clean_up
-from lits_runtime.options import Options
+from lits_runtime.segment.cleanup import clean_up
+from lits_runtime.segment.options import Options
 
 
 def two_livers() -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import load_nifti
 
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.lesions import label_lesions
 from lits_train.data_cli import main
 

@@ -12,8 +12,8 @@ from conftest import tiny_model
 from onnx import helper
 
 from lits_export.cli import main
-from lits_runtime.describe import describe, table
-from lits_runtime.opening import bundled_model
+from lits_runtime.model.description import describe, table
+from lits_runtime.session.opening import bundled_model
 
 
 def embedded() -> dict[str, Any]:

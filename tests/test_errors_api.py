@@ -17,9 +17,9 @@ from test_volume import LPS_AFFINE
 
 import lits_runtime
 from lits_runtime import LitsError, Options, OutOfMemoryError, Scan, Segmenter, VolumeError
-from lits_runtime.batch import Settings, run_batch, segment_scan
-from lits_runtime.describe import describe
-from lits_runtime.jobs import Job, plan
+from lits_runtime.batch.jobs import Job, plan
+from lits_runtime.batch.local import Settings, run_batch, segment_scan
+from lits_runtime.model.description import describe
 
 FOLDER = str(Path(lits_runtime.__file__).parent)
 HU = random_hu((6, 5, 4))
@@ -432,7 +432,7 @@ def test_memory_that_runs_out_fails_one_scan_of_a_batch(
     assert "b.nii, 6 x 5 x 4 voxels: memory ran out" in str(error)
     from click.testing import CliRunner
 
-    from lits_runtime.cli import main
+    from lits_runtime.cli.infer import main
 
     said = CliRunner().invoke(
         main, [str(tmp_path / "b.nii"), "-m", str(tiny_model_path), "--provider", "cpu"]

@@ -18,8 +18,8 @@ from test_volume import LPS_AFFINE
 ROUNDS = int(os.environ.get("LITS_FUZZ_OPTIONS", "12"))
 """Of each command."""
 MODULES = {
-    "lits-infer": "lits_runtime.cli",
-    "lits-doctor": "lits_runtime.doctor_cli",
+    "lits-infer": "lits_runtime.cli.infer",
+    "lits-doctor": "lits_runtime.cli.doctor",
     "lits-data": "lits_train.data_cli",
     "lits-train": "lits_train.cli",
     "lits-export": "lits_export.cli",

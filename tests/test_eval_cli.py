@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from threshold_model import threshold_model
 
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.eval_cli import main
 from lits_tools.pairs import case_id_of
 

@@ -19,12 +19,12 @@ from lits_export.graph import check
 from lits_export.parity import TOLERANCES, Tolerance, compare
 from lits_export.slabs import boundary_slabs, phantom_slabs, scan_files, scan_slabs
 from lits_runtime import ParityError, Segmenter, VolumeError
-from lits_runtime.allowed_operators import OPERATORS
-from lits_runtime.graph_cost import MAX_BYTES, MAX_BYTES_AT_ONCE, MAX_OPERATIONS, GraphCost
-from lits_runtime.graph_reader import GraphReader
-from lits_runtime.model_file import check as check_file
-from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.model.allowed_operators import OPERATORS
+from lits_runtime.model.checked_file import check as check_file
+from lits_runtime.model.graph_cost import MAX_BYTES, MAX_BYTES_AT_ONCE, MAX_OPERATIONS, GraphCost
+from lits_runtime.model.onnx_graph import GraphReader
+from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_runtime.volumes.scan import Scan
 from lits_train.checkpoint import load_checkpoint
 from lits_train.pipeline import SlabSegmenter
 

@@ -14,9 +14,9 @@ from conftest import random_hu
 from test_volume import LPS_AFFINE
 
 from lits_runtime import Segmenter, VolumeError
-from lits_runtime.file_kinds import kind_of
-from lits_runtime.options import Options
-from lits_runtime.volume import Scan
+from lits_runtime.segment.options import Options
+from lits_runtime.volumes.file_kinds import kind_of
+from lits_runtime.volumes.scan import Scan
 
 STORED = random_hu((7, 6, 5))
 PLAIN = nib.Nifti1Image(STORED, LPS_AFFINE).to_bytes()

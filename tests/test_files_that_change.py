@@ -18,10 +18,10 @@ from conftest import load_nifti, random_hu
 from test_dataset import write_case
 
 from lits_runtime import DatasetError, VolumeError
-from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.regular_file import open_regular
-from lits_runtime.steady_file import SteadyFile
-from lits_runtime.volume import Scan
+from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_runtime.volumes.scan import Scan
 from lits_train.cases import find_cases, usable_cases
 from lits_train.dataset import SliceDataset
 from lits_train.loop import train

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_layouts import make, within
 
-from lits_runtime.find import find_scans, told
-from lits_runtime.jobs import plan
+from lits_runtime.batch.jobs import plan
+from lits_runtime.finding.find import find_scans, told
 from lits_train.cases import find_files
 
 
@@ -142,7 +142,7 @@ def test_training_data_behind_links(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_the_walker_starts_without_numpy(tmp_path: Path) -> None:
     make(tmp_path, {"a.nii": "", "a_mask.nii": ""})
     code = (
-        "import sys; from lits_runtime.jobs import plan; assert len(plan(['.'])) == 1; "
+        "import sys; from lits_runtime.batch.jobs import plan; assert len(plan(['.'])) == 1; "
         "print({'numpy', 'nibabel'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -8,9 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lits_export.export import ExportResult
 from lits_runtime import ModelError, Segmenter
-from lits_runtime.float32 import in_float32
-from lits_runtime.inference import run
-from lits_runtime.model_file import check
+from lits_runtime.model.checked_file import check
+from lits_runtime.segment.slab_inference import run
+from lits_runtime.session.float32 import in_float32
 
 
 def of(exported: dict[str, ExportResult], precision: str) -> bytes:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from test_volume import AXIS_CODES, LPS_AFFINE, reorient
 
 from lits_runtime import VolumeError
-from lits_runtime.geometry import Geometry
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.scan import Scan
 
 Affine = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import pytest
 from test_volume import LPS_AFFINE
 
 from lits_runtime import VolumeError
-from lits_runtime.nifti import MAX_HEADER_BYTES
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.nifti.reader import MAX_HEADER_BYTES
+from lits_runtime.volumes.scan import Scan
 
 SCANS = int(os.environ.get("LITS_FUZZ_SCANS", "300"))
 """How many mutated files are tried; the full run takes 10000."""

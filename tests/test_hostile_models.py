@@ -22,9 +22,9 @@ from test_volume import LPS_AFFINE
 
 from lits_export.cli import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
-from lits_runtime.cli import main as infer
-from lits_runtime.inference import hold_to_contract
-from lits_runtime.model_file import MAX_MODEL_BYTES, check
+from lits_runtime.cli.infer import main as infer
+from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
+from lits_runtime.segment.slab_inference import hold_to_contract
 from lits_train.cli import main as train
 from lits_train.weights_file import MAX_WEIGHTS_BYTES, read_weights
 

@@ -11,10 +11,10 @@ from conftest import SHARED_DATA, tiny_model
 from numpy.typing import NDArray
 
 from lits_runtime import Options, Segmenter, VolumeError
-from lits_runtime.hounsfield import value_warnings
-from lits_runtime.overview import Overview
-from lits_runtime.phantom import make_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.plausibility.hounsfield import value_warnings
+from lits_runtime.plausibility.overview import Overview
+from lits_runtime.volumes.scan import Scan
 
 Values = NDArray[np.float64]
 Change = Callable[[Values], Values]

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from conftest import load_nifti, random_hu
 from test_volume import LPS_AFFINE
 
-from lits_runtime.cli import main
-from lits_runtime.providers import why_not
+from lits_runtime.cli.infer import main
+from lits_runtime.session.providers import why_not
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def at_a_terminal(arguments: list[str]) -> str:
     """What lits-infer prints at a terminal of 100 columns."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    command = [sys.executable, "-c", "from lits_runtime.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from lits_runtime.cli.infer import main; main()", *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     said = b""

@@ -17,9 +17,9 @@ from test_streaming import load_image
 from test_volume import LPS_AFFINE
 
 from lits_runtime import Segmenter, VolumeError
-from lits_runtime.batch import run_batch
-from lits_runtime.jobs import Job
-from lits_runtime.volume import Scan
+from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.local import run_batch
+from lits_runtime.volumes.scan import Scan
 
 SHAPE = (24, 24, 60)
 

@@ -13,7 +13,7 @@ from conftest import load_nifti
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.label_volume import read_labels, to_labels
+from lits_runtime.volumes.label_volume import read_labels, to_labels
 from lits_tools.eval_cli import main as eval_main
 from lits_tools.view_data import open_view
 from lits_train.cases import check_case, find_cases

@@ -8,8 +8,8 @@ import pytest
 
 from lits_export.slabs import scan_files
 from lits_runtime import VolumeError
-from lits_runtime.find import find_scans
-from lits_runtime.jobs import plan
+from lits_runtime.batch.jobs import plan
+from lits_runtime.finding.find import find_scans
 from lits_tools.pairs import find_pairs
 from lits_train.cases import find_cases, find_files
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_runtime.diameter import longest_diameters_mm
-from lits_runtime.lesions import MAX_LESIONS, Lesion, LesionTracker
-from lits_runtime.volume import Geometry
+from lits_runtime.measure.diameter import longest_diameters_mm
+from lits_runtime.measure.lesions import MAX_LESIONS, Lesion, LesionTracker
+from lits_runtime.volumes.scan import Geometry
 
 SPACING = np.diag([-2.0, -3.0, 5.0, 1.0])
 SPACING[:3, 3] = 100, 200, 300

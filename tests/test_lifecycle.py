@@ -21,9 +21,9 @@ from test_volume import LPS_AFFINE
 
 import lits_runtime
 from lits_runtime import ClosedError, LitsError, ModelError, Options, ProviderError, Segmenter
-from lits_runtime.batch import Outcome, Settings, run_batch, segment_scan
-from lits_runtime.jobs import Job
-from lits_runtime.pipeline import Prefetched, ordered_map
+from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.local import Outcome, Settings, run_batch, segment_scan
+from lits_runtime.system.threads import Prefetched, ordered_map
 
 PATIENCE_S = 20
 """A child that takes longer hangs."""
@@ -210,7 +210,7 @@ def test_a_fork_while_other_threads_segment_hangs_nowhere(segmenter: Segmenter, 
 
 
 def test_no_property_holds_a_lock_that_a_fork_could_leave_locked() -> None:
-    for source in Path(lits_runtime.__file__).parent.glob("*.py"):
+    for source in Path(lits_runtime.__file__).parent.rglob("*.py"):
         assert "functools import cached_property" not in source.read_text(), source
 
 
@@ -219,7 +219,7 @@ def test_what_was_begun_before_a_fork_is_refused_after_it(
     tiny_model_path: Path, scan: Path
 ) -> None:
     segmenter = Segmenter.open(tiny_model_path, provider="cpu", threads=2)
-    from lits_runtime.outputs import Outputs
+    from lits_runtime.segment.outputs import Outputs
 
     with segmenter.task(scan, None, Outputs(in_memory=True)) as task:
         assert "ClosedError: this segmentation was begun before" in in_child(task.run)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from test_streaming import positional_model
 from test_volume import AXIS_CODES, reorient
 
-from lits_runtime import Segmenter, lesions
-from lits_runtime.geometry import Geometry
-from lits_runtime.lesions import LesionTracker
-from lits_runtime.options import Options
-from lits_runtime.report import Report
+from lits_runtime import Segmenter
+from lits_runtime.measure import lesions
+from lits_runtime.measure.lesions import LesionTracker
+from lits_runtime.measure.report import Report
+from lits_runtime.segment.options import Options
+from lits_runtime.volumes.geometry import Geometry
 from lits_tools.case_scores import score_case
 from lits_tools.lesions import label_lesions, match_lesions
 

@@ -13,9 +13,9 @@ from model_mutations import mutated, seeds
 from onnx import AttributeProto, helper, numpy_helper
 
 from lits_runtime import ModelError, Segmenter
-from lits_runtime.graph_reader import GraphReader
-from lits_runtime.inference import run
-from lits_runtime.model_file import ModelFile, check
+from lits_runtime.model.checked_file import ModelFile, check
+from lits_runtime.model.onnx_graph import GraphReader
+from lits_runtime.segment.slab_inference import run
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_MODELS", "1500"))
 """The full size is 100,000."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from node_runtime import FOLDER, compare_with_node
 
-from lits_runtime.opening import bundled_model
-from lits_runtime.volume import Scan
+from lits_runtime.session.opening import bundled_model
+from lits_runtime.volumes.scan import Scan
 
 
 def test_the_bundled_model_gives_the_same_labels(

@@ -11,7 +11,7 @@ from test_outputs import FOREIGN, contents
 from lits_export.cli import main as export_main
 from lits_export.triton import write_repository
 from lits_runtime import OutputError
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.eval_cli import main as eval_main
 from lits_tools.view_cli import main as view_main
 from lits_train.cases import find_cases

@@ -12,8 +12,8 @@ from surface_distance import (
     lookup_tables,
 )
 
-from lits_runtime.label_volume import read_labels
-from lits_runtime.phantom import make_phantom
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.volumes.label_volume import read_labels
 from lits_tools.boxes import bounding_box
 from lits_tools.overlap import overlap
 from lits_tools.surface import FACES, FACES_AND_EDGES, surface_distances, surface_scores

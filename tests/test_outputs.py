@@ -17,12 +17,12 @@ from test_streaming import load_image
 from test_volume import LPS_AFFINE
 
 from lits_runtime import ModelError, OutputError, Scan, Segmenter, VolumeError
-from lits_runtime.batch import Settings, run_batch, segment_scan
-from lits_runtime.jobs import Job
-from lits_runtime.model_file import read_content
-from lits_runtime.output_plan import JobFiles
-from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.record import read_record
+from lits_runtime.batch.job_files import JobFiles
+from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.local import Settings, run_batch, segment_scan
+from lits_runtime.model.checked_file import read_content
+from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_runtime.records.record_file import read_record
 from lits_train.data_cli import main as data_main
 
 FOREIGN = b'{"patient": "somebody\'s"}'

@@ -5,7 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from lits_runtime.phantom import ORIENTATIONS, Phantom, make_phantom, write_phantom
+from lits_runtime.phantom.ct import ORIENTATIONS, Phantom, make_phantom, write_phantom
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 
 PACKAGES = ("runtime/lits_runtime", "train/lits_train", "export/lits_export", "tools/lits_tools")
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
@@ -69,8 +69,8 @@ module, sys.argv = sys.argv[1], sys.argv[1:]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 COMMANDS = {
-    "lits-infer": "lits_runtime.cli",
-    "lits-doctor": "lits_runtime.doctor_cli",
+    "lits-infer": "lits_runtime.cli.infer",
+    "lits-doctor": "lits_runtime.cli.doctor",
     "lits-data": "lits_train.data_cli",
     "lits-train": "lits_train.cli",
     "lits-export": "lits_export.cli",

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, random_hu, tiny_model
 from test_volume import LPS_AFFINE
 
-DOOR = "lits_runtime/providers.py"
+DOOR = "lits_runtime/session/providers.py"
 INHERITS = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
 NETWORK = re.compile(r"\b(socket|connect|sendto|sendmsg|bind)\(.*AF_INET|sa_family=AF_INET")
 WRITES = re.compile(r'open(?:at|at2)?\([^"]*"([^"]+)".*\b(?:O_WRONLY|O_RDWR|O_CREAT)\b')
@@ -27,7 +27,7 @@ with Segmenter.open("model.onnx", provider="cpu") as segmenter:
 """,
     "lits-infer": """
 import sys; sys.argv[1:] = "scan.nii.gz -m model.onnx -o mask.nii.gz --provider cpu -q".split()
-from lits_runtime.commands import infer
+from lits_runtime.cli.entry_points import infer
 infer()
 """,
     "a child process": """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lits_runtime import processors
-from lits_runtime.processors import allowed_processors, cgroup_quota, usable_processors
+from lits_runtime.system import processors
+from lits_runtime.system.processors import allowed_processors, cgroup_quota, usable_processors
 
 V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/cpu,cpuacct"
 CASES: dict[str, tuple[dict[str, str], float | None]] = {

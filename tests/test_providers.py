@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 from conftest import tiny_model
 
-from lits_runtime import ProviderError, Segmenter, providers
-from lits_runtime.doctor_cli import main as doctor
-from lits_runtime.providers import engine_cache, open_session, why_not
+from lits_runtime import ProviderError, Segmenter
+from lits_runtime.cli.doctor import main as doctor
+from lits_runtime.session import providers
+from lits_runtime.session.providers import engine_cache, open_session, why_not
 
 WITHOUT_GPU = why_not("cuda") is not None
 
@@ -87,7 +88,7 @@ def test_engines_are_cached_by_model_and_versions(
 
 
 def test_gpu_slabs_keep_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lits_runtime import inference
+    from lits_runtime.segment import slab_inference as inference
 
     segmenter = Segmenter.open(tiny_model(), provider="cpu")
     segmenter.provider, segmenter.lanes = "cuda", 1

@@ -12,7 +12,7 @@ import pytest
 from forks import Forks, end, everything
 from test_batch import litter, write_scan
 
-from lits_runtime.record import explains, read_record
+from lits_runtime.records.record_file import explains, read_record
 
 ROUNDS = int(os.environ.get("LITS_RACE_ROUNDS", "4"))
 """How many rounds of two processes are tried; the full run takes 200."""

@@ -13,11 +13,11 @@ from test_batch import invoke, statuses, write_scan
 from test_outputs import settings
 
 from lits_runtime import OutputError
-from lits_runtime.batch import run_batch, segment_scan
-from lits_runtime.cli import _tell
-from lits_runtime.jobs import Job
-from lits_runtime.record import our_files, record_path
-from lits_runtime.tables import write_report
+from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.local import run_batch, segment_scan
+from lits_runtime.batch.results_file import write_report
+from lits_runtime.cli.infer import _tell
+from lits_runtime.records.record_file import our_files, record_path
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from conftest import load_nifti
 from test_dataset import write_case
 
-from lits_runtime.volume import Geometry
+from lits_runtime.volumes.scan import Geometry
 from lits_train.cases import check_case, find_cases, open_pair
 from lits_train.dataset import SliceDataset
 from lits_train.recipe import SEED

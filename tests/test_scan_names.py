@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from test_batch import invoke, statuses, write_scan
 from test_layouts import RECORD, make
 
-from lits_runtime.cli import main
-from lits_runtime.jobs import plan
+from lits_runtime.batch.jobs import plan
+from lits_runtime.cli.infer import main
 
 
 def test_the_output_folder_may_be_anywhere(

@@ -11,7 +11,7 @@ from conftest import load_nifti, random_hu
 from test_volume import LPS_AFFINE as AFFINE
 
 from lits_runtime import VolumeError
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.scan import Scan
 
 HU = random_hu((5, 4, 3))
 FORMS = r"expected a path, a file opened with 'rb', a nibabel image, or a tuple"

@@ -16,8 +16,8 @@ from conftest import load_nifti, random_hu, tiny_model
 from test_volume import LPS_AFFINE, reorient
 
 from lits_runtime import Segmenter, VolumeError
-from lits_runtime.scratch import Scratch
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.scan import Scan
+from lits_runtime.volumes.scratch import Scratch
 
 
 @pytest.mark.parametrize(("put_axis", "take_axis"), list(itertools.permutations(range(3), 2)))

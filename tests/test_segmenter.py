@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from test_volume import AXIS_CODES, LPS_AFFINE, reorient
 
 from lits_runtime import ModelError, ProviderError, Segmenter
-from lits_runtime.processors import usable_processors
-from lits_runtime.providers import why_not
+from lits_runtime.session.providers import why_not
+from lits_runtime.system.processors import usable_processors
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_context_slices_are_the_neighbours_with_the_ends_repeated() -> None:
 
 @pytest.fixture(scope="module")
 def small_phantom() -> tuple[NDArray[np.int16], NDArray[np.float64]]:
-    from lits_runtime.phantom import make_phantom
+    from lits_runtime.phantom.ct import make_phantom
 
     phantom = make_phantom(3, matrix=48, slices=6, lesions=2)
     return phantom.volume_hu, phantom.affine
@@ -96,7 +96,7 @@ def test_bundled_model_is_small_and_says_what_it_is() -> None:
 
 
 def test_bundled_model_finds_the_phantom_s_liver_and_lesions() -> None:
-    from lits_runtime.phantom import make_phantom
+    from lits_runtime.phantom.ct import make_phantom
 
     phantom = make_phantom(7, matrix=256, slices=30, lesions=3)  # not a seed of its training
     labels = bundled_segmenter().segment((phantom.volume_hu, phantom.affine)).labels

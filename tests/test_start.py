@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 from test_imports import OURS
 
-from lits_runtime.missing import DISTRIBUTION, distribution_of, explain_import, extras_of
+from lits_runtime.system.extras import DISTRIBUTION, distribution_of, explain_import, extras_of
 
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
@@ -51,7 +51,7 @@ def interrupted(process: "subprocess.Popen[str]", imports: int, number: int) -> 
             if not line.startswith("import time:"):
                 said.append(line)
                 continue
-            if seen >= 0 or line.rstrip().endswith(".commands"):
+            if seen >= 0 or line.rstrip().endswith(".entry_points"):
                 seen += 1
             if seen == imports:
                 process.send_signal(number)
@@ -87,8 +87,8 @@ def test_a_signal_while_it_works_is_one_line_too(tmp_path: Path) -> None:
     program = """
     import click, sys, time
     from pathlib import Path
-    from lits_runtime.atomic import atomic_path
-    from lits_runtime.command import Command
+    from lits_runtime.files.atomic import atomic_path
+    from lits_runtime.cli.command import Command
 
     @click.command(cls=Command)
     def main():
@@ -103,7 +103,7 @@ def test_a_signal_while_it_works_is_one_line_too(tmp_path: Path) -> None:
             [
                 sys.executable,
                 "-c",
-                "from lits_runtime.launch import launch; launch('sleeper', 's')",
+                "from lits_runtime.system.launch import launch; launch('sleeper', 's')",
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -127,7 +127,7 @@ def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
     (tmp_path / "counter.py").write_text("import os, signal\nos.kill(os.getpid(), 2)\nmain = int\n")
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        "from lits_runtime.launch import launch; launch('counter', 'c')"
+        "from lits_runtime.system.launch import launch; launch('counter', 'c')"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
@@ -199,7 +199,7 @@ def test_what_is_missing_is_named_with_its_extra(module: str, package: str, want
 
 
 def test_without_metadata_the_command_s_own_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lits_runtime.missing.DISTRIBUTION", "no-such-distribution")
+    monkeypatch.setattr("lits_runtime.system.extras.DISTRIBUTION", "no-such-distribution")
     assert DISTRIBUTION == "lits-toolkit"
     assert extras_of("scipy", "lits_tools") == ("tools",)
 
@@ -238,14 +238,14 @@ class Hide:
             spec.submodule_search_locations = [{str(tmp_path / "onnxruntime")!r}]
             return spec
 {hide}
-from lits_runtime.launch import launch
+from lits_runtime.system.launch import launch
 launch(sys.argv.pop(1), "lits-any")
 """
     scan = tmp_path / "scan.nii"
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), scan)
     for module, arguments in (
-        ("lits_runtime.cli", [str(scan), "-o", str(tmp_path / "m.nii")]),
-        ("lits_runtime.doctor_cli", []),
+        ("lits_runtime.cli.infer", [str(scan), "-o", str(tmp_path / "m.nii")]),
+        ("lits_runtime.cli.doctor", []),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, module, *arguments], capture_output=True, text=True

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from test_volume import AXIS_CODES, LPS_AFFINE, reorient
 
 from lits_runtime import Segmenter, VolumeError
-from lits_runtime.phantom import make_phantom, write_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_runtime.volumes.scan import Scan
 
 
 def load_image(path: Path) -> Any:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools import bundled_data
 from lits_tools.ablation import BASE, VARIANTS, folder_name, main
 from lits_tools.ablation_table import gmac, rows, written

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from lits_export import export
 from lits_export.cli import main
 from lits_export.triton import write_repository
-from lits_runtime.opening import bundled_model
+from lits_runtime.session.opening import bundled_model
 
 
 def parsed(config: Path) -> Any:

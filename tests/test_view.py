@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.choice import largest_lesion, through_liver, worst_disagreement
 from lits_tools.panels import PREDICTED, REFERENCE, VIEWS, Panel, draw_ct, draw_difference
 from lits_tools.planes import PLANES

@@ -10,7 +10,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from numpy.typing import NDArray
 
 from lits_runtime import VolumeError
-from lits_runtime.volume import Geometry, Scan
+from lits_runtime.volumes.scan import Geometry, Scan
 
 AXIS_CODES = [
     "".join(codes)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, load_nifti
 
-from lits_runtime.opening import bundled_model
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_runtime.session.opening import bundled_model
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_wheel_holds_every_module_and_the_model(wheel: Path) -> None:
         for pattern in ("*.py", "py.typed", "*.onnx", "*.md", "*.html")
         for path in (ROOT / folder).glob(f"lits_*/**/{pattern}")
     }
-    assert "lits_runtime/bundled.onnx" in sources
+    assert "lits_runtime/model/bundled.onnx" in sources
     assert sources <= packed
     assert not [name for name in packed if "test" in name]
 

@@ -8,9 +8,9 @@ from conftest import tiny_model
 
 from lits_export.export import ExportSettings, _metadata
 from lits_export.without_names import parity_told, scans_told, training_told
-from lits_runtime.describe import describe
-from lits_runtime.metadata import ModelMetadata
-from lits_runtime.opening import bundled_model
+from lits_runtime.model.description import describe
+from lits_runtime.model.metadata import ModelMetadata
+from lits_runtime.session.opening import bundled_model
 from lits_train.checkpoint import Checkpoint
 from lits_train.recipe import RECIPES
 

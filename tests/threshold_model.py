@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lits_runtime.metadata import DISCLAIMER, METADATA_KEY, ModelMetadata
+from lits_runtime.model.metadata import DISCLAIMER, METADATA_KEY, ModelMetadata
 
 LIVER_HU, LESION_HU = 30.0, 70.0
 """A voxel from the first value is liver, and a lesion if it is below the second one."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lits_runtime.command import Command, shared_options
-from lits_runtime.metadata import DISCLAIMER
-from lits_runtime.output_rule import Inputs, check_folder, check_targets
+from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
+from lits_runtime.model.metadata import DISCLAIMER
 
 if TYPE_CHECKING:
     from lits_export.parity import Tolerance
@@ -132,7 +132,7 @@ def _tolerance(
 
 
 def _inspect(model: Path, as_json: bool) -> None:
-    from lits_runtime.describe import describe
+    from lits_runtime.model.description import describe
 
     description = describe(model)
     click.echo(json.dumps(description.to_json(), indent=1) if as_json else description.text())
@@ -147,7 +147,7 @@ def _write_repository(model: Path, folder: Path | None) -> None:
 
 
 def _providers(names: str | None) -> tuple[str, ...]:
-    from lits_runtime.providers import PROVIDERS
+    from lits_runtime.session.providers import PROVIDERS
 
     if names is None:
         return ()

@@ -1,6 +1,6 @@
 """The entry point of this package's command."""
 
-from lits_runtime.launch import launch
+from lits_runtime.system.launch import launch
 
 
 def export() -> None:

@@ -14,18 +14,18 @@ from lits_export.slabs import calibration_slabs, check_slabs, scan_files
 from lits_export.weights import size_ratio
 from lits_export.without_names import parity_told, scans_told, training_told
 from lits_export.worst_slice import draw_worst_slice
-from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import ParityError, ProviderError
-from lits_runtime.metadata import (
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.model.metadata import (
     DISCLAIMER,
     FORMAT_VERSION,
     METADATA_KEY,
     ORIENTATION,
     ModelMetadata,
 )
-from lits_runtime.output_rule import Inputs, check_targets
-from lits_runtime.providers import why_not
-from lits_runtime.segmenter import Segmenter
+from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.session.providers import why_not
 from lits_train.checkpoint import Checkpoint, load_checkpoint
 from lits_train.pipeline import SlabSegmenter
 from lits_train.recipe import LABEL_VALUES

@@ -16,8 +16,8 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from lits_export.precision import STEM
-from lits_runtime.inference import run
-from lits_runtime.providers import open_session
+from lits_runtime.segment.slab_inference import run
+from lits_runtime.session.providers import open_session
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.find import find_scans, nothing_in, tell
-from lits_runtime.phantom import make_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.finding.find import find_scans, nothing_in, tell
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.volumes.scan import Scan
 from lits_train.pipeline import SlabSegmenter
 
 logger = logging.getLogger(__name__)

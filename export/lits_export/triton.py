@@ -7,10 +7,10 @@ model_configuration.html, and model_config.proto of triton-inference-server/comm
 import json
 from pathlib import Path
 
-from lits_runtime.atomic import atomic_folder
-from lits_runtime.graph_reader import Value
-from lits_runtime.model_file import ModelFile, check, read_content
-from lits_runtime.output_rule import Inputs, check_folder
+from lits_runtime.files.atomic import atomic_folder
+from lits_runtime.files.output_rule import Inputs, check_folder
+from lits_runtime.model.checked_file import ModelFile, check, read_content
+from lits_runtime.model.onnx_graph import Value
 
 MAX_BATCH_SIZE = 64
 """Axial slices that Triton may put into one run."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lits_export.parity import WorstSlice
-from lits_runtime.atomic import atomic_path
+from lits_runtime.files.atomic import atomic_path
 from lits_train.recipe import Recipe
 
 _WINDOW_HU = (-150.0, 250.0)

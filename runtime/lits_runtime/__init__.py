@@ -30,13 +30,13 @@ TYPE_CHECKING = False  # typing takes longer to import than all that is here
 if TYPE_CHECKING:
     from typing import Any
 
-    from lits_runtime.geometry import Geometry
-    from lits_runtime.metadata import ModelMetadata
-    from lits_runtime.options import Options
-    from lits_runtime.report import Report
-    from lits_runtime.segmentation import Segmentation
-    from lits_runtime.segmenter import Segmenter
-    from lits_runtime.volume import Scan
+    from lits_runtime.measure.report import Report
+    from lits_runtime.model.metadata import ModelMetadata
+    from lits_runtime.segment.options import Options
+    from lits_runtime.segment.segmentation import Segmentation
+    from lits_runtime.segment.segmenter import Segmenter
+    from lits_runtime.volumes.geometry import Geometry
+    from lits_runtime.volumes.scan import Scan
 
 __all__ = [
     "ArgumentError",
@@ -68,13 +68,13 @@ __all__ = [
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LAZY = {
-    "Geometry": "lits_runtime.geometry",
-    "ModelMetadata": "lits_runtime.metadata",
-    "Options": "lits_runtime.options",
-    "Report": "lits_runtime.report",
-    "Scan": "lits_runtime.volume",
-    "Segmentation": "lits_runtime.segmentation",
-    "Segmenter": "lits_runtime.segmenter",
+    "Geometry": "lits_runtime.volumes.geometry",
+    "ModelMetadata": "lits_runtime.model.metadata",
+    "Options": "lits_runtime.segment.options",
+    "Report": "lits_runtime.measure.report",
+    "Scan": "lits_runtime.volumes.scan",
+    "Segmentation": "lits_runtime.segment.segmentation",
+    "Segmenter": "lits_runtime.segment.segmenter",
 }
 
 

@@ -6,7 +6,7 @@ from numbers import Real
 from pathlib import Path
 
 from lits_runtime.errors import ArgumentError, OptionsError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 
 
 def described(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.segmenter import Segmenter
-from lits_runtime.volume import Scan
+from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.volumes.scan import Scan
 from lits_tools.benchmark_model import Way
 from lits_tools.bundled_data import volumes
 from lits_tools.trial import MODEL_NAME, SCORES_NAME

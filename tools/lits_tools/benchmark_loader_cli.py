@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 
 @click.command(cls=Command)
@@ -45,8 +45,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Measure how fast the cases in DATA come, prepared, in memory and sliced by nibabel."""
-    from lits_runtime.atomic import atomic_path
-    from lits_runtime.output_rule import Inputs, check_targets
+    from lits_runtime.files.atomic import atomic_path
+    from lits_runtime.files.output_rule import Inputs, check_targets
     from lits_tools.benchmark_loader import LoaderBenchmark
     from lits_tools.benchmark_runtime import machine
     from lits_train.recipe import RECIPES

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from lits_export.export import MAX_SIZE
 from lits_export.parity import compare
 from lits_export.slabs import CheckSlab
-from lits_runtime.pipeline import ordered_map
-from lits_runtime.processors import usable_processors
-from lits_runtime.segmenter import Segmenter
+from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.system.processors import usable_processors
+from lits_runtime.system.threads import ordered_map
 from lits_tools.benchmark_runtime import Figure
 from lits_tools.node_placement import count, fallen_back, placement
 from lits_train.checkpoint import load_checkpoint

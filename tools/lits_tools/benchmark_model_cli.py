@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger("lits_tools.benchmark_model")  # as a script this is __main__
 
@@ -53,10 +53,10 @@ def main(
 
     On a GPU also the nodes that fall back to the CPU.
     """
-    from lits_runtime.atomic import atomic_path
-    from lits_runtime.output_rule import Inputs, check_targets
-    from lits_runtime.phantom import make_phantom
-    from lits_runtime.volume import Scan
+    from lits_runtime.files.atomic import atomic_path
+    from lits_runtime.files.output_rule import Inputs, check_targets
+    from lits_runtime.phantom.ct import make_phantom
+    from lits_runtime.volumes.scan import Scan
     from lits_tools.benchmark_files import exported, untrained
     from lits_tools.benchmark_model import ModelBenchmark
     from lits_tools.benchmark_runtime import line, machine

@@ -11,8 +11,8 @@ from lits_tools.benchmark_processes import Run, in_turn, median_ratio, median_se
 
 logger = logging.getLogger(__name__)
 
-_INFER = "from lits_runtime.cli import main; main()"
-_IMPORTS = "import lits_runtime.cli, numpy, nibabel, onnxruntime, isal.igzip"
+_INFER = "from lits_runtime.cli.infer import main; main()"
+_IMPORTS = "import lits_runtime.cli.infer, numpy, nibabel, onnxruntime, isal.igzip"
 _DECOMPRESS = """
 import sys, time
 from isal import igzip
@@ -26,8 +26,8 @@ print(time.perf_counter() - began)
 _SESSION = """
 import sys, time
 from lits_runtime import Scan, Segmenter
-from lits_runtime.pipeline import ordered_map
-from lits_runtime.task import slab_slices
+from lits_runtime.system.threads import ordered_map
+from lits_runtime.segment.one_scan import slab_slices
 scan = Scan.open(sys.argv[1])
 segmenter = Segmenter.open(sys.argv[2], provider=sys.argv[3])
 context = segmenter.metadata.context_slices
@@ -191,8 +191,8 @@ def line(figure: Figure) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    from lits_runtime.processors import usable_processors
-    from lits_runtime.versions import versions
+    from lits_runtime.system.processors import usable_processors
+    from lits_runtime.system.versions import versions
 
     return {
         "machine": platform.machine(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -54,9 +54,9 @@ def main(
     folder: Path,
 ) -> None:
     """Measure speed and memory of lits-infer as whole processes, in turn with what they beat."""
-    from lits_runtime.atomic import atomic_path
-    from lits_runtime.opening import bundled_model
-    from lits_runtime.output_rule import Inputs, check_targets
+    from lits_runtime.files.atomic import atomic_path
+    from lits_runtime.files.output_rule import Inputs, check_targets
+    from lits_runtime.session.opening import bundled_model
     from lits_tools.benchmark_runtime import Benchmark, machine
 
     check_targets([output] if output else [], Inputs(), force=False)

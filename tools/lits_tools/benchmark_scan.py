@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.atomic import atomic_path
-from lits_runtime.phantom import make_phantom
-from lits_runtime.volume import Scan
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.volumes.scan import Scan
 
 MATRIX = 512
 _NOISE_HU = 12.0

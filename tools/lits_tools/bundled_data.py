@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.phantom import make_phantom, write_phantom
+from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_train.cases import CASES_NAME, find_cases, find_files
 from lits_train.pipeline import label_shares, resize, resize_labels
 from lits_train.prepare import prepare

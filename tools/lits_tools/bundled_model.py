@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 SETTINGS = {
     "context_slices": 0,

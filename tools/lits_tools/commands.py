@@ -1,6 +1,6 @@
 """The entry points of this package's commands."""
 
-from lits_runtime.launch import launch
+from lits_runtime.system.launch import launch
 
 
 def evaluate() -> None:

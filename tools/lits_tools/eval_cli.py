@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lits_runtime.command import Command, shared_options
-from lits_runtime.output_rule import Inputs, check_targets
+from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.files.output_rule import Inputs, check_targets
 
 if TYPE_CHECKING:
-    from lits_runtime.label_volume import LabelVolume
+    from lits_runtime.volumes.label_volume import LabelVolume
     from lits_tools.evaluate import Evaluation
     from lits_tools.gates import Gate
     from lits_tools.pairs import Pair
@@ -91,7 +91,7 @@ def main(
     gates = _gates(fail_below, fail_above)
     segmenter = None
     if model:
-        from lits_runtime.segmenter import Segmenter
+        from lits_runtime.segment.segmenter import Segmenter
 
         segmenter = Segmenter.open(model, provider=provider)
     pairs = find_pairs(predicted, reference, scans=model is not None)

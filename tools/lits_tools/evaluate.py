@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lits_runtime.errors import DatasetError, LitsError
-from lits_runtime.label_volume import LabelVolume, read_labels
+from lits_runtime.volumes.label_volume import LabelVolume, read_labels
 from lits_tools.case_scores import (
     CLASSES,
     CaseScores,
@@ -19,7 +19,7 @@ from lits_tools.pairs import Pair, check_same_grid
 from lits_tools.pooling import Estimate, pool
 
 if TYPE_CHECKING:
-    from lits_runtime.segmenter import Segmenter
+    from lits_runtime.segment.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 

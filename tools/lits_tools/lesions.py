@@ -13,7 +13,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.diameter import longest_diameters_mm
+from lits_runtime.measure.diameter import longest_diameters_mm
 from lits_tools.boxes import Box
 from lits_tools.overlap import Mask, Overlap, check_same_shape
 from lits_tools.surface import Spacing

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.providers import open_session
+from lits_runtime.session.providers import open_session
 
 SHAPE_BYTES = 256
 """Sizes are computed on the CPU by design; what writes more than this handles the data itself."""
@@ -22,7 +22,7 @@ class NodeRun:
 
     operator: str
     provider: str
-    """A key of `lits_runtime.providers.PROVIDERS`."""
+    """A key of `lits_runtime.session.providers.PROVIDERS`."""
     output_bytes: int
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from lits_runtime.atomic import atomic_path
-from lits_runtime.names import csv_cell
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.messages import csv_cell
 from lits_tools.evaluate import Evaluation
 from lits_tools.lesions import SIZES
 from lits_tools.pooling import CONFIDENCE, Estimate

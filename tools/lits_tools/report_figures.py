@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lits_runtime.label_volume import LabelVolume
-from lits_runtime.volume import Scan
+from lits_runtime.volumes.label_volume import LabelVolume
+from lits_runtime.volumes.scan import Scan
 from lits_tools.choice import worst_disagreement
 from lits_tools.evaluate import Evaluation
 from lits_tools.lesions import SIZES

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lits_runtime.atomic import atomic_path
+from lits_runtime.files.atomic import atomic_path
 from lits_tools.evaluate import Evaluation
 from lits_tools.report import (
     Grid,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lits_runtime.atomic import atomic_path
+from lits_runtime.files.atomic import atomic_path
 from lits_tools.choice import extent, largest_lesion, through_liver, worst_disagreement
 from lits_tools.panels import (
     AGREED,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from lits_runtime.processors import usable_processors
+from lits_runtime.system.processors import usable_processors
 from lits_tools.boxes import bounding_box
 from lits_tools.overlap import Mask, check_same_shape
 

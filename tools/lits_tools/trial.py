@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lits_export.export import ExportSettings, export_model
-from lits_runtime.atomic import atomic_path
-from lits_runtime.console import stopping_on_signals
-from lits_runtime.label_volume import read_labels
-from lits_runtime.segmenter import Segmenter
+from lits_runtime.cli.progress import stopping_on_signals
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.volumes.label_volume import read_labels
 from lits_tools import bundled_data
 from lits_tools.overlap import overlap
 from lits_train.checkpoint import LAST_NAME, METRICS_NAME, load_checkpoint

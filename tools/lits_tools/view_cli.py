@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
-from lits_runtime.output_rule import Inputs, check_targets
+from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.files.output_rule import Inputs, check_targets
 
 logger = logging.getLogger(__name__)
 

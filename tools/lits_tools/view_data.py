@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.label_volume import LabelVolume, read_labels
-from lits_runtime.volume import Geometry, Scan, ScanSource
+from lits_runtime.volumes.label_volume import LabelVolume, read_labels
+from lits_runtime.volumes.scan import Geometry, Scan, ScanSource
 from lits_tools.overlap import knows_liver, overlap
 from lits_tools.pairs import check_same_grid
 from lits_tools.surface import Spacing

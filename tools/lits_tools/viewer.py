@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lits_runtime.atomic import atomic_path
+from lits_runtime.files.atomic import atomic_path
 from lits_tools.choice import extent, largest_lesion
 from lits_tools.panels import AGREED, LESION, LIVER, PREDICTED, REFERENCE, WINDOW_HU
 from lits_tools.planes import PLANES, Plane

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
-from lits_runtime.find import LeftOut, find_volumes, tell
-from lits_runtime.label_volume import rounded_by, rounded_note, to_labels
-from lits_runtime.layouts import case_of_layout
-from lits_runtime.names import brief
-from lits_runtime.regular_file import open_regular
-from lits_runtime.steady_file import FileState, SteadyFile
-from lits_runtime.volume import Geometry, Scan
+from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.finding.find import LeftOut, find_volumes, tell
+from lits_runtime.finding.layouts import case_of_layout
+from lits_runtime.messages import brief
+from lits_runtime.volumes.label_volume import rounded_by, rounded_note, to_labels
+from lits_runtime.volumes.scan import Geometry, Scan
 from lits_train.given_files import read_json
 from lits_train.limits import shown
 from lits_train.repair import repaired

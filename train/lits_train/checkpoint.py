@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import CheckpointError
-from lits_runtime.names import brief
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.messages import brief
 from lits_train.network import SegmentationNetwork
 from lits_train.recipe import RECIPES, SEED, Recipe
 from lits_train.state_dict import find_state_dict, misfit

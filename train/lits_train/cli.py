@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from lits_runtime.command import Command, shared_options
-from lits_runtime.console import stopping_on_signals
+from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.progress import stopping_on_signals
 from lits_train.recipe import RECIPES, Recipe
 from lits_train.run import PRECISIONS, RunSettings
 

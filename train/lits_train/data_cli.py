@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.command import Command, shared_options
+from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
     """
     from rich.console import Console
 
-    from lits_runtime.processors import usable_processors
+    from lits_runtime.system.processors import usable_processors
     from lits_train.cases import case_order
     from lits_train.examine import examine, files_of
     from lits_train.examine_table import remarks, report_table
@@ -106,7 +106,7 @@ def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None
     voxel sizes: {"liver_only": ["28"], "spacing_mm": {"29": [0.78, 0.78, 1.6]}}. The same command
     goes on after a break and does only what is new. Exit status 1 if a case cannot be used.
     """
-    from lits_runtime.processors import usable_processors
+    from lits_runtime.system.processors import usable_processors
     from lits_train.cases import find_cases
     from lits_train.prepare import prepare as prepare_cases
 
@@ -156,7 +156,7 @@ def phantom(
 
     The same seed gives the same anatomy, whatever the matrix and orientation.
     """
-    from lits_runtime.phantom import make_phantom, write_phantom
+    from lits_runtime.phantom.ct import make_phantom, write_phantom
 
     for case_seed in range(seed, seed + count):
         try:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.label_volume import to_labels
-from lits_runtime.volume import Geometry, Scan
+from lits_runtime.volumes.label_volume import to_labels
+from lits_runtime.volumes.scan import Geometry, Scan
 from lits_train.cases import Case, open_pair
 from lits_train.pipeline import label_shares, range_hu, resize, resize_labels
 from lits_train.prepared import PreparedCase, PreparedSlices

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lits_runtime.console import Stop
+from lits_runtime.cli.progress import Stop
 from lits_runtime.errors import LitsError, TrainingError
 
 _STOP = 1

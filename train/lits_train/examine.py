@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import DatasetError, LitsError
-from lits_runtime.label_volume import to_labels
-from lits_runtime.lesions import LesionTracker
-from lits_runtime.plausibility import geometry_warnings, range_warnings
-from lits_runtime.volume import Scan
+from lits_runtime.measure.lesions import LesionTracker
+from lits_runtime.plausibility.warnings import geometry_warnings, range_warnings
+from lits_runtime.volumes.label_volume import to_labels
+from lits_runtime.volumes.scan import Scan
 from lits_train.cases import (
     Case,
     Statements,

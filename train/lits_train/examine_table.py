@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lits_runtime.names import printable
+from lits_runtime.messages import printable
 from lits_train.examine import CaseReport
 
 _COLUMNS = ("case", "shape", "mm", "axes", "HU", "labels", "liver ml", "lesions", "lesion ml", "")

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lits_runtime.names import brief
-from lits_runtime.regular_file import open_regular
+from lits_runtime.files.regular_file import open_regular
+from lits_runtime.messages import brief
 
 
 def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.names import brief
-from lits_runtime.regular_file import open_regular
-from lits_runtime.steady_file import FileState
+from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.steady_file import FileState
+from lits_runtime.messages import brief
 from lits_train.given_files import read_json
 from lits_train.limits import is_kind, shown
 

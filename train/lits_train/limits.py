@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lits_runtime.atomic import atomic_path, remove_abandoned
 from lits_runtime.errors import TrainingError
+from lits_runtime.files.atomic import atomic_path, remove_abandoned
 from lits_train.checkpoint import METRICS_NAME
 from lits_train.given_files import read_bytes, strict_json
 from lits_train.limits import shown

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lits_runtime.errors import DatasetError, LitsError, TrainingError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.augment import augment
 from lits_train.cases import Case, fingerprint
 from lits_train.checkpoint import BEST_NAME

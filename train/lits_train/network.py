@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
 from lits_runtime.errors import CheckpointError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.recipe import Recipe
 from lits_train.state_dict import find_state_dict, misfit
 from lits_train.weights_file import read_weights

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_segmentation_masks, make_grid, save_image
 
-from lits_runtime.atomic import atomic_path
+from lits_runtime.files.atomic import atomic_path
 
 _WINDOW_HU = (-150.0, 250.0)
 _COLOURS = {"liver": "yellow", "lesion": "red"}

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.atomic import remove_abandoned
 from lits_runtime.errors import LitsError
-from lits_runtime.nifti import file_sha256
-from lits_runtime.output_rule import Inputs, check_target
-from lits_runtime.volume import Scan
+from lits_runtime.files.atomic import remove_abandoned
+from lits_runtime.files.output_rule import Inputs, check_target
+from lits_runtime.volumes.nifti.reader import file_sha256
+from lits_runtime.volumes.scan import Scan
 from lits_train.cases import Case, check_case, file_states, open_pair
 from lits_train.disk import gigabytes, require_space
 from lits_train.parallel import in_processes

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lits_runtime.errors import DatasetError, VolumeError
-from lits_runtime.names import brief
-from lits_runtime.steady_file import FileState, SteadyFile
+from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.messages import brief
 from lits_train.cases import Case, find_cases
 from lits_train.index_content import INDEX_NAME, Entry, array_paths, check_array, read_index
 

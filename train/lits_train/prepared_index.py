@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lits_runtime.atomic import atomic_path
 from lits_runtime.errors import DatasetError
+from lits_runtime.files.atomic import atomic_path
 from lits_train.cases import case_order
 from lits_train.index_content import (
     FORMAT_VERSION,

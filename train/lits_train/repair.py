@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.volume import Geometry, Scan
+from lits_runtime.volumes.scan import Geometry, Scan
 
 WIDEST_MM = 500.0
 """CT scanners reconstruct a field of view up to this; 512 voxels of 1 mm would be wider."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lits_runtime.errors import CheckpointError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.limits import shown
 
 _MOST_STEPS = 2**62

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.given_files import read_bytes
 from lits_train.limits import expected, shown
 from lits_train.recipe import Recipe

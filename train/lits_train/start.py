@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lits_runtime.errors import CheckpointError, DatasetError
-from lits_runtime.output_rule import Inputs, check_targets
+from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_train.checkpoint import (
     BEST_NAME,
     LAST_NAME,

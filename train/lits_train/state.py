@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lits_runtime.errors import CheckpointError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.checkpoint import BEST_NAME, LAST_NAME, Checkpoint, save_checkpoint
 from lits_train.distributed import World, parallel, synchronise
 from lits_train.network import SegmentationNetwork

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
 from lits_runtime.errors import LitsError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.dataset import Sample, SliceDataset
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lits_runtime.errors import CheckpointError
-from lits_runtime.names import brief
+from lits_runtime.messages import brief
 from lits_train.given_files import read_bytes, strict_json
 
 MAX_WEIGHTS_BYTES = 2**30

@@ -1,0 +1,24 @@
+"""Many scans with one model: jobs, records, and the engines that run them."""
+
+TYPE_CHECKING = False  # lits-infer imports jobs first and the engine only when there is one to run
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lits_runtime.batch.local import Outcome, Settings, run_batch, segment_scan
+
+__all__ = ["Outcome", "Settings", "run_batch", "segment_scan"]
+
+_LAZY = {
+    "Outcome": "lits_runtime.batch.local",
+    "Settings": "lits_runtime.batch.local",
+    "run_batch": "lits_runtime.batch.local",
+    "segment_scan": "lits_runtime.batch.local",
+}
+
+
+def __getattr__(name: str) -> "Any":
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The commands of the runtime: lits-infer and lits-doctor."""

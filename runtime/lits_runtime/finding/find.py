@@ -1,0 +1,237 @@
+"""The one walk through folders: which files are volumes, which scans, why the others are not."""
+
+import fnmatch
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from lits_runtime.finding.given_file import cannot_be_read, no_regular_file, reason
+from lits_runtime.finding.layouts import (
+    folder_of_masks,
+    foreign_format,
+    litter,
+    no_scans_by_layout,
+    pair_names,
+)
+from lits_runtime.messages import printable, volume_ending
+from lits_runtime.records.made_here import made_here
+from lits_runtime.records.record_file import our_files
+
+SCAN_NAMES = ".nii, .nii.gz, .hdr with .img"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that is not among what was found."""
+
+    path: Path
+    why: str
+    lost: bool = False
+    """Whether a volume may be lost by it: a dangling link, an empty file, a closed folder."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds."""
+
+    files: list[Path] = field(default_factory=list)
+    """In the order of their paths; a .hdr stands for its .img as well."""
+    left_out: list[LeftOut] = field(default_factory=list)
+    """In the order of their paths."""
+    other: Path | None = None
+    """The first file that does not look like an image, in case that nothing else is there."""
+
+
+def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()) -> Found:
+    """The scans in a folder and its subfolders, and what else looks like an image there.
+
+    Left out are masks, probabilities and organs by the layouts of the field and by records of ours,
+    further channels, hidden files, other formats, and what cannot be read.
+
+    Args:
+        folder: where to search. Links are followed; no folder is searched twice.
+        pattern: of file names, as in a shell, in place of the usual endings.
+        outputs: folders that are passed over where they lie inside `folder`, and whose records
+            tell which files of it are outputs of ours.
+    """
+    outputs, explained = list(outputs), cache(our_files)
+    walked = find_volumes(folder, pattern=pattern, outputs=outputs)
+    masks_above = folder_of_masks(Path(os.path.realpath(folder)).name)
+    found, left_out = [], walked.left_out
+    for parent, files in _by_folder(walked.files).items():
+        inside = [folder_of_masks(part) for part in parent.relative_to(folder).parts]
+        by_folder = next(filter(None, (masks_above, *inside)), None)
+        names = [file.name for file in files]
+        place = parent.relative_to(folder)  # in the output folders too, which mirror the tree
+        places = [records for output in outputs for records in (output, output / place)]
+        reasons = no_scans_by_layout(parent, names) | made_here(parent, places, explained)
+        for file in files:
+            if why := by_folder or reasons.get(file.name):
+                left_out.append(LeftOut(file, why))
+            elif why := cannot_be_read(file):
+                left_out.append(LeftOut(file, why, lost=True))
+            else:
+                found.append(file)
+    return Found(found, sorted(left_out, key=lambda one: one.path), walked.other)
+
+
+def find_volumes(
+    folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()
+) -> Found:
+    """All volumes in a folder and its subfolders, scans, masks and others alike.
+
+    Args:
+        folder: where to search. Links are followed; no folder is searched twice.
+        pattern: of file names, as in a shell, in place of the usual endings.
+        outputs: folders that are passed over where they lie inside `folder`.
+    """
+    walk = _Walk(folder, pattern, outputs)
+    walk.through()
+    left_out = sorted(walk.left_out, key=lambda one: one.path)
+    return Found(sorted(walk.files), left_out, walk.other)
+
+
+def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """What was left out, as lines for a log: each path, or for many of one reason some of them."""
+    by_reason: dict[str, list[Path]] = {}
+    for one in left_out:
+        by_reason.setdefault(one.why, []).append(one.path)
+    for why, paths in by_reason.items():
+        if len(paths) <= _SHOWN:
+            yield from (f"left out: {printable(str(path))}: {why}" for path in paths)
+            continue
+        first = ", ".join(printable(str(path)) for path in paths[:2])
+        yield f"left out: {first} and {len(paths) - 2} more: {why}"
+
+
+def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
+    """Why there is nothing in a folder, as the end of a message."""
+    counted = f"; {len(found.left_out)} left out" if found.left_out else ""
+    inside = ""
+    if found.other is not None:
+        from lits_runtime.volumes.file_kinds import BYTES, kind_of
+
+        with suppress(OSError), found.other.open("rb") as file:
+            inside = kind_of(file.read(BYTES)) or ""
+    dicom = (
+        f"; {printable(found.other.name)} is {inside}" if found.other and "DICOM" in inside else ""
+    )
+    return f"no scan in this folder ({names}{counted}{dicom})"
+
+
+def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
+    """Log what was left out; a volume that may be lost is a warning."""
+    for one in left_out:
+        if one.lost:
+            logger.warning("warning: %s is left out: %s", printable(str(one.path)), one.why)
+    for line in told([one for one in left_out if not one.lost]):
+        logger.info("%s", line)
+
+
+class _Walk:
+    """Folders first in their own place, then by links: a volume has the name of its own place."""
+
+    def __init__(self, folder: Path, pattern: str | None, outputs: Iterable[Path]) -> None:
+        self.files: list[Path] = []
+        self.left_out: list[LeftOut] = []
+        self.other: Path | None = None
+        self._pattern = pattern
+        self._folders, self._links = deque([folder]), deque[Path]()
+        self._seen: dict[tuple[int, int] | str, Path] = {}
+        above = {_identity(folder), *map(_identity, Path(os.path.realpath(folder)).parents)}
+        self._outputs = {_identity(output) for output in outputs} - above - {None}
+
+    def through(self) -> None:
+        """Fill `files` and `left_out`."""
+        while self._folders or self._links:
+            folder = (self._folders or self._links).popleft()
+            identity = _identity(folder)
+            if identity in self._outputs:
+                self._leave(folder, "the output folder")
+                continue
+            other = folder if identity is None else self._seen.setdefault(identity, folder)
+            if other != folder:
+                self._leave(folder, f"the same folder as {printable(str(other))}")
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self._leave(folder, reason(error), lost=True)
+                continue
+            self._take(folder, listed)
+
+    def _take(self, folder: Path, entries: Sequence["os.DirEntry[str]"]) -> None:
+        volumes = []
+        for entry in entries:
+            path = folder / entry.name
+            try:
+                if entry.is_dir():
+                    self._take_folder(path, entry.is_symlink())
+                elif self._takes(path, entry):
+                    volumes.append(entry.name)
+            except OSError as error:  # a link to itself
+                self._leave(path, reason(error), lost=not litter(entry.name))
+        if self._pattern is not None:
+            self.files += (folder / name for name in volumes)
+            return
+        kept, alone = pair_names(volumes)
+        self.files += (folder / name for name in kept)
+        for name, why in alone.items():
+            self._leave(folder / name, why)
+
+    def _take_folder(self, path: Path, is_link: bool) -> None:
+        if why := litter(path.name):
+            self._leave(path, why)
+        else:
+            (self._links if is_link else self._folders).append(path)
+
+    def _takes(self, path: Path, entry: "os.DirEntry[str]") -> bool:
+        """Whether the name is a volume's and what lies there is a regular file."""
+        if self._pattern is None:
+            named = bool(volume_ending(path.name))
+        else:
+            named = fnmatch.fnmatchcase(path.name, self._pattern)
+        foreign = foreign_format(path.name)
+        if (named or foreign) and (why := litter(path.name)):
+            self._leave(path, why)
+        elif entry.is_file():
+            if foreign and not named:
+                self._leave(path, foreign)
+            elif not named and self.other is None and not litter(path.name):
+                self.other = path
+            return named
+        elif entry.is_symlink() and not os.path.exists(path):
+            if not litter(path.name):  # it may have been a folder: the name does not tell
+                target = printable(os.readlink(path))
+                self._leave(path, f"a link to {target}, which is not there", lost=True)
+        elif named:
+            self._leave(path, no_regular_file(entry.stat().st_mode) or "no file", lost=True)
+        return False
+
+    def _leave(self, path: Path, why: str, lost: bool = False) -> None:
+        self.left_out.append(LeftOut(path, why, lost))
+
+
+def _identity(folder: Path) -> tuple[int, int] | str | None:
+    """What two names of one folder have in common; None if it is not there."""
+    try:
+        status = os.stat(folder)
+    except (OSError, ValueError):
+        return None
+    if status.st_ino == 0:  # some network file systems of Windows
+        return os.path.realpath(folder)
+    return status.st_dev, status.st_ino
+
+
+def _by_folder(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    return folders

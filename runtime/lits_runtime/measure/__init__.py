@@ -1,0 +1,1 @@
+"""Figures from labels: lesions, diameters, volumes and the report of one scan."""

@@ -1,0 +1,121 @@
+"""A model file, looked into before anything is done with it; needs no onnx."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from lits_runtime.errors import ModelError
+from lits_runtime.files.regular_file import open_regular
+from lits_runtime.messages import brief
+from lits_runtime.model.graph_cost import GraphCost
+from lits_runtime.model.metadata import METADATA_KEY, ModelMetadata
+from lits_runtime.model.onnx_graph import GraphReader, Value
+from lits_runtime.model.protobuf import refuse
+from lits_runtime.model.stored_tensors import Tensor
+
+MAX_MODEL_BYTES = 2**30
+"""Fifty times a float32 model; protobuf itself ends at twice this."""
+_INPUTS = {"slab": ("float32", 3)}
+_OUTPUTS = {"labels": ("uint8", 3), "probability": ("float32", 4)}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The parts of a checked file."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    ir_version: int
+    producer: str
+    opsets: dict[str, int]
+    """By domain; "" is ONNX itself."""
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    operators: dict[str, int]
+    """How many nodes there are of each."""
+    tensors: tuple[Tensor, ...]
+    """Initialisers."""
+    metadata: ModelMetadata
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: no regular file, or larger than `MAX_MODEL_BYTES`.
+        FileNotFoundError: there is no such file.
+    """
+    with open_regular(path, ModelError) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > MAX_MODEL_BYTES else file.read(MAX_MODEL_BYTES + 1)
+    _check_size(max(size, len(content)))
+    return content
+
+
+def check(content: bytes, sha256: str | None = None) -> ModelFile:
+    """Look into a model before anything is done with it.
+
+    Refused is whatever lits-export does not write: any encoding but protobuf's own, so that ONNX
+    Runtime reads what was read here; any other field, operator or attribute, with it data in other
+    files, subgraphs (`Loop` may run for ever), functions; tensors that declare more than they hold;
+    graphs that take more memory or time than the limits of `graph_cost`.
+
+    Args:
+        content: of the file.
+        sha256: of the only content to accept, in hexadecimal.
+
+    Raises:
+        ModelError: damaged, refused, or of another SHA-256; the message says what was found.
+    """
+    _check_size(len(content))
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise ModelError(f"the model's SHA-256 is {found}, expected {sha256}")
+    reader = GraphReader(content)
+    if METADATA_KEY not in reader.properties:
+        raise ModelError(
+            f"the model has no metadata {METADATA_KEY!r}: it was not written by lits-export"
+        )
+    if len(reader.properties) > 1:
+        refuse(f"the metadata entries {brief(sorted(reader.properties))}")
+    _check_contract(reader)
+    metadata = ModelMetadata.from_json(reader.properties[METADATA_KEY])
+    if metadata.opset != reader.opsets[""]:
+        refuse(f"opset {reader.opsets['']}, and {metadata.opset} in its metadata")
+    GraphCost(reader)
+    return ModelFile(
+        size=len(content),
+        sha256=found,
+        ir_version=reader.ir_version,
+        producer=reader.producer,
+        opsets=reader.opsets,
+        inputs=tuple(reader.inputs),
+        outputs=tuple(reader.outputs),
+        operators=dict(Counter(node.operator for node in reader.nodes).most_common()),
+        tensors=tuple(reader.tensors),
+        metadata=metadata,
+    )
+
+
+def _check_contract(reader: GraphReader) -> None:
+    """Names, types and dimensions of inputs and outputs; all but the classes' number are free."""
+    inputs, outputs = (
+        {value.name: (value.type, len(value.dims)) for value in values}
+        for values in (reader.inputs, reader.outputs)
+    )
+    values = (*reader.inputs, *reader.outputs)
+    if (inputs, outputs) != (_INPUTS, _OUTPUTS) or len(values) > 3:
+        raise ModelError(
+            f"the model takes {brief(inputs)} and gives {brief(outputs)}: not the contract's slab"
+        )
+    for value in values:
+        if any(isinstance(value.dims[axis], int) for axis in (0, -2, -1)):
+            raise ModelError(f"the model has {brief(value)}: not the contract's free sizes")
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_MODEL_BYTES:
+        raise ModelError(f"the model has {size} bytes, expected at most {MAX_MODEL_BYTES}")

@@ -1,0 +1,191 @@
+"""What a model file says of itself: the JSON object under the ONNX metadata key "lits"."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from lits_runtime.errors import ModelError
+from lits_runtime.messages import brief
+
+METADATA_KEY = "lits"
+FORMAT_VERSION = 1
+"""Raised when a runtime that does not know what is new would misread a file: it then refuses it. A
+runtime reads all older formats. What may safely be passed over is added without: unknown keys are.
+Files of format 1 that were written before names were left out list cases and check scans."""
+ORIENTATION = "LPS"
+LABEL_VALUES = {"liver": 1, "lesion": 2}
+"""LiTS values of the classes that there are."""
+MAX_CONTEXT_SLICES = 16
+MAX_WORKING_SIZE = 4096
+MAX_DEPTH = 16
+MAX_WORD, MAX_TEXT = 100, 10_000
+"""Characters of a name, and of a licence or intended use."""
+MAX_DIGITS = 19
+DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Facts of one model file."""
+
+    format_version: int
+    recipe: str
+    settings: dict[str, Any]
+    """All settings of the recipe, as the checkpoint had them."""
+    classes: tuple[str, ...]
+    """Channels of the output `probability`, in order."""
+    label_values: tuple[int, ...]
+    """Value of each class in the output `labels`; 0 is background."""
+    thresholds: tuple[float, ...]
+    """Probability from which a voxel belongs to the class."""
+    context_slices: int
+    """Neighbours on either side that the input slab must hold beyond the slices to segment."""
+    orientation: str
+    """Where columns, rows and slices of the slab point: "LPS"."""
+    working_size: int
+    """Slices are resized to this size inside the model."""
+    precision: str
+    opset: int
+    training: dict[str, Any]
+    """Provenance: software, data fingerprint, cases, epochs, validation scores."""
+    parity: dict[str, Any]
+    """How closely this file was found to say what the trained network says, and on what."""
+    checkpoint_sha256: str
+    licence: str
+    intended_use: str
+
+    def to_json(self) -> str:
+        """The JSON text to embed; figures that are not finite, which JSON has not, are null."""
+        return json.dumps(_finite(asdict(self)), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelMetadata":
+        """Read and check the embedded text.
+
+        Raises:
+            ModelError: not JSON, of a newer format, or keys missing or of the wrong kind.
+        """
+        try:
+            content = _parsed(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"the model's metadata is not JSON: {brief(error)}") from error
+        if not isinstance(content, dict) or not _is(content.get("format_version"), int):
+            raise ModelError(
+                "the model's metadata has no format version; export it with lits-export"
+            )
+        if _deeper(content, MAX_DEPTH):
+            raise ModelError(f"the model's metadata is nested deeper than {MAX_DEPTH} levels")
+        if not 1 <= content["format_version"] <= FORMAT_VERSION:
+            raise ModelError(
+                f"the model has format {content['format_version']}, this runtime reads up to "
+                f"{FORMAT_VERSION}: pip install --upgrade lits-toolkit"
+            )
+        missing = sorted({field.name for field in fields(cls)} - content.keys())
+        if missing:
+            raise ModelError(f"the model's metadata lacks {', '.join(missing)}: damaged file")
+        known = {field.name: content[field.name] for field in fields(cls)}
+        wrong = [name for name, kind in _KINDS.items() if not _is(known[name], kind)]
+        wrong += [
+            name
+            for name, kind in _LISTS.items()
+            if not _is(known[name], list) or not all(_is(entry, kind) for entry in known[name])
+        ]
+        if wrong:
+            raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
+        metadata = cls(**(known | {key: tuple(known[key]) for key in _LISTS}))
+        metadata._check()
+        return metadata
+
+    def _check(self) -> None:
+        if self.orientation != ORIENTATION:
+            raise ModelError(
+                f"the model's orientation is {brief(self.orientation)}, not {ORIENTATION}"
+            )
+        if not len(self.classes) == len(self.label_values) == len(self.thresholds):
+            raise ModelError("the model's classes, label values and thresholds differ in number")
+        for name, value, least, most in (
+            ("context slices", self.context_slices, 0, MAX_CONTEXT_SLICES),
+            ("working size", self.working_size, 0, MAX_WORKING_SIZE),
+            *(("threshold", threshold, 0, 1) for threshold in self.thresholds),
+        ):
+            if not least <= value <= most or (name == "threshold" and value == 0):
+                above = "above 0, at most 1" if name == "threshold" else f"{least} to {most}"
+                raise ModelError(f"the model's metadata has {name} {value}, expected {above}")
+        for name, most in _LONGEST.items():
+            if len(getattr(self, name)) > most:
+                raise ModelError(f"the model's metadata has a {name} of over {most} characters")
+        tta = self.settings.get("tta") or []
+        if not isinstance(tta, list) or not all(isinstance(name, str) for name in tta):
+            raise ModelError(f"the model's transforms are {brief(tta)}, expected a list of names")
+        found = list(zip(self.classes, self.label_values, strict=True))
+        if not found or len(set(found)) < len(found) or set(found) - set(LABEL_VALUES.items()):
+            raise ModelError(
+                f"the model's classes and label values are {brief(found)}, expected some of "
+                f"{LABEL_VALUES}"
+            )
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("context_slices", "working_size", "opset"), int),
+    **dict.fromkeys(("settings", "training", "parity"), dict),
+    **dict.fromkeys(("recipe", "orientation", "precision", "checkpoint_sha256"), str),
+    **dict.fromkeys(("licence", "intended_use"), str),
+}
+_LISTS: dict[str, type | tuple[type, ...]] = {
+    "classes": str,
+    "label_values": int,
+    "thresholds": (int, float),
+}
+
+
+_LONGEST = {
+    **dict.fromkeys(("recipe", "precision", "checkpoint_sha256"), MAX_WORD),
+    **dict.fromkeys(("licence", "intended_use"), MAX_TEXT),
+}
+
+
+def _parsed(text: str) -> Any:
+    """JSON as its standard has it: one value for each key, numbers of a size that others read.
+
+    NaN and infinity are null. Python writes them, and of a score that could not be reckoned an old
+    file may hold one.
+    """
+    return json.loads(
+        text,
+        parse_constant=lambda name: None,
+        parse_float=lambda digits: _finite(float(digits)),
+        parse_int=_integer,
+        object_pairs_hook=_object,
+    )
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("one key twice")
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for what is not finite, at every depth."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(entry, levels - 1) for entry in inner)

@@ -1,0 +1,76 @@
+"""The labels of one scan, held in memory."""
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from lits_runtime.arguments import file_path
+from lits_runtime.batch.job_files import check_results
+from lits_runtime.files.output_rule import Inputs
+from lits_runtime.measure.lesions import Lesion
+from lits_runtime.measure.report import Report
+from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.nifti.writer import mask_image, write_image
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The labels of one scan, on the scan's own grid."""
+
+    labels: NDArray[np.uint8]
+    """(i, j, k) in the scan's stored axis order: 0 background, 1 liver, 2 lesion."""
+    geometry: Geometry
+    report: Report
+    scan: SpatialImage
+    probability: dict[str, NDArray[np.uint8]] | None = None
+    """By class, (i, j, k), in 255ths; None unless asked for."""
+    origins: tuple[Path, ...] = ()
+    """Files that scan and model came from."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) voxel-to-world of `labels`, mm, RAS+: the scan's."""
+        return self.geometry.affine
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """By class of the model; the liver includes its lesions."""
+        return self.report.volumes_ml
+
+    @property
+    def lesions(self) -> tuple[Lesion, ...]:
+        """Largest first."""
+        return self.report.lesions
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons not to believe the figures."""
+        return self.report.warnings
+
+    @property
+    def provider(self) -> str:
+        """What the model ran on."""
+        return self.report.provider
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the model file."""
+        return self.report.model_sha256
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the mask as .nii or .nii.gz with the scan's header; whole or not at all.
+
+        A file that is there already is replaced if a record of a batch explains it, or with
+        `force`; the scan never is.
+
+        Raises:
+            OutputError: the name ends otherwise, or what is there must not be replaced.
+        """
+        target = file_path("mask", path)
+        inputs = Inputs("the scan, or the model, that it was made from", self.origins)
+        check_results([target], inputs, force=force)
+        write_image(mask_image(self.labels, self.scan), target)

@@ -1,0 +1,182 @@
+"""From a slab of HU to labels: the model as it is, or with other thresholds, or averaged."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lits_runtime.arguments import described
+from lits_runtime.errors import ArgumentError, ModelError, OutOfMemoryError, VolumeError
+from lits_runtime.model.metadata import ModelMetadata
+from lits_runtime.segment.options import Options
+from lits_runtime.session.providers import SILENT, load_onnxruntime, onnxruntime_reason
+
+_FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
+"""Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
+"""How ONNX Runtime and CUDA say so."""
+
+
+@dataclass(frozen=True)
+class SlabResult:
+    """What the model says of one slab."""
+
+    labels: NDArray[np.uint8]
+    """(n, height, width)"""
+    probability: NDArray[np.float32] | None
+    """(n, classes, height, width), where it was asked for or needed."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How the slabs of one scan go through a session."""
+
+    session: Any
+    metadata: ModelMetadata
+    options: Options
+    with_probability: bool
+    slices: int | None
+    """Pad each slab to this many slices; None: as they come."""
+
+    def __call__(self, slab_hu: NDArray[np.float32]) -> SlabResult:
+        """Segment float32 (n + 2 * context_slices, height, width)."""
+        n = len(slab_hu) - 2 * self.metadata.context_slices
+        if self.slices and n < self.slices:
+            # One shape throughout: cuDNN would tune its convolutions anew for the last slab.
+            slab_hu = np.pad(slab_hu, ((0, self.slices - n), (0, 0), (0, 0)), mode="edge")
+        if not (self.options.tta or self.options.thresholds):
+            names = ["labels", "probability"] if self.with_probability else ["labels"]
+            labels, *rest = self._run(names, slab_hu)
+            return SlabResult(labels[:n], rest[0][:n] if rest else None)
+        probability = self._probability(slab_hu)[:n]
+        return SlabResult(self._labels(probability), probability)
+
+    def _probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        total: NDArray[np.float32] = self._run(["probability"], slab_hu)[0]
+        transforms = transforms_of(self.metadata) if self.options.tta else ()
+        for name in transforms:
+            axis = _FLIPPED_AXIS[name]
+            turned = np.ascontiguousarray(np.flip(slab_hu, axis))
+            probability = self._run(["probability"], turned)[0]
+            total = total + np.flip(probability, (0, 2, 3)[axis])
+        mean: NDArray[np.float32] = total / np.float32(1 + len(transforms))
+        return mean
+
+    def _run(self, names: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
+        """Run the session and hold it to the contract."""
+        results = run(self.session, names, slab_hu)
+        for name, found in zip(names, results, strict=True):
+            hold_to_contract(self.metadata, name, found, slab_hu.shape)
+        return results
+
+    def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+        metadata = self.metadata
+        labels = np.zeros((len(probability), *probability.shape[2:]), np.uint8)
+        for channel, name in enumerate(metadata.classes):  # later classes win, as in the model
+            threshold = self.options.thresholds.get(name, metadata.thresholds[channel])
+            labels[probability[:, channel] >= threshold] = metadata.label_values[channel]
+        return labels
+
+
+def hold_to_contract(
+    metadata: ModelMetadata, output: str, found: NDArray[Any], slab_shape: tuple[int, ...]
+) -> None:
+    """Check what a model gave for a slab (n + 2 * context_slices, height, width).
+
+    Raises:
+        ModelError: another shape than the contract's, a label that the metadata does not promise,
+            or a probability that is none.
+    """
+    shape = (slab_shape[0] - 2 * metadata.context_slices, *slab_shape[1:])
+    if output == "probability":
+        shape = (shape[0], len(metadata.classes), *shape[1:])
+    if found.shape != shape:
+        raise ModelError(f"the model gave {output} {found.shape}, expected {shape}")
+    if output == "probability":
+        least, most = found.min(initial=0), found.max(initial=0)
+        if not (least >= 0 and most <= 1):  # NaN is neither
+            raise ModelError(
+                f"the model gave probabilities from {least:g} to {most:g}, expected 0 to 1"
+            )
+        return
+    largest, promised = int(found.max(initial=0)), metadata.label_values
+    missing = set(range(1, max(promised))) - set(promised)
+    wrong = [value for value in sorted(missing) if (found == value).any()]
+    wrong += [largest] if largest > max(promised) else []
+    if wrong:
+        raise ModelError(
+            f"the model gave label {wrong[0]}, its metadata promises "
+            f"{', '.join(map(str, promised))}"
+        )
+
+
+def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
+    """The transforms under the recipe's setting "tta" that change what the model sees.
+
+    Raises:
+        ModelError: the model was trained without any, or with one that this runtime cannot undo.
+    """
+    told = metadata.settings.get("tta") or ()
+    alone = metadata.context_slices == 0  # whichever way round slices come that it sees one by one
+    names = tuple(name for name in told if not (alone and name == "flip_slices"))
+    if not names:
+        raise ModelError(
+            f"the model, of the recipe {metadata.recipe!r}, was trained without transforms to "
+            "average over: run without --tta"
+        )
+    if unknown := [name for name in names if name not in _FLIPPED_AXIS]:
+        raise ModelError(
+            f"the model asks for the transforms {unknown}, this runtime has {list(_FLIPPED_AXIS)}: "
+            "pip install --upgrade lits-toolkit, or run without --tta"
+        )
+    return names
+
+
+def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
+    """Run a session, and take some of its outputs.
+
+    Raises:
+        ModelError: ONNX Runtime failed, with its reason.
+        OutOfMemoryError: there was no memory for the activations.
+    """
+    options = load_onnxruntime().RunOptions()
+    options.log_severity_level = SILENT
+    try:
+        results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
+    except Exception as error:  # onnxruntime's own classes share no base but Exception
+        shape = " x ".join(map(str, slab_hu.shape))
+        reason = onnxruntime_reason(error)
+        if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
+            raise OutOfMemoryError(
+                f"memory ran out for a slab of {shape}: {reason}; take a smaller batch size, or "
+                "fewer threads"
+            ) from error
+        raise ModelError(f"the model failed on a slab of {shape}: {reason}") from error
+    return results
+
+
+def checked_slab(slab_hu: ArrayLike, context_slices: int) -> NDArray[np.float32]:
+    """A caller's slab as the model takes it: float32 (n + 2 * context_slices, height, width).
+
+    Raises:
+        ArgumentError: no array of real numbers.
+        VolumeError: of another shape, or with values that are not finite.
+    """
+    try:
+        slab = np.asarray(slab_hu)
+    except Exception as error:  # numpy calls what the object brings along
+        raise ArgumentError(f"slab: {described(slab_hu)}: {error}") from error
+    if slab.dtype.kind not in "iuf":
+        raise ArgumentError(f"slab: {slab.dtype} of shape {slab.shape}, expected numbers (HU)")
+    if slab.ndim != 3 or len(slab) <= 2 * context_slices or not slab.size:
+        raise VolumeError(
+            f"slab of shape {slab.shape}: expected (n + {2 * context_slices}, height, width)"
+        )
+    with np.errstate(over="ignore"):  # the check below sees it
+        slab = np.ascontiguousarray(slab, np.float32)
+    if not np.isfinite([slab.min(), slab.max()]).all():  # both are NaN if one value is
+        raise VolumeError(
+            "slab with values that are not finite; replace them, for example by -1024"
+        )
+    return slab

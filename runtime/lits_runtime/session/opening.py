@@ -1,0 +1,80 @@
+"""How a segmenter was asked for: checked once, and enough to open the same one elsewhere."""
+
+import importlib.resources
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lits_runtime.arguments import described, file_path, whole_number
+from lits_runtime.errors import ArgumentError, OptionsError
+from lits_runtime.model.checked_file import check, read_content
+from lits_runtime.session.providers import open_session
+
+BUNDLED_MODEL = "bundled.onnx"
+MAX_THREADS = 1024
+"""More are a slip of the keyboard: ONNX Runtime would make them all."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What `Segmenter.open` was asked for: all that is needed to do it again elsewhere."""
+
+    model: Path | bytes | None
+    provider: str
+    threads: int | None
+    device_id: int
+    sha256: str | None
+
+    def content(self) -> bytes:
+        """The model's bytes, read again where it is a file."""
+        if isinstance(self.model, bytes):
+            return self.model
+        return read_content(bundled_model() if self.model is None else self.model)
+
+
+def bundled_model() -> Path:
+    """The model that comes with the package."""
+    return Path(str(importlib.resources.files("lits_runtime.model").joinpath(BUNDLED_MODEL)))
+
+
+def checked_opening(
+    model: object, provider: object, threads: object, device_id: object, sha256: object
+) -> Opening:
+    """The arguments of `Segmenter.open`, each held to its type and range.
+
+    Raises:
+        ArgumentError: one of another type.
+        OptionsError: a number out of range, or a SHA-256 that is none.
+    """
+    if isinstance(model, bytearray | memoryview):
+        model = bytes(model)
+    if model is not None and not isinstance(model, bytes):
+        # Absolute, because it may be opened again from another folder.
+        model = Path(os.path.abspath(file_path("model", model)))
+    if not isinstance(provider, str):
+        raise ArgumentError(f"provider: {described(provider)}, expected its name")
+    if sha256 is not None:
+        if not isinstance(sha256, str):
+            raise ArgumentError(f"sha256: {described(sha256)}, expected 64 hexadecimal digits")
+        if len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef"):
+            raise OptionsError(f"sha256 {sha256!r:.80}: expected 64 hexadecimal digits")
+    return Opening(
+        model,
+        provider,
+        None if threads is None else whole_number("threads", threads, 1, MAX_THREADS),
+        whole_number("device_id", device_id, 0),
+        sha256,
+    )
+
+
+def reopener(opening: Opening, threads: int) -> Callable[[str], Any]:
+    """What opens the session once more on a provider, as a forked process must."""
+
+    def reopen(provider: str) -> Any:
+        content = opening.content()
+        check(content, opening.sha256)  # the file may have been replaced
+        return open_session(content, provider, threads, opening.device_id)
+
+    return reopen

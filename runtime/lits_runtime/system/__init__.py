@@ -1,0 +1,1 @@
+"""What the operating system and the installation offer: processors, threads, signals, versions."""

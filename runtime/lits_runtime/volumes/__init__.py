@@ -1,0 +1,1 @@
+"""Scans in, masks out: the only room that knows file formats."""

@@ -1,0 +1,39 @@
+"""What libraries say of damaged bytes, as an error of ours."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from isal import isal_zlib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from lits_runtime.errors import VolumeError
+from lits_runtime.messages import printable
+
+_UNREADABLE: tuple[Any, ...] = (EOFError, ValueError, OverflowError, zlib.error, isal_zlib.error)
+_UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, KeyError, IndexError)
+
+
+@contextmanager
+def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
+    """Turn what zlib, nibabel and numpy say of damaged bytes into a `VolumeError`.
+
+    An `OSError` that the system numbered (no such file, no permission) passes.
+    """
+    try:
+        with np.errstate(all="ignore"):  # of numbers in a header that are none
+            yield
+    except VolumeError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        foreign = "Not a gzipped file" in str(error)  # where another gzip might follow
+        reason = "bytes that are not gzip follow those that are" if foreign else str(error)
+        raise VolumeError(f"{name}: {what}: {printable(reason)}") from error
+    except _UNREADABLE as error:
+        raise VolumeError(f"{name}: {what}: {printable(str(error))}") from error

@@ -1,0 +1,89 @@
+"""Masks of 0 background, 1 liver and 2 lesion: read in canonical orientation, by one rule."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.errors import DatasetError
+from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.scan import Scan, ScanSource
+
+logger = logging.getLogger(__name__)
+
+ROUNDED_TO = 1e-3
+"""A label may be off by this: a mask saved under a CT header's scaling reads 2.00007 instead of 2
+(nipy/nibabel#1069)."""
+_SLAB = 16
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """Labels in canonical orientation and their grid."""
+
+    labels: NDArray[np.uint8]
+    """(slices, height, width): inferior to superior, anterior to posterior, right to left."""
+    geometry: Geometry
+    """Of the file they come from."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along slices, rows and columns."""
+        return self.geometry.canonical_spacing_mm
+
+
+def read_labels(source: ScanSource) -> LabelVolume:
+    """Read a mask of LiTS labels; one that had to be rounded is warned of.
+
+    Raises:
+        DatasetError: it holds other values than 0, 1 and 2; see `to_labels`.
+        VolumeError: it is not a readable 3D volume.
+    """
+    scan = Scan.open(source).load()
+    labels = np.empty(scan.geometry.canonical_shape, np.uint8)
+    off = 0.0
+    for start in range(0, len(labels), _SLAB):
+        stop = min(start + _SLAB, len(labels))
+        values = scan.read_slab(start, stop)
+        labels[start:stop] = to_labels(values, scan.name)
+        off = max(off, rounded_by(values))
+    if off:
+        logger.warning("%s: %s", scan.name, rounded_note(off))
+    return LabelVolume(labels, scan.geometry)
+
+
+def to_labels(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
+    """Values of a mask as labels, of the same shape; those within `ROUNDED_TO` are rounded.
+
+    Args:
+        values: as read, of any shape.
+        name: of the mask, for the message.
+
+    Raises:
+        DatasetError: there are other values than 0, 1 and 2.
+
+    >>> to_labels(np.array([0, 0.99998, 2.00007], np.float32), "mask")
+    array([0, 1, 2], dtype=uint8)
+    """
+    rounded = np.rint(values)
+    odd = (abs(values - rounded) > ROUNDED_TO) | (rounded < 0) | (rounded > 2)
+    if odd.any():
+        found = ", ".join(f"{value:g}" for value in np.unique(values[odd])[:4])
+        raise DatasetError(
+            f"{name}: values {found}; expected the labels 0 background, 1 liver and 2 lesion"
+        )
+    return rounded.astype(np.uint8)
+
+
+def rounded_by(values: NDArray[np.float32]) -> float:
+    """How far values lie from whole numbers at most."""
+    return float(abs(values - np.rint(values)).max(initial=0.0))
+
+
+def rounded_note(off: float) -> str:
+    """What to say of a mask whose labels were rounded."""
+    return (
+        f"labels are up to {off:.2g} off whole numbers and were rounded: the file was saved under "
+        "another file's scaling; save it with slope 1 and intercept 0"
+    )
