@@ -21,10 +21,10 @@ test: .venv-test/installed
 	.venv-test/bin/python -m pytest
 
 bench: .venv-test/installed
-	.venv-test/bin/python -m lits_tools.benchmark_runtime_cli $(BENCH)
+	.venv-test/bin/python -m lits_tools.benchmark.runtime_cli $(BENCH)
 
 bench-model: .venv-test/installed
-	.venv-test/bin/python -m lits_tools.benchmark_model_cli $(BENCH)
+	.venv-test/bin/python -m lits_tools.benchmark.model_cli $(BENCH)
 
 .venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv

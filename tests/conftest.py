@@ -133,11 +133,11 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """An untrained network of each recipe, small, whose masks are neither empty nor full."""
     import torch
 
-    from lits_export.slabs import phantom_slabs
-    from lits_train.checkpoint import Checkpoint, save_checkpoint
-    from lits_train.network import SegmentationNetwork
-    from lits_train.pipeline import SlabSegmenter
-    from lits_train.recipe import RECIPES
+    from lits_export.parity.slabs import phantom_slabs
+    from lits_train.network.checkpoint import Checkpoint, save_checkpoint
+    from lits_train.network.segmentation_network import SegmentationNetwork
+    from lits_train.network.slab_segmenter import SlabSegmenter
+    from lits_train.settings.recipe import RECIPES
 
     torch.manual_seed(3)
     recipe = RECIPES[request.param].override(size=64)

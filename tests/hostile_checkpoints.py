@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torchvision.models import regnet_y_400mf
 
-from lits_train.network import SegmentationNetwork
-from lits_train.recipe import DEFAULT, SEED
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.recipe import DEFAULT, SEED
 
 RECIPE = SEED.override(size=32)
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT
 from numpy.typing import NDArray
 
-from lits_export.parity import TOLERANCES
+from lits_export.parity.compare import TOLERANCES
 from lits_runtime import Segmenter
-from lits_tools.overlap import overlap
+from lits_tools.scores.overlap import overlap
 
 LIBRARIES = ("onnxruntime-node", "onnxruntime-web")
 """Native code, and WebAssembly as in a browser."""

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from lits_tools.benchmark_loader import LoaderBenchmark
-from lits_train.recipe import SEED
+from lits_tools.benchmark.loader import LoaderBenchmark
+from lits_train.settings.recipe import SEED
 
 
 def test_every_figure_is_measured(phantom_folder: Path, tmp_path: Path) -> None:

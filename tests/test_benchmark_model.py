@@ -6,16 +6,16 @@ import pytest
 from conftest import random_hu, tiny_model
 
 from lits_export.export import ExportResult
-from lits_tools.benchmark_model import ModelBenchmark
-from lits_tools.node_placement import NodeRun, count, fallen_back, placement
+from lits_tools.benchmark.model import ModelBenchmark
+from lits_tools.benchmark.node_placement import NodeRun, count, fallen_back, placement
 
 
 @pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(
     checkpoint: Path, exported: dict[str, ExportResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lits_tools.benchmark_model.BATCHES", {"cpu": (1, 2), "gpu": (2,)})
-    monkeypatch.setattr("lits_tools.benchmark_model.usable_processors", lambda: 1)
+    monkeypatch.setattr("lits_tools.benchmark.model.BATCHES", {"cpu": (1, 2), "gpu": (2,)})
+    monkeypatch.setattr("lits_tools.benchmark.model.usable_processors", lambda: 1)
     models = {name: result.model for name, result in exported.items()}
     volume_hu = random_hu((6, 64, 64)).astype(np.float32)
     figures = ModelBenchmark(checkpoint, models, volume_hu, runs=2, slices=4).measure()

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch.torch_version import TorchVersion
 
 from lits_runtime import CheckpointError
-from lits_train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lits_train.network import SegmentationNetwork
-from lits_train.recipe import DEFAULT, SEED
+from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.recipe import DEFAULT, SEED
 
 RECIPE = SEED.override(size=32)
 

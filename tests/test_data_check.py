@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from conftest import load_nifti
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_tools.lesions import label_lesions
-from lits_train.data_cli import main
+from lits_tools.scores.lesion_match import label_lesions
+from lits_train.cli.data import main
 
 
 def check(folder: Path, *options: str, status: int = 0) -> str:

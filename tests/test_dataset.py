@@ -11,11 +11,11 @@ from test_volume import LPS_AFFINE, reorient
 from torch.utils.data import DataLoader
 
 from lits_runtime import DatasetError
-from lits_train.cases import Case, find_cases, fingerprint, usable_cases
-from lits_train.dataset import SliceDataset
-from lits_train.folds import split_cases
-from lits_train.pipeline import Preprocessing
-from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.data.cases import Case, find_cases, fingerprint, usable_cases
+from lits_train.network.slab_segmenter import Preprocessing
+from lits_train.samples.dataset import SliceDataset
+from lits_train.samples.held_out import split_cases
+from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe
 
 
 def write_case(

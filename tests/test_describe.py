@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import tiny_model
 from onnx import helper
 
-from lits_export.cli import main
+from lits_export.cli.export import main
 from lits_runtime.model.description import describe, table
 from lits_runtime.session.opening import bundled_model
 
@@ -87,7 +87,7 @@ class Refuse:
         if name.partition(".")[0] in refused:
             raise ImportError(f"{{name}} is not needed to look into a file")
 sys.meta_path.insert(0, Refuse())
-from lits_export.cli import main
+from lits_export.cli.export import main
 main(["--inspect", {str(bundled_model())!r}])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import load_nifti
 
-from lits_train.checkpoint import LAST_NAME, load_checkpoint
-from lits_train.cli import main
-from lits_train.recipe import RECIPES
+from lits_train.cli.train import main
+from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
+from lits_train.settings.recipe import RECIPES
 
 GRADIENT_TOLERANCE = 1e-6
 """Relative; the network computes in float64 and the loss in float32."""
@@ -26,11 +26,11 @@ zero, so that one process with two threads differs as much from one with a singl
 PROGRAM = f"""
 import copy, torch
 from torch import distributed
-from lits_train.cli import main
-from lits_train.distributed import parallel, processes, synchronise
-from lits_train.losses import segmentation_loss
-from lits_train.network import SegmentationNetwork
-from lits_train.recipe import DEFAULT
+from lits_train.cli.train import main
+from lits_train.run.distributed import parallel, processes, synchronise
+from lits_train.training.losses import segmentation_loss
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.recipe import DEFAULT
 
 distributed.init_process_group("gloo")
 recipe = DEFAULT.override(size=32, focal_gamma=2.0)
@@ -123,7 +123,7 @@ def test_what_any_process_cannot_read_is_skipped_and_listed_by_the_first(
             values[5, 5, 4] = np.nan
         nib.save(nib.Nifti1Image(values, image.affine), data / path.name)
     program = tmp_path / "program.py"
-    program.write_text("from lits_train.cli import main\nmain()\n")
+    program.write_text("from lits_train.cli.train import main\nmain()\n")
     every_slice = ("--set", "epoch_slices=16", "--batch-size", "4", "--epochs", "1")
     done = torchrun(program, *options(data, tmp_path / "run", "seed"), *every_slice)
     assert done.returncode == 0, done.stderr
@@ -134,10 +134,10 @@ LOSING = """
 import os, sys
 from pathlib import Path
 from lits_runtime.errors import LitsError
-from lits_train.cases import find_cases
-from lits_train.loop import train
-from lits_train.recipe import SEED
-from lits_train.run import RunSettings
+from lits_train.data.cases import find_cases
+from lits_train.training.loop import train
+from lits_train.settings.recipe import SEED
+from lits_train.settings.run import RunSettings
 
 data, rank = Path(sys.argv[1], os.environ["RANK"]), os.environ["RANK"]
 

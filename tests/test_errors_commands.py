@@ -20,11 +20,11 @@ ROUNDS = int(os.environ.get("LITS_FUZZ_OPTIONS", "12"))
 MODULES = {
     "lits-infer": "lits_runtime.cli.infer",
     "lits-doctor": "lits_runtime.cli.doctor",
-    "lits-data": "lits_train.data_cli",
-    "lits-train": "lits_train.cli",
-    "lits-export": "lits_export.cli",
-    "lits-eval": "lits_tools.eval_cli",
-    "lits-view": "lits_tools.view_cli",
+    "lits-data": "lits_train.cli.data",
+    "lits-train": "lits_train.cli.train",
+    "lits-export": "lits_export.cli.export",
+    "lits-eval": "lits_tools.cli.eval",
+    "lits-view": "lits_tools.cli.view",
 }
 WORDS = (
     *("", "-1", "0", "1", "2", "3", "1e9", "nan", "inf", "-inf", "1e-300", "99999999999999999999"),
@@ -119,9 +119,9 @@ def arguments(command: click.Command, draw: random.Random, files: list[str]) -> 
 
 
 WORK = {
-    "lits-train": ("lits_train.loop.train",),
+    "lits-train": ("lits_train.training.loop.train",),
     "lits-export": ("lits_export.export.export_model",),
-    "lits-data": ("lits_train.download.download", "lits_train.parallel._there"),
+    "lits-data": ("lits_train.data.download.download", "lits_train.data.parallel._there"),
 }
 """Begins, and ends at once."""
 

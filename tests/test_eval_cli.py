@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from threshold_model import threshold_model
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_tools.eval_cli import main
-from lits_tools.pairs import case_id_of
+from lits_tools.cli.eval import main
+from lits_tools.scores.pairs import case_id_of
 
 
 def run(*arguments: object) -> Result:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from PIL import Image
 
-from lits_export.cli import main
+from lits_export.cli.export import main
 from lits_export.export import ExportResult, ExportSettings, export_model
-from lits_export.graph import check
-from lits_export.parity import TOLERANCES, Tolerance, compare
-from lits_export.slabs import boundary_slabs, phantom_slabs, scan_files, scan_slabs
+from lits_export.lowering.trace import check
+from lits_export.parity.compare import TOLERANCES, Tolerance, compare
+from lits_export.parity.slabs import boundary_slabs, phantom_slabs, scan_files, scan_slabs
 from lits_runtime import ParityError, Segmenter, VolumeError
 from lits_runtime.model.allowed_operators import OPERATORS
 from lits_runtime.model.checked_file import check as check_file
@@ -25,8 +25,8 @@ from lits_runtime.model.graph_cost import MAX_BYTES, MAX_BYTES_AT_ONCE, MAX_OPER
 from lits_runtime.model.onnx_graph import GraphReader
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
-from lits_train.checkpoint import load_checkpoint
-from lits_train.pipeline import SlabSegmenter
+from lits_train.network.checkpoint import load_checkpoint
+from lits_train.network.slab_segmenter import SlabSegmenter
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)

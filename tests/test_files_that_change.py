@@ -22,15 +22,15 @@ from lits_runtime.files.regular_file import open_regular
 from lits_runtime.files.steady_file import SteadyFile
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
-from lits_train.cases import find_cases, usable_cases
-from lits_train.dataset import SliceDataset
-from lits_train.loop import train
-from lits_train.prepare import prepare
-from lits_train.prepared import open_cases
-from lits_train.recipe import SEED
-from lits_train.run import RunSettings
-from lits_train.sampling import slice_kinds
-from lits_train.unreadable import ReadableSlices, SkippedSlices, Unreadable
+from lits_train.data.cases import find_cases, usable_cases
+from lits_train.prepared.convert import prepare
+from lits_train.prepared.slices import open_cases
+from lits_train.samples.dataset import SliceDataset
+from lits_train.samples.epoch_order import slice_kinds
+from lits_train.samples.unreadable import ReadableSlices, SkippedSlices, Unreadable
+from lits_train.settings.recipe import SEED
+from lits_train.settings.run import RunSettings
+from lits_train.training.loop import train
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 CONTENT = np.random.default_rng(0).integers(0, 40, 12 * 2**20).astype(np.uint8).tobytes()
@@ -186,10 +186,10 @@ import multiprocessing, os, signal, sys
 from pathlib import Path
 import numpy as np
 from lits_runtime.errors import LitsError
-from lits_train.loop import train
-from lits_train.prepared import open_cases
-from lits_train.recipe import SEED
-from lits_train.run import RunSettings
+from lits_train.training.loop import train
+from lits_train.prepared.slices import open_cases
+from lits_train.settings.recipe import SEED
+from lits_train.settings.run import RunSettings
 
 def harm(paths):
     cut, overwritten, replaced, removed, pipe = paths

@@ -13,7 +13,7 @@ from test_layouts import make, within
 
 from lits_runtime.batch.jobs import plan
 from lits_runtime.finding.find import find_scans, told
-from lits_train.cases import find_files
+from lits_train.data.cases import find_files
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from lits_runtime import DatasetError
-from lits_train.cases import Case
-from lits_train.folds import held_out
-from lits_train.run import RunSettings
+from lits_train.data.cases import Case
+from lits_train.samples.held_out import held_out
+from lits_train.settings.run import RunSettings
 
 CASES = [Case(str(number), Path("v"), Path("s")) for number in range(7)]
 

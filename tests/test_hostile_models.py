@@ -20,13 +20,13 @@ from hostile_models import HOSTILE_MODELS, NEEDS_A_RUN, beyond_probability, flip
 from test_streaming import save
 from test_volume import LPS_AFFINE
 
-from lits_export.cli import main as export
+from lits_export.cli.export import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
 from lits_runtime.segment.slab_inference import hold_to_contract
-from lits_train.cli import main as train
-from lits_train.weights_file import MAX_WEIGHTS_BYTES, read_weights
+from lits_train.cli.train import main as train
+from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
 
 FLIPS = 400
 HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]

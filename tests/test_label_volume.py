@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.volumes.label_volume import read_labels, to_labels
-from lits_tools.eval_cli import main as eval_main
-from lits_tools.view_data import open_view
-from lits_train.cases import check_case, find_cases
-from lits_train.dataset import SliceDataset
-from lits_train.examine import examine, files_of
-from lits_train.recipe import RECIPES
+from lits_tools.cli.eval import main as eval_main
+from lits_tools.view.view_data import open_view
+from lits_train.data.cases import check_case, find_cases
+from lits_train.data.examine import examine, files_of
+from lits_train.samples.dataset import SliceDataset
+from lits_train.settings.recipe import RECIPES
 
 
 @pytest.fixture

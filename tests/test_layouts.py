@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lits_export.slabs import scan_files
+from lits_export.parity.slabs import scan_files
 from lits_runtime import VolumeError
 from lits_runtime.batch.jobs import plan
 from lits_runtime.finding.find import find_scans
-from lits_tools.pairs import find_pairs
-from lits_train.cases import find_cases, find_files
+from lits_tools.scores.pairs import find_pairs
+from lits_train.data.cases import find_cases, find_files
 
 FACTS = {"bytes": 1, "sha256": "0" * 64}
 FILES = {"named.nii.gz": FACTS, "p_liver.nii.gz": FACTS}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_tools.lesions import (
+from lits_tools.scores.lesion_match import (
     Detection,
     LesionMatch,
     challenge_detected,

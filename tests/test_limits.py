@@ -12,17 +12,17 @@ import torch
 from click.testing import CliRunner
 
 from lits_runtime import CheckpointError, DatasetError, TrainingError
-from lits_train.cases import Case, read_statements
-from lits_train.cli import main
+from lits_train.cli.train import main
+from lits_train.data.cases import Case, read_statements
 from lits_train.given_files import read_json, strict_json
-from lits_train.index_content import INDEX_NAME
 from lits_train.limits import RECIPE_LIMITS, RUN_LIMITS
-from lits_train.prepared import open_cases
-from lits_train.prepared_index import write_case
-from lits_train.readiness import check_device
-from lits_train.recipe import DEFAULT, RECIPES, Recipe
-from lits_train.run import RunSettings
-from lits_train.settings import override, read_toml
+from lits_train.prepared.index import write_case
+from lits_train.prepared.index_content import INDEX_NAME
+from lits_train.prepared.slices import open_cases
+from lits_train.run.readiness import check_device
+from lits_train.settings.overrides import override, read_toml
+from lits_train.settings.recipe import DEFAULT, RECIPES, Recipe
+from lits_train.settings.run import RunSettings
 
 HUGE = 10**400
 NONSENSE: list[tuple[str, Any]] = [
@@ -405,9 +405,9 @@ def test_shared_memory_that_is_too_small_is_said_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Docker gives 64 MB."""
-    from lits_train.loop import train
+    from lits_train.training.loop import train
 
-    monkeypatch.setattr("lits_train.run_data.shared_memory_free", lambda: 64 * 2**20)
+    monkeypatch.setattr("lits_train.run.run_data.shared_memory_free", lambda: 64 * 2**20)
     recipe = DEFAULT.override(size=512)
     cases = [Case("1", tmp_path / "volume-1.nii", tmp_path / "segmentation-1.nii")]
     with pytest.raises(TrainingError, match=r"/dev/shm has 67\.1 MB free, .* --workers; 0 needs"):

@@ -20,8 +20,8 @@ from lits_runtime.measure.lesions import LesionTracker
 from lits_runtime.measure.report import Report
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.geometry import Geometry
-from lits_tools.case_scores import score_case
-from lits_tools.lesions import label_lesions, match_lesions
+from lits_tools.scores.case_scores import score_case
+from lits_tools.scores.lesion_match import label_lesions, match_lesions
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 TILTED = np.array([[-0.7, 0.05, 0.0, 128], [0, -0.8, -1.25, 64], [0, 0.02, 2.5, -32], [0, 0, 0, 1]])

@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 from test_outputs import FOREIGN, contents
 
-from lits_export.cli import main as export_main
+from lits_export.cli.export import main as export_main
 from lits_export.triton import write_repository
 from lits_runtime import OutputError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_tools.eval_cli import main as eval_main
-from lits_tools.view_cli import main as view_main
-from lits_train.cases import find_cases
-from lits_train.prepare import prepare
+from lits_tools.cli.eval import main as eval_main
+from lits_tools.cli.view import main as view_main
+from lits_train.data.cases import find_cases
+from lits_train.prepared.convert import prepare
 
 
 @pytest.fixture

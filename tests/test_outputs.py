@@ -23,7 +23,7 @@ from lits_runtime.batch.local import Settings, run_batch, segment_scan
 from lits_runtime.model.checked_file import read_content
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.records.record_file import read_record
-from lits_train.data_cli import main as data_main
+from lits_train.cli.data import main as data_main
 
 FOREIGN = b'{"patient": "somebody\'s"}'
 

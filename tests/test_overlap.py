@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lits_runtime.errors import DatasetError
-from lits_tools.overlap import Overlap, overlap, pooled, tumour_burden
+from lits_tools.scores.overlap import Overlap, overlap, pooled, tumour_burden
 
 EMPTY = np.zeros((4, 4, 4), bool)
 CUBE = EMPTY.copy()

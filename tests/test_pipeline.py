@@ -6,11 +6,8 @@ import torch
 from conftest import random_hu
 
 from lits_runtime import CheckpointError
-from lits_train.dataset import Sample
-from lits_train.inputs import network_inputs
-from lits_train.losses import DiceCounter, segmentation_loss
-from lits_train.network import SegmentationNetwork
-from lits_train.pipeline import (
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.network.slab_segmenter import (
     Preprocessing,
     SlabSegmenter,
     class_targets,
@@ -19,7 +16,10 @@ from lits_train.pipeline import (
     resize_labels,
     share_targets,
 )
-from lits_train.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
+from lits_train.samples.dataset import Sample
+from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
+from lits_train.training.losses import DiceCounter, segmentation_loss
+from lits_train.training.network_inputs import network_inputs
 
 
 def test_minmax_takes_each_slice_s_own_range() -> None:

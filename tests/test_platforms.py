@@ -71,12 +71,12 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 COMMANDS = {
     "lits-infer": "lits_runtime.cli.infer",
     "lits-doctor": "lits_runtime.cli.doctor",
-    "lits-data": "lits_train.data_cli",
-    "lits-train": "lits_train.cli",
-    "lits-export": "lits_export.cli",
-    "lits-eval": "lits_tools.eval_cli",
-    "lits-view": "lits_tools.view_cli",
-    "benchmark": "lits_tools.benchmark_runtime_cli",
+    "lits-data": "lits_train.cli.data",
+    "lits-train": "lits_train.cli.train",
+    "lits-export": "lits_export.cli.export",
+    "lits-eval": "lits_tools.cli.eval",
+    "lits-view": "lits_tools.cli.view",
+    "benchmark": "lits_tools.benchmark.runtime_cli",
 }
 
 

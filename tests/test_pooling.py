@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_tools.case_scores import CaseScores, score_case
-from lits_tools.pooling import known_scores, pool
+from lits_tools.scores.case_scores import CaseScores, score_case
+from lits_tools.scores.pooling import known_scores, pool
 
 SPACING = (1.0, 1.0, 1.0)
 Labels = NDArray[np.uint8]

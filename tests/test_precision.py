@@ -6,9 +6,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lits_export.cli import main
-from lits_export.inference_form import BLOCK, for_inference
-from lits_export.precision import (
+from lits_export.cli.export import main
+from lits_export.lowering.float16 import (
     MAX_FLOAT32_WEIGHTS,
     STEM,
     Float32Mean,
@@ -17,11 +16,12 @@ from lits_export.precision import (
     module_names,
     sensitive_modules,
 )
+from lits_export.lowering.fuse import BLOCK, for_inference
 from lits_runtime import Segmenter
-from lits_train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lits_train.network import SegmentationNetwork
-from lits_train.pipeline import SlabSegmenter
-from lits_train.recipe import DEFAULT, SEED
+from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.network.slab_segmenter import SlabSegmenter
+from lits_train.settings.recipe import DEFAULT, SEED
 
 
 def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:

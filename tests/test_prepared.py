@@ -17,15 +17,15 @@ from conftest import load_nifti, random_hu
 from test_dataset import write_case
 
 from lits_runtime import DatasetError
-from lits_train.cases import find_cases, usable_cases
-from lits_train.cli import main as train_main
-from lits_train.data_cli import main
-from lits_train.dataset import SliceDataset
-from lits_train.prepare import Preparation, prepare
-from lits_train.prepared import open_cases
-from lits_train.prepared_index import INDEX_NAME, rounded_hu
-from lits_train.prepared_index import write_case as write_prepared
-from lits_train.recipe import DEFAULT, SEED
+from lits_train.cli.data import main
+from lits_train.cli.train import main as train_main
+from lits_train.data.cases import find_cases, usable_cases
+from lits_train.prepared.convert import Preparation, prepare
+from lits_train.prepared.index import INDEX_NAME, rounded_hu
+from lits_train.prepared.index import write_case as write_prepared
+from lits_train.prepared.slices import open_cases
+from lits_train.samples.dataset import SliceDataset
+from lits_train.settings.recipe import DEFAULT, SEED
 
 RECIPE = DEFAULT.override(size=32)
 
@@ -164,7 +164,7 @@ def test_a_kill_leaves_whole_cases_and_the_rest_is_made_later(tmp_path: Path) ->
     for number in range(40):
         write_case(data, str(number))
     prepared(data, tmp_path / "undisturbed")
-    program = "from lits_train.data_cli import main; main()"
+    program = "from lits_train.cli.data import main; main()"
     command = ["prepare", str(data), "-o", str(folder), "--size", "32", "--jobs", "2"]
     process = subprocess.Popen([sys.executable, "-c", program, *command])
     while process.poll() is None and not list(folder.glob("hu-*.npy")):

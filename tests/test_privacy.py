@@ -136,7 +136,7 @@ def test_onnxruntime_is_imported_through_one_door() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if onnxruntime_imports(path.read_text())
     }
-    assert found == {DOOR, "lits_export/quantise.py"}
+    assert found == {DOOR, "lits_export/lowering/int8.py"}
 
 
 @pytest.mark.parametrize("package", ["lits_runtime", "lits_train", "lits_export", "lits_tools"])

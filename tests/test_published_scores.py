@@ -3,8 +3,8 @@
 import pytest
 from lits_scoring_data import REASON, REFERENCE, SUBMISSION
 
-from lits_tools.evaluate import Evaluation, evaluate
-from lits_tools.pairs import find_pairs
+from lits_tools.scores.evaluate import Evaluation, evaluate
+from lits_tools.scores.pairs import find_pairs
 
 PUBLISHED = {
     "lesion_dice": "0.490221",

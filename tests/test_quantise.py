@@ -6,13 +6,13 @@ import onnx
 import pytest
 
 from lits_export.export import ExportResult
-from lits_export.parity import Tolerance
-from lits_export.precision import STEM
-from lits_export.quantise import METHODS, Calibrated, quantisable
-from lits_export.slabs import CALIBRATION_SLICES, calibration_slabs
+from lits_export.lowering.float16 import STEM
+from lits_export.lowering.int8 import METHODS, Calibrated, quantisable
+from lits_export.parity.compare import Tolerance
+from lits_export.parity.slabs import CALIBRATION_SLICES, calibration_slabs
 from lits_runtime import Segmenter
-from lits_train.checkpoint import load_checkpoint
-from lits_train.pipeline import SlabSegmenter
+from lits_train.network.checkpoint import load_checkpoint
+from lits_train.network.slab_segmenter import SlabSegmenter
 
 
 @pytest.fixture(scope="module")

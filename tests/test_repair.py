@@ -7,10 +7,10 @@ from conftest import load_nifti
 from test_dataset import write_case
 
 from lits_runtime.volumes.scan import Geometry
-from lits_train.cases import check_case, find_cases, open_pair
-from lits_train.dataset import SliceDataset
-from lits_train.recipe import SEED
-from lits_train.repair import TYPICAL_MM, BodySides, is_lost
+from lits_train.data.cases import check_case, find_cases, open_pair
+from lits_train.data.repair import TYPICAL_MM, BodySides, is_lost
+from lits_train.samples.dataset import SliceDataset
+from lits_train.settings.recipe import SEED
 
 RECIPE = SEED.override(size=64)
 

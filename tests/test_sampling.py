@@ -3,9 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lits_train.cases import Case
-from lits_train.recipe import DEFAULT
-from lits_train.sampling import (
+from lits_train.data.cases import Case
+from lits_train.samples.epoch_order import (
     LESION,
     LIVER,
     OTHER,
@@ -15,6 +14,7 @@ from lits_train.sampling import (
     slice_kinds,
     slice_owners,
 )
+from lits_train.settings.recipe import DEFAULT
 
 KINDS = np.array([OTHER] * 20 + [LIVER] * 10 + [LESION] * 3, np.uint8)
 PLAIN = DEFAULT.override(lesion_share=0.0, liver_share=0.0, batch_size=5)

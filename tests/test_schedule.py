@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from lits_train.recipe import DEFAULT
-from lits_train.schedule import learning_rate
+from lits_train.run.learning_rate import learning_rate
+from lits_train.settings.recipe import DEFAULT
 
 PLAIN = DEFAULT.override(learning_rate=0.1, warmup_steps=0)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lits_train.cli import main
-from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
-from lits_train.settings import override, read_toml, to_toml
+from lits_train.cli.train import main
+from lits_train.settings.overrides import override, read_toml, to_toml
+from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

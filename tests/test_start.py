@@ -274,7 +274,7 @@ def test_a_package_that_does_not_load_is_one_line(raises: str, word: str, tmp_pa
     (tmp_path / "data").mkdir()
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "from lits_train.commands import train; train()"
+        "from lits_train.cli.entry_points import train; train()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "data"), "-o", str(tmp_path / "run")],

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lits_runtime import CheckpointError, DatasetError
-from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
-from lits_train.distributed import World
-from lits_train.recipe import DEFAULT
-from lits_train.run import RunSettings
-from lits_train.state import TrainingState
+from lits_train.network.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
+from lits_train.run.distributed import World
+from lits_train.run.state import TrainingState
+from lits_train.settings.recipe import DEFAULT
+from lits_train.settings.run import RunSettings
 
 RECIPE = DEFAULT.override(
     size=32, epochs=10, warmup_steps=0, ema_decay=0.3, clip_norm=0.5, schedule="poly"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_tools.surface import (
+from lits_tools.scores.surface import (
     FACES,
     FACES_AND_EDGES,
     nearest_by_transform,
@@ -14,7 +14,7 @@ from lits_tools.surface import (
     surface_distances,
     surface_scores,
 )
-from lits_tools.surfels import surface_dice, surfel_areas
+from lits_tools.scores.surface_dice import surface_dice, surfel_areas
 
 Mask = NDArray[np.bool_]
 SPACING = (5.0, 2.0, 1.0)

@@ -21,13 +21,13 @@ from test_checkpoint import Payload
 from torchvision.models import regnet_y_400mf
 
 from lits_runtime import CheckpointError, DatasetError, TrainingError
-from lits_train.cases import find_cases
-from lits_train.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
-from lits_train.cli import main
-from lits_train.loop import train
-from lits_train.network import IMAGENET_URL, SegmentationNetwork
-from lits_train.recipe import DEFAULT, RECIPES, SEED, Recipe
-from lits_train.run import RunSettings
+from lits_train.cli.train import main
+from lits_train.data.cases import find_cases
+from lits_train.network.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint, save_checkpoint
+from lits_train.network.segmentation_network import IMAGENET_URL, SegmentationNetwork
+from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.settings.run import RunSettings
+from lits_train.training.loop import train
 
 SMALL = {"size": 32, "batch_size": 4, "epochs": 2}
 SAME = ("epoch", "step", "loss", "validation_dice", "learning_rate")
@@ -96,7 +96,14 @@ def test_ended_within_an_epoch_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     settings = ["--set", "ema_decay=0.9", "--set", "epoch_slices=96"]
     options = ["--size", "32", "--batch-size", "4", "--epochs", "2", "--weights", "none"]
-    command = [sys.executable, "-m", "lits_train.cli", str(phantom_folder), "-o", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "lits_train",
+        str(phantom_folder),
+        "-o",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(
         [*command, *options, *settings, "--device", "cpu", "--checkpoint-minutes", "0"],
         stderr=subprocess.PIPE,
@@ -272,7 +279,7 @@ def test_imagenet_weights_come_from_torch_s_cache(
     (tmp_path / "weights.pth").rename(cached)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     address = IMAGENET_URL.replace(Path(IMAGENET_URL).name, cached.name)
-    monkeypatch.setattr("lits_train.network.IMAGENET_URL", address)
+    monkeypatch.setattr("lits_train.network.segmentation_network.IMAGENET_URL", address)
     network = SegmentationNetwork(SEED)
     network.load_encoder("imagenet")
     loaded = network.encoder.state_dict()
@@ -296,7 +303,7 @@ def test_a_forged_file_in_torch_s_cache_is_not_even_read(
             SegmentationNetwork(SEED).load_encoder("imagenet")
     assert not (tmp_path / "ran").exists()
     monkeypatch.setattr(  # a file of that very hash may still hold code
-        "lits_train.network.IMAGENET_URL",
+        "lits_train.network.segmentation_network.IMAGENET_URL",
         f"x-{hashlib.sha256(pickle.dumps(Payload(tmp_path / 'ran'), 2)).hexdigest()[:8]}.pth",
     )
     forged = pickle.dumps(Payload(tmp_path / "ran"), 2)

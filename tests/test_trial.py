@@ -17,13 +17,13 @@ from PIL import Image
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_tools import bundled_data
-from lits_tools.ablation import BASE, VARIANTS, folder_name, main
-from lits_tools.ablation_table import gmac, rows, written
-from lits_tools.trial import SCORES_NAME, Trial
-from lits_train.checkpoint import LAST_NAME, METRICS_NAME
-from lits_train.prepared import open_cases
-from lits_train.recipe import DEFAULT, LESION_UNKNOWN, SEED
+from lits_tools.bundled import data as bundled_data
+from lits_tools.bundled.ablation import BASE, VARIANTS, folder_name, main
+from lits_tools.bundled.ablation_table import gmac, rows, written
+from lits_tools.bundled.trial import SCORES_NAME, Trial
+from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
+from lits_train.prepared.slices import open_cases
+from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, SEED
 
 TABLE = "lits,patient,msd_slices_case\n6,B,10084\n10,B,10003\n11,,10012\n"
 SMALL = replace(DEFAULT, size=32, decoder_channels=(8, 8), batch_size=8, epochs=2, epoch_slices=16)

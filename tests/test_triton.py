@@ -11,7 +11,7 @@ from conftest import tiny_model
 from google.protobuf import text_format
 
 from lits_export import export
-from lits_export.cli import main
+from lits_export.cli.export import main
 from lits_export.triton import write_repository
 from lits_runtime.session.opening import bundled_model
 

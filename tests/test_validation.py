@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lits_train.cases import find_cases, usable_cases
-from lits_train.dataset import SliceDataset
-from lits_train.recipe import DEFAULT
-from lits_train.validation import picture_batch
+from lits_train.data.cases import find_cases, usable_cases
+from lits_train.samples.dataset import SliceDataset
+from lits_train.settings.recipe import DEFAULT
+from lits_train.training.validation import picture_batch
 
 
 def test_pictures_show_the_fullest_slices_and_none_of_a_lesion_that_is_not_there(

@@ -16,13 +16,13 @@ from PIL import Image
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_tools.choice import largest_lesion, through_liver, worst_disagreement
-from lits_tools.panels import PREDICTED, REFERENCE, VIEWS, Panel, draw_ct, draw_difference
-from lits_tools.planes import PLANES
-from lits_tools.sheets import chosen_slices, sheet
-from lits_tools.view_cli import main
-from lits_tools.view_data import ViewData, open_view
-from lits_tools.viewer import CODE_STEP, DISPLAY_HU, viewer_page
+from lits_tools.cli.view import main
+from lits_tools.view.chosen_slices import largest_lesion, through_liver, worst_disagreement
+from lits_tools.view.page import CODE_STEP, DISPLAY_HU, viewer_page
+from lits_tools.view.panels import PREDICTED, REFERENCE, VIEWS, Panel, draw_ct, draw_difference
+from lits_tools.view.planes import PLANES
+from lits_tools.view.sheets import chosen_slices, sheet
+from lits_tools.view.view_data import ViewData, open_view
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 

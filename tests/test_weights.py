@@ -3,7 +3,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from lits_export.weights import size_ratio, store_in_float16
+from lits_export.lowering.stored_weights import size_ratio, store_in_float16
 
 WEIGHTS = np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float32)
 

@@ -7,12 +7,12 @@ import pytest
 from conftest import tiny_model
 
 from lits_export.export import ExportSettings, _metadata
-from lits_export.without_names import parity_told, scans_told, training_told
+from lits_export.lowering.training_facts import parity_told, scans_told, training_told
 from lits_runtime.model.description import describe
 from lits_runtime.model.metadata import ModelMetadata
 from lits_runtime.session.opening import bundled_model
-from lits_train.checkpoint import Checkpoint
-from lits_train.recipe import RECIPES
+from lits_train.network.checkpoint import Checkpoint
+from lits_train.settings.recipe import RECIPES
 
 TRAINING = {
     "cases": ["anna-1970", "ben-1980", "cara-1990"],

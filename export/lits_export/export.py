@@ -7,13 +7,20 @@ from typing import Any
 
 import onnx
 
-from lits_export.graph import OPSET
-from lits_export.lowering import Candidate, Float16, Float32, Int8, Lowering
-from lits_export.parity import TOLERANCES, Compared, ParityReport, Tolerance, WorstSlice, compare
-from lits_export.slabs import calibration_slabs, check_slabs, scan_files
-from lits_export.weights import size_ratio
-from lits_export.without_names import parity_told, scans_told, training_told
-from lits_export.worst_slice import draw_worst_slice
+from lits_export.lowering.candidates import Candidate, Float16, Float32, Int8, Lowering
+from lits_export.lowering.stored_weights import size_ratio
+from lits_export.lowering.trace import OPSET
+from lits_export.lowering.training_facts import parity_told, scans_told, training_told
+from lits_export.parity.compare import (
+    TOLERANCES,
+    Compared,
+    ParityReport,
+    Tolerance,
+    WorstSlice,
+    compare,
+)
+from lits_export.parity.slabs import calibration_slabs, check_slabs, scan_files
+from lits_export.parity.worst_slice import draw_worst_slice
 from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.files.output_rule import Inputs, check_targets
@@ -26,9 +33,9 @@ from lits_runtime.model.metadata import (
 )
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.session.providers import why_not
-from lits_train.checkpoint import Checkpoint, load_checkpoint
-from lits_train.pipeline import SlabSegmenter
-from lits_train.recipe import LABEL_VALUES
+from lits_train.network.checkpoint import Checkpoint, load_checkpoint
+from lits_train.network.slab_segmenter import SlabSegmenter
+from lits_train.settings.recipe import LABEL_VALUES
 
 logger = logging.getLogger(__name__)
 

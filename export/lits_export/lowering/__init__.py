@@ -1,0 +1,1 @@
+"""From the trained network to ONNX graphs in each precision."""

@@ -1,0 +1,170 @@
+"""Lowering the network to int8: static, per channel, calibrated, sensitive layers left in float."""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from lits_export.lowering.float16 import STEM
+from lits_runtime.segment.slab_inference import run
+from lits_runtime.session.providers import open_session
+
+logger = logging.getLogger(__name__)
+
+Slab = NDArray[np.float32]
+
+METHODS: dict[str, tuple[CalibrationMethod, dict[str, float]]] = {
+    "min-max": (CalibrationMethod.MinMax, {}),
+    "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
+}
+"""Ways to find the range of a tensor; the one that changes the calibration slices least is taken.
+
+Never best where measured on trained networks, and so not tried: lower percentiles, entropy,
+distribution, moving averages."""
+
+_OPERATORS = ["Conv", "Relu"]
+"""A Relu is folded into its Conv, whose output then needs no room for negative values."""
+
+
+def quantisable(model: onnx.ModelProto) -> dict[str, str]:
+    """Module by node, of the convolutions that run over pixels, first and last left out.
+
+    The stem, the last stage's convolution and the head stay in float: they are where rounding
+    changes most of all and cost least. The convolutions of squeeze-and-excite see one pixel; int8
+    gains nothing.
+    """
+    modules = {
+        node.name: node.input[1].removeprefix("network.").removesuffix(".weight")
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+    stage = [module for module in modules.values() if module.startswith("decoder.")][-1]
+    last = ".".join(stage.split(".")[:3])  # decoder.N.conv
+    return {
+        name: module
+        for name, module in modules.items()
+        if not (module.startswith(("head", STEM, last)) or ".se." in module)
+    }
+
+
+class Calibrated:
+    """A float32 model with the ranges of its tensors, from which int8 models are made."""
+
+    def __init__(self, model: onnx.ModelProto, slabs: Sequence[Slab]) -> None:
+        """Calibrate.
+
+        Args:
+            model: the traced network in float32.
+            slabs: float32 (1 + 2 * context_slices, height, width) each, one slice of a scan.
+        """
+        self.model, self.slabs = model, slabs
+        self.modules = quantisable(model)
+        self._probability = self._run(model)
+        found = {name: _ranges(model, slabs, *how) for name, how in METHODS.items()}
+        effects = {}
+        for name, ranges in found.items():
+            self.ranges = ranges
+            effects[name] = self.effect(self.quantised([]))
+        self.method = min(effects, key=lambda name: effects[name])
+        self.ranges = found[self.method]
+        told = ", ".join(f"{name} {effect:.2e}" for name, effect in effects.items())
+        logger.info("calibrated on %d slices; mean squared change: %s", len(slabs), told)
+
+    def quantised(self, keep_float: Iterable[str]) -> onnx.ModelProto:
+        """The model in int8 but for the nodes named, as QuantizeLinear and DequantizeLinear pairs.
+
+        ONNX Runtime runs a convolution between such a pair in integers.
+        """
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        lowered = self.modules.keys() - set(keep_float)
+        kept = {node.name for node in copy.graph.node if node.op_type == "Conv"} - lowered
+        quantizer = QDQQuantizer(
+            copy,
+            True,  # per channel
+            False,  # the full range of 8 bits: processors without VNNI may saturate, and are slow
+            QuantType.QInt8,
+            QuantType.QUInt8,
+            self.ranges,
+            [],
+            sorted(kept),
+            _OPERATORS,
+            {},
+        )
+        with _quiet():
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+        model: onnx.ModelProto = quantizer.model.model
+        return model
+
+    def effect(self, model: onnx.ModelProto) -> float:
+        """Mean squared change of the probabilities, over each class's mask, of the slabs."""
+        change = (self._run(model) - self._probability) ** 2
+        mask = self._probability >= 0.5
+        axes = (0, 2, 3)
+        return float((change.sum(axes) / np.maximum(mask.sum(axes), 1)).mean())
+
+    def ranked(self) -> list[str]:
+        """Nodes by what each does alone in int8, the worst first."""
+        names = list(self.modules)
+        effects = {name: self.effect(self.quantised({*names} - {name})) for name in names}
+        return sorted(names, key=lambda name: -effects[name])
+
+    def _run(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        session = open_session(model.SerializeToString(), "cpu")
+        step = max(1, len(self.slabs) // 12)
+        values = [run(session, ["probability"], slab)[0] for slab in self.slabs[::step]]
+        # Sizes may differ from scan to scan; a row of pixels is all that is needed.
+        return np.concatenate([value.reshape(*value.shape[:2], 1, -1) for value in values], axis=3)
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """One slab after the other."""
+
+    def __init__(self, slabs: Iterable[Slab]) -> None:
+        self._slabs = iter(slabs)
+
+    def get_next(self) -> dict[str, Slab] | None:
+        slab = next(self._slabs, None)
+        return None if slab is None else {"slab": slab}
+
+
+def _ranges(
+    model: onnx.ModelProto,
+    slabs: Sequence[Slab],
+    method: CalibrationMethod,
+    options: dict[str, Any],
+) -> TensorsData:
+    """Ranges of all inputs and outputs of the operators."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        plain, augmented = Path(folder) / "plain.onnx", Path(folder) / "augmented.onnx"
+        onnx.save(model, plain)
+        calibrator = create_calibrator(
+            plain, _OPERATORS, str(augmented), method, extra_options=options
+        )
+        for slab in slabs:  # one by one: histograms hold every tensor of what they are given
+            calibrator.collect_data(_Reader([slab]))
+        return calibrator.compute_data()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's prints and its advice to the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,1 @@
+"""Numerical parity of a model file with the network that it came from."""

@@ -1,0 +1,68 @@
+"""The scan that speed is measured on: a CT of 512 x 512 with noise, made once.
+
+python -m lits_tools.benchmark.scan OUTPUT SLICES [SOURCE]
+"""
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.files.atomic import atomic_path
+from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.volumes.scan import Scan
+
+MATRIX = 512
+_NOISE_HU = 12.0
+
+
+def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
+    """Write an int16 .nii.gz.
+
+    Args:
+        path: where.
+        slices: axial slices of 512 x 512.
+        source: a CT to interpolate from, with noise added; None: the phantom, at 60 slices and
+            then the same.
+    """
+    if source is None:
+        phantom = make_phantom(1, matrix=MATRIX, slices=60, lesions=3)
+        scan = Scan.open((phantom.volume_hu, phantom.affine)).load()
+    else:
+        scan = Scan.open(source).load()
+    volume_hu = _stretched(scan, slices)
+    spacing_mm = np.sort(scan.geometry.spacing_mm)
+    shape = scan.geometry.canonical_shape
+    affine = np.diag([-spacing_mm[0] * shape[2] / MATRIX, -spacing_mm[0] * shape[1] / MATRIX, 1, 1])
+    with atomic_path(path) as temporary:
+        nib.save(nib.Nifti1Image(volume_hu.T, affine), temporary)
+
+
+def _stretched(scan: Scan, slices: int) -> NDArray[np.int16]:
+    """The scan as (slices, 512, 512), linear between its voxels."""
+    count, height, width = scan.geometry.canonical_shape
+    rng = np.random.default_rng(0)
+    rows, columns = (np.linspace(0, size - 1, MATRIX) for size in (height, width))
+    stretched = np.empty((slices, MATRIX, MATRIX), np.int16)
+    for index, position in enumerate(np.linspace(0, count - 1, slices)):
+        below = min(int(position), count - 2) if count > 1 else 0
+        pair = scan.read_slab(below, min(below + 2, count))
+        plane = pair[0] + (pair[-1] - pair[0]) * np.float32(position - below)
+        plane = _along(_along(plane, rows).T, columns).T
+        noise = rng.normal(0, _NOISE_HU, plane.shape).astype(np.float32)
+        stretched[index] = np.clip(np.rint(plane + noise), -1024, 3071)
+    return stretched
+
+
+def _along(plane: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Linear interpolation of the rows of a plane."""
+    below = np.minimum(positions.astype(int), len(plane) - 2)
+    share = (positions - below).astype(np.float32)[:, None]
+    between: NDArray[np.float32] = plane[below] * (1 - share) + plane[below + 1] * share
+    return between
+
+
+if __name__ == "__main__":
+    benchmark_scan(Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))

@@ -1,0 +1,1 @@
+"""The commands of the tools: lits-eval and lits-view."""

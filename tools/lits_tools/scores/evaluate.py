@@ -1,0 +1,138 @@
+"""Scoring files: pairs of masks, or scans that a model segments first."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lits_runtime.errors import DatasetError, LitsError
+from lits_runtime.volumes.label_volume import LabelVolume, read_labels
+from lits_tools.scores.case_scores import (
+    CLASSES,
+    CaseScores,
+    StructureScores,
+    score_case,
+)
+from lits_tools.scores.overlap import knows_liver
+from lits_tools.scores.pairs import Pair, check_same_grid
+from lits_tools.scores.pooling import Estimate, pool
+
+if TYPE_CHECKING:
+    from lits_runtime.segment.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+Look = Callable[[Pair, LabelVolume, LabelVolume], None]
+"""Called with a pair, its predicted and its reference labels, while they are in memory."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a set of cases."""
+
+    cases: tuple[CaseScores, ...]
+    pooled: dict[str, Estimate]
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reasons of the cases that could not be scored and are not in the figures."""
+    model_sha256: str = ""
+    """Of the model that made the predictions, where one did."""
+
+
+def evaluate(
+    pairs: Sequence[Pair],
+    *,
+    segmenter: "Segmenter | None" = None,
+    ignore_affine: bool = False,
+    look: Look | None = None,
+) -> Evaluation:
+    """Score pairs of files and pool the scores; a bad case is reported and the rest go on.
+
+    Args:
+        pairs: predicted masks and references; scans and references, if there is a `segmenter`.
+        segmenter: a model to segment the scans with.
+        ignore_affine: compare voxel by voxel, in the reference's spacing, whatever the affines.
+        look: is shown the labels of each case that was scored, for example to draw them.
+
+    Raises:
+        DatasetError: no pair could be scored.
+    """
+    cases: list[CaseScores] = []
+    failed: dict[str, str] = {}
+    for pair in pairs:
+        try:
+            pred, gt = read_pair(pair, segmenter=segmenter, ignore_affine=ignore_affine)
+        except (LitsError, OSError) as error:
+            failed[pair.case_id] = str(error)
+            logger.error("case %s is left out: %s", pair.case_id, error)
+            continue
+        cases.append(_scored(pair.case_id, pred, gt, segmenter))
+        if look:
+            look(pair, pred, gt)
+        logger.info("case %s scored", pair.case_id)
+    if not cases:
+        reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
+        raise DatasetError(f"none of {len(pairs)} cases could be scored: {reasons}")
+    _say_what_is_missing(cases)
+    sha256 = segmenter.model_sha256 if segmenter else ""
+    return Evaluation(tuple(cases), pool(cases), failed, sha256)
+
+
+def read_pair(
+    pair: Pair, *, segmenter: "Segmenter | None" = None, ignore_affine: bool = False
+) -> tuple[LabelVolume, LabelVolume]:
+    """Predicted and reference labels of a pair on one grid; see `evaluate`.
+
+    Raises:
+        DatasetError: the files are not on the same grid, or hold other labels than 0, 1 and 2.
+        VolumeError: a file is not a readable 3D volume.
+    """
+    gt = read_labels(pair.reference)
+    pred = _segmented(pair.predicted, segmenter) if segmenter else read_labels(pair.predicted)
+    if ignore_affine and pred.geometry.shape == gt.geometry.shape:
+        # Voxel by voxel means in the order of the files: both are turned as the reference is.
+        stored = pred.geometry.from_canonical(pred.labels)
+        return LabelVolume(gt.geometry.to_canonical(stored), gt.geometry), gt
+    check_same_grid(pred.geometry, gt.geometry)
+    return pred, gt
+
+
+def _scored(
+    case_id: str, pred: LabelVolume, gt: LabelVolume, segmenter: "Segmenter | None"
+) -> CaseScores:
+    classes = segmenter.metadata.classes if segmenter else CLASSES
+    for what, labels in (("prediction", pred.labels), ("reference", gt.labels)):
+        if not knows_liver(labels):
+            logger.warning(
+                "case %s: the %s has lesions (label 2) but no liver (label 1); the liver and the "
+                "tumour burden are not scored",
+                case_id,
+                what,
+            )
+        elif not labels.any():
+            logger.warning("case %s: the %s is empty", case_id, what)
+    return score_case(
+        pred.labels,
+        gt.labels,
+        gt.spacing_mm,
+        case_id=case_id,
+        voxel_ml=gt.geometry.voxel_ml,
+        step_mm=gt.geometry.canonical_affine[:3, :2],
+        classes=classes,
+    )
+
+
+def _say_what_is_missing(cases: Sequence[CaseScores]) -> None:
+    """A Dice of 1 that only says that nothing is there deserves a word."""
+    for name in CLASSES:
+        scores: list[StructureScores | None] = [getattr(case, name) for case in cases]
+        overlaps = [score.overlap for score in scores if score]
+        if not overlaps:
+            logger.warning("the %s is not scored in any case", name)
+        elif not any(overlap.predicted or overlap.reference for overlap in overlaps):
+            logger.warning("no mask shows any %s: its Dice is that of empty masks, 1", name)
+
+
+def _segmented(scan: Path, segmenter: "Segmenter") -> LabelVolume:
+    result = segmenter.segment(scan)
+    return LabelVolume(result.geometry.to_canonical(result.labels), result.geometry)

@@ -1,0 +1,51 @@
+"""Thresholds that an evaluation has to keep, for acceptance tests and CI."""
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from lits_tools.scores.evaluate import Evaluation
+from lits_tools.scores.pooling import known_scores
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A pooled score and the value that it may not fall below, or not rise above."""
+
+    name: str
+    limit: float
+    below: bool
+    """Whether to fail below the limit; else above."""
+
+    @classmethod
+    def parse(cls, text: str, *, below: bool) -> "Gate":
+        """Read SCORE=VALUE.
+
+        Raises:
+            ValueError: it is not of that form, or there is no pooled score of that name.
+        """
+        name, _, value = text.partition("=")
+        try:
+            gate = cls(name.strip(), float(value), below)
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r}: expected a score and a number, such as lesion_dice=0.6"
+            ) from error
+        if gate.name not in (known := known_scores()):
+            near = difflib.get_close_matches(gate.name, known, 4, 0.4)
+            raise ValueError(f"no score {gate.name!r}; there are {', '.join(near or known)}")
+        return gate
+
+    def broken(self, evaluation: Evaluation) -> str:
+        """Why the evaluation does not pass, or nothing.
+
+        A score that is not defined does not pass: it was not shown to keep the limit.
+        """
+        value = evaluation.pooled[self.name].value
+        if math.isnan(value):
+            return f"{self.name} is not defined for these cases"
+        if value < self.limit if self.below else value > self.limit:
+            return (
+                f"{self.name} is {value:.6g}, {'below' if self.below else 'above'} {self.limit:g}"
+            )
+        return ""

@@ -1,0 +1,1 @@
+"""Slices drawn with masks: panels, sheets, and a page to scroll through."""

@@ -1,0 +1,229 @@
+"""The seven views: what is drawn over one slice.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers tell apart: what was predicted is
+orange, what the reference has is blue, and so are false positives and false negatives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from numpy.typing import NDArray
+
+from lits_tools.view.planes import Plane
+from lits_tools.view.view_data import ViewData
+
+LIVER, LESION = "#f0e442", "#d55e00"
+PREDICTED, REFERENCE = "#e69f00", "#56b4e9"
+AGREED = "#f5f5f5"
+WINDOW_HU = (-100.0, 240.0)
+_LIVER_WIDTH, _LESION_WIDTH = 0.7, 1.4
+_MARGIN_MM = 15.0
+_HALO: list[AbstractPathEffect] = [withStroke(linewidth=2, foreground="black")]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice of a view, with how to show it."""
+
+    view: ViewData
+    plane: Plane
+    number: int
+    """Slice, from 0."""
+    window_hu: tuple[float, float] = WINDOW_HU
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """Predicted labels of the picture, top row first."""
+        return self.plane.cut(self.view.labels, self.number)
+
+    @cached_property
+    def reference(self) -> NDArray[np.uint8] | None:
+        """Labels of the reference, if there is one."""
+        known = self.view.reference
+        return None if known is None else self.plane.cut(known, self.number)
+
+    @property
+    def best_known(self) -> NDArray[np.uint8]:
+        """The reference, or the prediction where there is none."""
+        return self.labels if self.reference is None else self.reference
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Height and width of a pixel."""
+        return self.plane.pixel_mm(self.view.spacing_mm)
+
+    @property
+    def title(self) -> str:
+        """Plane and slice, counted from 1."""
+        slices = self.view.volume_hu.shape[self.plane.axis]
+        return f"{self.plane.name} {self.number + 1} of {slices}"
+
+
+def draw_ct(axes: Axes, panel: Panel) -> None:
+    """The CT alone."""
+    height_mm, width_mm = panel.pixel_mm
+    low, high = panel.window_hu
+    picture = panel.plane.cut(panel.view.volume_hu, panel.number)
+    axes.imshow(picture, "gray", vmin=low, vmax=high, aspect=height_mm / width_mm)
+
+
+def draw_predicted(axes: Axes, panel: Panel) -> None:
+    """The mask alone, on black."""
+    _draw_mask(axes, panel, panel.labels)
+
+
+def draw_reference(axes: Axes, panel: Panel) -> None:
+    """The reference alone, on black."""
+    _draw_mask(axes, panel, panel.best_known)
+
+
+def draw_overlay_predicted(axes: Axes, panel: Panel) -> None:
+    """The mask over the CT."""
+    _draw_overlay(axes, panel, panel.labels)
+
+
+def draw_overlay_reference(axes: Axes, panel: Panel) -> None:
+    """The reference over the CT."""
+    _draw_overlay(axes, panel, panel.best_known)
+
+
+def draw_contours(axes: Axes, panel: Panel) -> None:
+    """Outlines of both over the CT: thin for the liver, thick for lesions."""
+    draw_ct(axes, panel)
+    if panel.reference is not None:
+        _outline(axes, panel.reference, REFERENCE, "--")
+    _outline(axes, panel.labels, PREDICTED, "-")
+
+
+def draw_difference(axes: Axes, panel: Panel) -> None:
+    """Lesion voxels that only one of the two has, and those that both have, over the CT.
+
+    Where neither has a lesion in the whole volume, the same for the liver.
+    """
+    draw_ct(axes, panel)
+    known = panel.view.best_known
+    low = 2 if (panel.view.labels == 2).any() or (known == 2).any() else 1
+    pred, gt = panel.labels >= low, panel.best_known >= low
+    _fill(axes, pred & gt, AGREED, 0.3)
+    _fill(axes, pred & ~gt, PREDICTED, 0.9)
+    _fill(axes, gt & ~pred, REFERENCE, 0.9)
+    _line(axes, panel.best_known > 0, AGREED, "-", 0.5)
+
+
+def draw_context(axes: Axes, panel: Panel) -> None:
+    """Lesions of both within the liver, the reference's where there is one; the rest is dark."""
+    draw_ct(axes, panel)
+    liver = panel.best_known > 0
+    _fill(axes, ~liver, "black", 0.75)
+    _line(axes, liver, LIVER, "-", _LIVER_WIDTH)
+    _fill(axes, panel.labels == 2, PREDICTED, 0.45)
+    _line(axes, panel.labels == 2, PREDICTED, "-", _LESION_WIDTH)
+    if panel.reference is not None:
+        _line(axes, panel.reference == 2, REFERENCE, "--", _LESION_WIDTH)
+    zoom_to_liver(axes, panel)
+
+
+def decorate(axes: Axes, panel: Panel, title: str) -> None:
+    """Title, letters for the sides of the patient, and a scale bar."""
+    axes.set_title(title, color="white", fontsize=10)
+    axes.set_facecolor("black")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    letters: dict[str, Any] = {"color": "white", "fontsize": 9, "fontweight": "bold"}
+    places = (
+        (0.02, 0.5, "left"),
+        (0.98, 0.5, "right"),
+        (0.5, 0.98, "center"),
+        (0.5, 0.02, "center"),
+    )
+    for letter, (x, y, side) in zip(panel.plane.letters, places, strict=True):
+        vertical = {0.98: "top", 0.02: "bottom"}.get(y, "center")
+        text = axes.text(x, y, letter, ha=side, va=vertical, transform=axes.transAxes, **letters)
+        text.set_path_effects(_HALO)
+    _scale_bar(axes, panel)
+
+
+def _scale_bar(axes: Axes, panel: Panel) -> None:
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    width_mm = (right - left) * panel.pixel_mm[1]
+    length_mm = next((n for n in (100, 50, 20, 10, 5, 2) if n <= width_mm / 3), 1)
+    length = length_mm / panel.pixel_mm[1]
+    x, y = left + 0.04 * (right - left), bottom - 0.04 * (bottom - top)
+    axes.plot([x, x + length], [y, y], color="white", linewidth=2, solid_capstyle="butt")
+    above = y - 0.02 * (bottom - top)
+    text = axes.text(x, above, f"{length_mm} mm", color="white", fontsize=7, va="bottom")
+    text.set_path_effects(_HALO)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+
+
+def zoom_to_liver(axes: Axes, panel: Panel) -> None:
+    """To where the liver lies in any slice, so that pictures of a series fit over each other."""
+    liver = np.any(panel.view.best_known > 0, axis=panel.plane.axis, keepdims=True)
+    shown = panel.plane.cut(np.asarray(liver), 0)
+    if not shown.any():
+        return
+    (top, bottom), (left, right) = (
+        (np.flatnonzero(line)[[0, -1]]).tolist() for line in (shown.any(axis=1), shown.any(axis=0))
+    )
+    down, across = (_MARGIN_MM / mm for mm in panel.pixel_mm)
+    axes.set_xlim(left - across, right + across)
+    axes.set_ylim(bottom + down, top - down)
+
+
+def _draw_mask(axes: Axes, panel: Panel, labels: NDArray[np.uint8]) -> None:
+    height_mm, width_mm = panel.pixel_mm
+    colours = ListedColormap(["black", LIVER, LESION])
+    axes.imshow(
+        labels, colours, vmin=0, vmax=2, aspect=height_mm / width_mm, interpolation="nearest"
+    )
+
+
+def _draw_overlay(axes: Axes, panel: Panel, labels: NDArray[np.uint8]) -> None:
+    draw_ct(axes, panel)
+    for value, colour in ((1, LIVER), (2, LESION)):
+        _fill(axes, labels == value, colour, 0.35)
+        _line(axes, labels >= value, colour, "-", 0.8)
+
+
+def _outline(axes: Axes, labels: NDArray[np.uint8], colour: str, style: str) -> None:
+    for value, width in ((1, _LIVER_WIDTH), (2, _LESION_WIDTH)):
+        _line(axes, labels >= value, colour, style, width)
+
+
+def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, alpha: float) -> None:
+    if mask.any():
+        shown = np.ma.masked_where(~mask, mask)
+        aspect = axes.get_aspect()
+        axes.imshow(
+            shown, ListedColormap([colour]), alpha=alpha, interpolation="nearest", aspect=aspect
+        )
+
+
+def _line(axes: Axes, mask: NDArray[np.bool_], colour: str, style: str, width: float) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask, [0.5], colors=colour, linestyles=style, linewidths=width)
+
+
+Draw = Callable[[Axes, Panel], None]
+
+VIEWS: dict[str, tuple[tuple[str, Draw, bool], ...]] = {
+    "ct": (("CT", draw_ct, False),),
+    "predicted": (("predicted mask", draw_predicted, False),),
+    "reference": (("reference mask", draw_reference, True),),
+    "overlay": (
+        ("mask over CT", draw_overlay_predicted, False),
+        ("reference over CT", draw_overlay_reference, True),
+    ),
+    "contours": (("contours", draw_contours, False),),
+    "difference": (("difference", draw_difference, True),),
+    "context": (("lesions in the liver", draw_context, False),),
+}
+"""Of each view the pictures: their titles, how they are drawn, whether they need a reference."""

@@ -1,0 +1,110 @@
+"""A scan with its masks in memory, ready to be drawn."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lits_runtime.volumes.label_volume import LabelVolume, read_labels
+from lits_runtime.volumes.scan import Geometry, Scan, ScanSource
+from lits_tools.scores.overlap import knows_liver, overlap
+from lits_tools.scores.pairs import check_same_grid
+from lits_tools.scores.surface import Spacing
+
+Labels = NDArray[np.uint8]
+
+_SLAB = 16
+_HU = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class ViewData:
+    """Arrays (slices, height, width) in canonical orientation: to superior, posterior, left."""
+
+    name: str
+    volume_hu: NDArray[np.int16]
+    labels: Labels
+    """The mask to look at: 0 background, 1 liver, 2 lesion."""
+    reference: Labels | None
+    """What it should have been, where that is known."""
+    spacing_mm: Spacing
+    voxel_ml: float
+
+    @cached_property
+    def best_known(self) -> Labels:
+        """The reference, or the mask where there is none."""
+        return self.labels if self.reference is None else self.reference
+
+    @cached_property
+    def captions(self) -> tuple[str, str]:
+        """A line for the liver and one for the lesions: volume, the reference's, and Dice."""
+        return self._caption("liver", 1), self._caption("lesions", 2)
+
+    def _caption(self, title: str, low: int) -> str:
+        mask = self.labels >= low
+        if low == 1 and not knows_liver(self.labels):
+            return "no liver in the mask, only lesions"
+        text = f"{title} {np.count_nonzero(mask) * self.voxel_ml:.1f} ml"
+        if self.reference is None:
+            return text
+        if low == 1 and not knows_liver(self.reference):
+            return f"{text} (reference: no liver, only lesions)"
+        mask_gt = self.reference >= low
+        reference_ml = np.count_nonzero(mask_gt) * self.voxel_ml
+        return f"{text} (reference {reference_ml:.1f} ml, Dice {overlap(mask, mask_gt).dice:.3f})"
+
+
+def open_view(
+    scan: ScanSource,
+    mask: ScanSource,
+    reference: "ScanSource | None" = None,
+    *,
+    ignore_affine: bool = False,
+) -> ViewData:
+    """Read a scan and its masks, each from a path, a nibabel image or (array (i, j, k), affine).
+
+    Args:
+        scan: CT in HU.
+        mask: labels on the scan's grid.
+        reference: labels on the scan's grid.
+        ignore_affine: take the masks' voxels for the scan's, whatever their affines say.
+
+    Raises:
+        DatasetError: masks are not on the scan's grid or hold other labels than 0, 1 and 2.
+        VolumeError: something is not a readable 3D volume.
+    """
+    opened = Scan.open(scan)
+    geometry = opened.geometry
+    masks = [
+        _on_grid(read_labels(source), geometry, ignore_affine)
+        for source in (mask, reference)
+        if source is not None
+    ]
+    return ViewData(
+        name=Path(opened.name).name,
+        volume_hu=read_hu(opened),
+        labels=masks[0],
+        reference=masks[1] if reference is not None else None,
+        spacing_mm=geometry.canonical_spacing_mm,
+        voxel_ml=geometry.voxel_ml,
+    )
+
+
+def read_hu(scan: Scan) -> NDArray[np.int16]:
+    """Hounsfield units of a whole scan in canonical orientation, (slices, height, width)."""
+    scan.load()
+    volume_hu = np.empty(scan.geometry.canonical_shape, np.int16)
+    for start in range(0, len(volume_hu), _SLAB):
+        stop = min(start + _SLAB, len(volume_hu))
+        volume_hu[start:stop] = np.clip(scan.read_slab(start, stop), _HU.min, _HU.max)
+    return volume_hu
+
+
+def _on_grid(mask: LabelVolume, grid: Geometry, ignore_affine: bool) -> Labels:
+    if ignore_affine and mask.geometry.shape == grid.shape:
+        labels: Labels = grid.to_canonical(mask.geometry.from_canonical(mask.labels))
+        return labels
+    check_same_grid(mask.geometry, grid, "mask and scan")
+    return mask.labels

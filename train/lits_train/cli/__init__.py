@@ -1,0 +1,1 @@
+"""The commands of training: lits-train and lits-data."""

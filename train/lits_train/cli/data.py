@@ -1,0 +1,174 @@
+"""lits-data: get, look at and prepare data sets."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+
+from lits_runtime.cli.command import Command, shared_options
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_JOBS = click.option(
+    "-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: usable processors]"
+)
+
+
+@click.group()
+@click.version_option(package_name="lits-toolkit")
+def main() -> None:
+    """Get, check, prepare and make data sets of CT volumes and masks in the form of LiTS."""
+
+
+@main.command(cls=Command)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--space-check/--no-space-check",
+    default=True,
+    help="Whether to refuse a disk with less than about 60 GB free.",
+)
+@shared_options
+def download(folder: Path, space_check: bool) -> None:
+    """Download LiTS from Kaggle to FOLDER: 131 pairs volume-ID.nii and segmentation-ID.nii.
+
+    Takes about 50 GB, and 10 GB more on the way. After a break the same command goes on where it
+    was. Kaggle's tools know their credentials from KAGGLE_API_TOKEN, from KAGGLE_USERNAME and
+    KAGGLE_KEY, or from ~/.kaggle/kaggle.json. With KAGGLEHUB_CACHE set, files stay in that cache
+    and FOLDER links to them. Exit status 1 if a pair is missing at the end.
+    """
+    from lits_train.data.download import download as download_lits
+
+    pairs = download_lits(folder, check_space=space_check)
+    logger.info("%s: %d pairs, complete", folder, pairs)
+
+
+@main.command(cls=Command)
+@click.argument("folder", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each case.")
+@_JOBS
+@shared_options
+def check(folder: Path, as_json: bool, jobs: int | None) -> None:
+    """Print a table of the cases in FOLDER: geometry, HU, labels, lesions, and what is wrong.
+
+    Every voxel is read. Lesions are 6-connected components of label 2, as lits-eval counts them.
+    Exit status 1 if a case cannot be used.
+    """
+    from rich.console import Console
+
+    from lits_runtime.system.processors import usable_processors
+    from lits_train.data.cases import case_order
+    from lits_train.data.examine import examine, files_of
+    from lits_train.data.examine_table import remarks, report_table
+    from lits_train.data.parallel import in_processes
+
+    files = files_of(folder)
+    found = in_processes(examine, files, jobs or usable_processors(), "check")
+    reports = sorted((report for _, report in found), key=lambda one: case_order(one.case_id))
+    if as_json:
+        for report in reports:
+            click.echo(json.dumps(report.to_json()))
+    else:
+        # Rather a line that a narrow terminal wraps than figures with their ends cut off.
+        console = Console(width=max(Console().width, 120), soft_wrap=True)
+        console.print(report_table(reports), *remarks(reports), sep="\n")
+    unusable = sum(bool(report.problems) for report in reports)
+    logger.info("%d cases, %d of them unusable", len(reports), unusable)
+    if unusable:
+        click.get_current_context().exit(1)
+
+
+@main.command(cls=Command)
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the prepared data.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(32, 1024),
+    default=256,
+    show_default=True,
+    help="Working size of the recipe to train with.",
+)
+@click.option("-f", "--force", is_flag=True, help="Begin anew, at whatever size it was before.")
+@_JOBS
+@shared_options
+def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None) -> None:
+    """Write the cases of FOLDER as arrays that lits-train reads without effort.
+
+    Slices are brought to the canonical orientation and to SIZE x SIZE; a geometry that the header
+    has lost is repaired. cases.json in FOLDER may name cases whose lesions are not marked, and
+    voxel sizes: {"liver_only": ["28"], "spacing_mm": {"29": [0.78, 0.78, 1.6]}}. The same command
+    goes on after a break and does only what is new. Exit status 1 if a case cannot be used.
+    """
+    from lits_runtime.system.processors import usable_processors
+    from lits_train.data.cases import find_cases
+    from lits_train.prepared.convert import prepare as prepare_cases
+
+    cases = find_cases(folder)
+    result = prepare_cases(cases, output, size, jobs=jobs or usable_processors(), force=force)
+    logger.info(
+        "%s: %d cases prepared, %d kept, %d skipped",
+        *(output, len(result.prepared), len(result.kept), len(result.skipped)),
+    )
+    for case_id, reason in result.skipped.items():
+        logger.error("case %s is skipped: %s", case_id, reason)
+    if result.skipped:
+        click.get_current_context().exit(1)
+
+
+@main.command(cls=Command)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Cases.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first.")
+@click.option("--matrix", type=click.IntRange(16, 1024), default=512, show_default=True)
+@click.option("--slices", type=click.IntRange(1, 2000), default=60, show_default=True)
+@click.option("--spacing", type=float, nargs=3, help="Voxel size in mm, stored axis order.")
+@click.option(
+    "--orientation",
+    type=click.Choice(["LPS", "LAS", "RAS"]),
+    default="LPS",
+    show_default=True,
+    help="Where the stored axes point.",
+)
+@click.option("--lesions", type=click.IntRange(0), help="In each case.  [default: by seed]")
+@click.option("--gzip/--no-gzip", default=True, show_default=True, help=".nii.gz or .nii")
+@click.option("-f", "--force", is_flag=True, help="Overwrite other files of these names.")
+@shared_options
+def phantom(
+    folder: Path,
+    count: int,
+    seed: int,
+    matrix: int,
+    slices: int,
+    spacing: tuple[float, float, float] | None,
+    orientation: str,
+    lesions: int | None,
+    gzip: bool,
+    force: bool,
+) -> None:
+    """Write CT phantoms of the abdomen to FOLDER as volume-SEED and segmentation-SEED.
+
+    The same seed gives the same anatomy, whatever the matrix and orientation.
+    """
+    from lits_runtime.phantom.ct import make_phantom, write_phantom
+
+    for case_seed in range(seed, seed + count):
+        try:
+            made = make_phantom(
+                case_seed,
+                matrix=matrix,
+                slices=slices,
+                spacing_mm=spacing,
+                orientation=orientation,
+                lesions=lesions,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        volume, segmentation = write_phantom(folder, case_seed, made, gzip=gzip, force=force)
+        logger.info("%s %s", volume, segmentation)

@@ -1,0 +1,1 @@
+"""LiTS-style data sets: found, checked, repaired, downloaded, described."""

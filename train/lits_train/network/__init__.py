@@ -1,0 +1,1 @@
+"""The network, what surrounds it between Hounsfield units and labels, and its checkpoint."""

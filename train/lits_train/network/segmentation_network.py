@@ -1,0 +1,152 @@
+"""The network: a RegNetY-400MF encoder and a decoder of transposed convolutions."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
+
+from lits_runtime.errors import CheckpointError
+from lits_runtime.messages import brief
+from lits_train.settings.recipe import Recipe
+from lits_train.weights.reader import read_weights
+from lits_train.weights.state_dict import find_state_dict, misfit
+
+IMAGENET_URL: str = RegNet_Y_400MF_Weights.DEFAULT.url
+"""Its name ends in the beginning of its SHA-256."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ENCODER_CHANNELS = (32, 48, 104, 208, 440)
+"""Widths of RegNetY-400MF's stem and four blocks, at 1/2, 1/4, ... 1/32 of the input size."""
+
+
+class DecoderStage(nn.Module):
+    """Doubles height and width: ConvTranspose2d, the encoder's features beside it, Conv2d, ReLU."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int, norm: bool) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
+        self.conv = nn.Sequential(
+            nn.Conv2d(outputs + skip, outputs, kernel_size=3, padding=1, bias=not norm),
+            *([nn.BatchNorm2d(outputs)] if norm else []),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, features: Tensor, skip: Tensor | None) -> Tensor:
+        """(n, inputs, h, w) and the skip (n, skip, 2h, 2w) to (n, outputs, 2h, 2w)."""
+        features = self.up(features)
+        if skip is not None:
+            features = torch.cat([features, skip], dim=1)
+        decoded: Tensor = self.conv(features)
+        return decoded
+
+
+class SegmentationNetwork(nn.Module):
+    """Scaled slices (n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s).
+
+    The stride s is 1 for a decoder of five stages and doubles with each stage less; a sub-pixel
+    head halves it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        regnet = regnet_y_400mf()
+        self.encoder = nn.ModuleList([regnet.stem, *regnet.trunk_output])
+        skips = [*reversed(ENCODER_CHANNELS[:-1]), 0][: len(recipe.decoder_channels)]
+        if not recipe.skip_connections:
+            skips = [0] * len(skips)
+        inputs = [ENCODER_CHANNELS[-1], *recipe.decoder_channels[:-1]]
+        self.decoder = nn.ModuleList(
+            DecoderStage(*widths, norm=recipe.decoder_norm)
+            for widths in zip(inputs, skips, recipe.decoder_channels, strict=True)
+        )
+        self.skips = skips
+        self.head = _head(recipe)
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """(n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s)."""
+        features = (scaled - self.mean) / self.std
+        stages: list[Tensor] = []
+        for block in self.encoder:
+            features = block(features)
+            stages.append(features)
+        for depth, (stage, skip) in enumerate(zip(self.decoder, self.skips, strict=True)):
+            features = stage(features, stages[-2 - depth] if skip else None)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def load_encoder(self, weights: str) -> None:
+        """Fill the encoder from ImageNet ("imagenet"), or from a file.
+
+        The file (.pth or .safetensors) holds weights of torchvision's RegNetY-400MF, or of a
+        network like this one, whose encoder is taken; wrapped and prefixed as for a checkpoint.
+        Source of the ImageNet weights: torchvision's `RegNet_Y_400MF_Weights`; they are looked for
+        in torch's cache and downloaded when missing.
+
+        Raises:
+            CheckpointError: the weights cannot be had or are of another architecture.
+        """
+        state = _imagenet_weights() if weights == "imagenet" else _weights_file(Path(weights))
+        ours = any(name.startswith("encoder.") for name in state)
+        names = {name: _source_name(name, ours) for name in self.encoder.state_dict()}
+        state = {
+            name: tensor
+            for name, tensor in state.items()
+            if (name.startswith("encoder.") if ours else not name.startswith("fc."))
+        }
+        expected = {names[name]: tensor for name, tensor in self.encoder.state_dict().items()}
+        if difference := misfit(state, expected):
+            raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {difference}")
+        self.encoder.load_state_dict({name: state[source] for name, source in names.items()})
+
+
+def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
+    """Decoder features to logits, of the same size or of twice that."""
+    inputs, outputs = recipe.decoder_channels[-1], len(recipe.classes)
+    if recipe.subpixel_head:
+        return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
+    return nn.Conv2d(inputs, outputs, kernel_size=1)
+
+
+def _source_name(name: str, ours: bool) -> str:
+    """The name of an encoder's tensor in a file of ours, or of torchvision's.
+
+    >>> _source_name("0.1.bias", ours=True), _source_name("2.block2-0.proj.0.weight", ours=False)
+    ('encoder.0.1.bias', 'trunk_output.block2.block2-0.proj.0.weight')
+    """
+    stage, _, rest = name.partition(".")
+    if ours:
+        return f"encoder.{name}"
+    return f"stem.{rest}" if stage == "0" else f"trunk_output.block{stage}.{rest}"
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    """From torch's cache; what lies there is held to the hash in its name before it is read.
+
+    Torch itself checks what it downloads alone, and unpickles what it finds with all its code.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(IMAGENET_URL).name
+    sha256_start = Path(IMAGENET_URL).stem.rpartition("-")[2]
+    try:
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(IMAGENET_URL, str(cached), sha256_start, progress=False)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+        raise CheckpointError(
+            f"cannot have the ImageNet weights {IMAGENET_URL} ({brief(error)}): put that file at "
+            f"{cached}, or name it with --weights FILE, or train from random weights with "
+            "--weights none"
+        ) from error
+    return _weights_file(cached, sha256_start)
+
+
+def _weights_file(path: Path, sha256_start: str = "") -> dict[str, Tensor]:
+    state = find_state_dict(read_weights(path, sha256_start)[0])
+    if state is None:
+        raise CheckpointError(f"{path}: holds no state dict")
+    return state

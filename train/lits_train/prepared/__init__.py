@@ -1,0 +1,1 @@
+"""Prepared data: slices at working size in arrays, under one index."""

@@ -1,0 +1,1 @@
+"""One training run: its start, data, processes, learning rate and saved state."""

@@ -1,0 +1,145 @@
+"""Where a run starts: new, from weights, or from the state that an earlier one saved."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from lits_runtime.errors import CheckpointError, DatasetError
+from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_train.limits import shown
+from lits_train.network.checkpoint import (
+    BEST_NAME,
+    LAST_NAME,
+    METRICS_NAME,
+    Checkpoint,
+    load_checkpoint,
+)
+from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.recipe import Recipe
+from lits_train.settings.run import RunSettings
+
+logger = logging.getLogger(__name__)
+
+KEPT = (
+    "weights",
+    "seed",
+    "validation_fraction",
+    "folds",
+    "fold",
+    "validation_cases",
+    "precision",
+)
+"""Settings of a run that a resumed one must share: they decide on what it trains, and what comes
+out. The others may change: where it runs, how often it validates and saves, when it ends."""
+KEPT_DATA = ("data_fingerprint", "cases", "validation_cases")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from; both None: from random weights."""
+
+    encoder: dict[str, Tensor] | None = None
+    """Weights of the encoder."""
+    checkpoint: Checkpoint | None = None
+    """The state to go on from."""
+
+
+def find_start(recipe: Recipe, run: RunSettings) -> Start:
+    """Read what a run starts from, which takes no look at the data.
+
+    Raises:
+        CheckpointError: there is no state to resume, or one that must not be overwritten, or it is
+            of other settings; or the starting weights are not usable.
+        OutputError: files that a new run would write are there already.
+        OSError: a file cannot be read.
+    """
+    last = run.folder / LAST_NAME
+    there = last.exists() or last.is_symlink()
+    if run.resume and not there:
+        raise CheckpointError(f"{last} does not exist: nothing was saved yet; leave --resume")
+    if not run.resume and there:
+        raise CheckpointError(
+            f"{last} exists: go on with --resume, or choose another output folder"
+        )
+    if run.resume:
+        checkpoint = load_checkpoint(last)
+        _check_settings(checkpoint, recipe, run)
+        return Start(checkpoint=checkpoint)
+    check_targets([run.folder / name for name in (BEST_NAME, METRICS_NAME)], Inputs(), force=False)
+    if run.weights == "none":
+        return Start()
+    network = SegmentationNetwork(recipe)
+    network.load_encoder(run.weights)
+    return Start(encoder=network.encoder.state_dict())
+
+
+def kept_settings(run: RunSettings) -> dict[str, Any]:
+    """What a state says of the run that saved it."""
+    return {name: _plain(getattr(run, name)) for name in KEPT}
+
+
+def _check_settings(checkpoint: Checkpoint, recipe: Recipe, run: RunSettings) -> None:
+    path = run.folder / LAST_NAME
+    if not isinstance(checkpoint.resume.get("progress"), Mapping):
+        raise CheckpointError(
+            f"{path}: holds no training state that this version of lits-toolkit can resume"
+        )
+    before = {**_plain_fields(checkpoint.recipe)}
+    now = {**_plain_fields(recipe)}
+    del before["epochs"], now["epochs"]  # a run may be made longer
+    saved = checkpoint.resume.get("run", {"seed": checkpoint.training.get("seed")})
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"{path}: its settings are not those that lits-train writes")
+    before |= {name: _plain(saved[name]) for name in KEPT if name in saved}
+    now |= {name: value for name, value in kept_settings(run).items() if name in saved}
+    if changed := _changes(before, now):
+        _refuse(f"{path}: trained with other settings: {changed}", run, CheckpointError)
+
+
+def check_data(checkpoint: Checkpoint, provenance: Mapping[str, Any], run: RunSettings) -> None:
+    """Hold the data of a resumed run to those that it began with.
+
+    Raises:
+        DatasetError: they are others, and `run.allow_changed` does not allow it.
+    """
+    before, now = (
+        {name: facts.get(name) for name in KEPT_DATA if name in checkpoint.training}
+        for facts in (checkpoint.training, provenance)
+    )
+    if changed := _changes(before, now):
+        path = run.folder / LAST_NAME
+        _refuse(f"{path}: trained with other data: {changed}", run, DatasetError)
+
+
+def _refuse(
+    message: str, run: RunSettings, kind: type[CheckpointError] | type[DatasetError]
+) -> None:
+    if not run.allow_changed:
+        raise kind(f"{message}; resume with the same, or allow it with --allow-changed")
+    logger.warning("%s; going on all the same", message)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, as "learning_rate: 0.002 -> 0.001"; nothing if nothing does."""
+    return ", ".join(
+        f"{name}: {_worded(before[name])} -> {_worded(now[name])}"
+        for name in before
+        if before[name] != now[name]
+    )
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value[:20])) or "none"
+    return "none" if value is None else shown(value).strip("'")
+
+
+def _plain_fields(recipe: Recipe) -> dict[str, Any]:
+    return {field.name: _plain(getattr(recipe, field.name)) for field in fields(recipe)}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

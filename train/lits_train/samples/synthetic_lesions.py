@@ -1,0 +1,239 @@
+"""Lesions painted into real livers, because so few are public.
+
+After Hu et al., Label-Free Liver Tumor Segmentation, CVPR 2023: ellipsoids, deformed, with soft
+edges and a texture of their own, placed away from vessels, some with a capsule or a necrotic core,
+pressing the tissue around them aside. Theirs are made on volumes beforehand; these on each slab as
+it is drawn, so that no two are the same.
+
+What a lesion is like is drawn on the host, from what the device has told of all livers of a batch
+at once: after that one wait, painting is a queue of operations that nobody waits for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from lits_train.settings.recipe import LABEL_VALUES
+
+LIVER, LESION = LABEL_VALUES["liver"], LABEL_VALUES["lesion"]
+RADIUS_MM = (2.5, 45.0)
+"""Least and greatest; in between the logarithm is uniform."""
+MOST_LESIONS = 6
+_SMALLEST_LIVER = 200
+"""Pixels of liver in the slice, below which there is no room."""
+_FROM_VESSELS_HU = 18.0
+"""A lesion's centre is no further than this from the liver's median."""
+_REACH, _REACH_PRESSED = 1.6, 2.2
+"""Of a lesion and of what it presses aside, in radii."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The arrays of one sample that lesions are painted into, in place."""
+
+    hu: Tensor
+    """float32 (slices, height, width)."""
+    labels: Tensor
+    """uint8, the same shape; lesions are painted where it is liver."""
+    shares: Tensor
+    """uint8 (2, height, width): parts of liver and of lesion in the middle slice, in 255ths."""
+    generator: Generator
+    """Of the sample, on its device."""
+    rng: np.random.Generator
+    """Of the sample, on the host."""
+
+
+@dataclass(frozen=True)
+class _Liver:
+    """What the middle slice of a sample shows."""
+
+    median_hu: float
+    texture_hu: float
+    """Standard deviation of the parenchyma's grain."""
+    area_mm2: float
+    spacing_mm: tuple[float, float, float]
+    places: list[tuple[int, int]]
+    """Row and column of pixels away from vessels; drawn at random, in random order."""
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where a lesion goes: the box around it, and the distance from its centre there."""
+
+    rows: slice
+    columns: slice
+    distance: Tensor
+    """(slices, h, w): 0 at the centre, 1 on the surface."""
+    offset: tuple[Tensor, Tensor]
+    """Rows (h, 1) and columns (1, w) from the centre, in pixels."""
+    radius_pixels: float
+
+
+def add_lesions(slabs: Sequence[Slab], spacing_mm: Tensor) -> int:
+    """Paint lesions into the livers of samples.
+
+    Args:
+        slabs: of one shape.
+        spacing_mm: (len(slabs), 3), of slices, rows and columns, on their device.
+
+    Returns:
+        How many were painted; none where the middle slice has too little liver.
+    """
+    if not slabs:
+        return 0
+    painted = 0
+    for slab, liver in zip(slabs, _livers(slabs, spacing_mm), strict=True):
+        if liver is None:
+            continue
+        count = 1 + int(slab.rng.random() ** 2 * MOST_LESIONS)
+        for at in liver.places[:count]:
+            _add_lesion(slab, liver, at)
+            painted += 1
+    return painted
+
+
+def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
+    """What the slabs show; None where there is too little liver. The one wait for the device."""
+    middle = len(slabs[0].hu) // 2
+    hu = torch.stack([slab.hu[middle] for slab in slabs])
+    liver = torch.stack([slab.labels[middle] for slab in slabs]) == LIVER
+    smooth = functional.avg_pool2d(hu[:, None], 5, stride=1, padding=2)[:, 0]
+    median = torch.where(liver, hu, torch.nan).flatten(1).nanmedian(1).values
+    count = liver.sum((1, 2))
+    grain = torch.where(liver, hu - smooth, 0.0)
+    mean = grain.sum((1, 2)) / count.clamp(min=1)
+    variance = (grain**2).sum((1, 2)) / count.clamp(min=1) - mean**2
+    parenchyma = liver & ((smooth - median[:, None, None]).abs() < _FROM_VESSELS_HU)
+    order = torch.stack(
+        [torch.rand(hu.shape[1:], generator=s.generator, device=hu.device) for s in slabs]
+    )
+    ranks, places = torch.where(parenchyma, order, -1.0).flatten(1).topk(MOST_LESIONS, dim=1)
+    facts = torch.cat(
+        [
+            torch.stack([count, median, variance.clamp(min=0).sqrt()], 1).double(),
+            spacing_mm.double(),
+            torch.where(ranks >= 0, places, -1).double(),
+        ],
+        dim=1,
+    )
+    width = hu.shape[2]
+    return [_liver(row, width) for row in facts.tolist()]
+
+
+def _liver(facts: Sequence[float], width: int) -> _Liver | None:
+    count, median_hu, grain_hu, z, y, x, *places = facts
+    if count < _SMALLEST_LIVER:
+        return None
+    pixels = [divmod(int(place), width) for place in places if place >= 0]
+    return _Liver(median_hu, 1.1 * grain_hu, count * y * x, (z, y, x), pixels)
+
+
+def _add_lesion(slab: Slab, liver: _Liver, at: tuple[int, int]) -> None:
+    rng, low = slab.rng, RADIUS_MM[0]
+    largest = min(RADIUS_MM[1], 0.5 * (liver.area_mm2 / np.pi) ** 0.5)
+    radius_mm = low * (max(largest / low, 1.5)) ** rng.random()
+    presses = radius_mm > 6 and rng.random() < 0.5
+    site = _site(slab, at, radius_mm, liver.spacing_mm, _REACH_PRESSED if presses else _REACH)
+    if presses:
+        _press(slab, site, rng.uniform(0.05, 0.25))
+    _paint(slab, site, liver)
+
+
+def _site(
+    slab: Slab,
+    at: tuple[int, int],
+    radius_mm: float,
+    spacing_mm: tuple[float, float, float],
+    reach: float,
+) -> _Site:
+    """A deformed ellipsoid that the middle slice cuts somewhere, not always at its widest."""
+    rng, hu = slab.rng, slab.hu
+    reaches = [int(reach * radius_mm / spacing) + 2 for spacing in spacing_mm[1:]]
+    rows, columns = (
+        slice(max(centre - r, 0), min(centre + r + 1, size))
+        for centre, r, size in zip(at, reaches, hu.shape[1:], strict=True)
+    )
+    y = torch.arange(rows.start, rows.stop, device=hu.device)[:, None] - at[0]
+    x = torch.arange(columns.start, columns.stop, device=hu.device)[None] - at[1]
+    z = (torch.arange(len(hu), device=hu.device) - len(hu) // 2) * spacing_mm[0]
+    up_mm = (z + rng.uniform(-0.7, 0.7) * radius_mm)[:, None, None] * rng.uniform(0.8, 1.25)
+    y_mm, x_mm = y * spacing_mm[1], x * spacing_mm[2]
+    angle = rng.uniform(0, np.pi)
+    along = (x_mm * np.cos(angle) + y_mm * np.sin(angle)) * rng.uniform(0.8, 1.25)
+    across = (y_mm * np.cos(angle) - x_mm * np.sin(angle)) * rng.uniform(0.8, 1.25)
+    distance = (along**2 + across**2 + up_mm**2).sqrt() / radius_mm
+    lobes = _smooth_noise(distance.shape, 5, slab.generator)
+    distance = distance * (1 + rng.uniform(0.05, 0.22) * lobes).clamp(min=0.4)
+    return _Site(rows, columns, distance, (y, x), radius_mm / spacing_mm[1])
+
+
+def _press(slab: Slab, site: _Site, strength: float) -> None:
+    """Mass effect: what surrounds the lesion is pushed outwards, most at its surface."""
+    box = (slice(None), site.rows, site.columns)
+    pull = 1 - strength * torch.exp(-(site.distance - 1).clamp(min=0) / 0.4)
+    y, x = site.offset
+    height, width = slab.hu[box].shape[1:]
+    rows = (y - y[0, 0] + y * (pull - 1)).clamp(0, height - 1) * 2 / max(height - 1, 1) - 1
+    columns = (x - x[0, 0] + x * (pull - 1)).clamp(0, width - 1) * 2 / max(width - 1, 1) - 1
+    grid = torch.stack([columns, rows], -1)
+    middle = len(slab.hu) // 2
+    for array, mode, grids in (
+        (slab.hu, "bilinear", grid),
+        (slab.labels, "nearest", grid),
+        (slab.shares, "bilinear", grid[[middle, middle]]),
+    ):
+        moved = functional.grid_sample(
+            array[box][:, None].float(), grids, mode=mode, align_corners=True
+        )
+        array[box] = moved[:, 0].to(array.dtype)
+
+
+def _paint(slab: Slab, site: _Site, liver: _Liver) -> None:
+    """Blend the lesion's own values into the box and mark it where it is inside the liver."""
+    rng, distance = slab.rng, site.distance
+    box = (slice(None), site.rows, site.columns)
+    inside = torch.sigmoid((1 - distance) / rng.uniform(0.03, 0.14))
+    values = _values(slab, distance, liver)
+    if rng.random() < 0.3:  # capsule
+        rim = torch.exp(-(((distance - 1) / 0.12) ** 2))
+        values = values + rng.uniform(8, 35) * rim
+        inside = torch.maximum(inside, 0.6 * rim)
+    labels, hu = slab.labels[box], slab.hu[box]
+    is_liver = (labels == LIVER) | (labels == LESION)
+    weight = 0.85 * inside * functional.avg_pool2d(is_liver.float(), 3, stride=1, padding=1)
+    slab.hu[box] = hu + weight * (values - hu)
+    slab.labels[box] = torch.where((distance < 1) & is_liver, LESION, labels).to(torch.uint8)
+    middle, parts = len(distance) // 2, slab.shares[box]
+    covered = ((1 - distance[middle]) * site.radius_pixels + 0.5).clamp(0, 1) * parts[0]
+    parts[1] = torch.maximum(parts[1], covered.round().to(torch.uint8))
+    slab.shares[box] = parts
+
+
+def _values(slab: Slab, distance: Tensor, liver: _Liver) -> Tensor:
+    """HU of the lesion's tissue, of the distance's shape."""
+    rng, shape = slab.rng, distance.shape
+    bright = rng.random() < 0.12  # hypervascular; most lesions are darker than the liver
+    level_hu = liver.median_hu + (rng.uniform(12, 50) if bright else -rng.uniform(12, 90))
+    fine = torch.randn(shape, generator=slab.generator, device=distance.device)
+    fine = 0.5 * fine + 0.5 * functional.avg_pool2d(fine, 3, stride=1, padding=1) * 3
+    values = level_hu + fine * liver.texture_hu * rng.uniform(0.7, 1.1)
+    values = values + _smooth_noise(shape, 6, slab.generator) * rng.uniform(0, 10)
+    if rng.random() < 0.25:  # necrosis
+        values = values - rng.uniform(8, 30) * torch.sigmoid((0.55 - distance) / 0.08)
+    if rng.random() < 0.12:  # calcification
+        speckles = _smooth_noise(shape, 9, slab.generator) - 0.6
+        values = values + rng.uniform(50, 400) * speckles.clamp(min=0)
+    return values
+
+
+def _smooth_noise(shape: tuple[int, ...], coarse: int, generator: Generator) -> Tensor:
+    """Noise (slices, h, w) whose grain is a `coarse`-th of the box; the slices hang together."""
+    knots = torch.randn(1, 1, 3, coarse, coarse, generator=generator, device=generator.device)
+    smooth = functional.interpolate(
+        knots, size=(3 * shape[0], *shape[1:]), mode="trilinear", align_corners=True
+    )
+    return smooth[0, 0, shape[0] : 2 * shape[0]]

@@ -1,0 +1,1 @@
+"""Recipes, what changes them, and the settings of a run."""

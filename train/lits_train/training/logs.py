@@ -1,0 +1,173 @@
+"""What a run tells while it goes: a progress bar, JSON lines, pictures, TensorBoard."""
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lits_runtime.errors import TrainingError
+from lits_runtime.files.atomic import atomic_path, remove_abandoned
+from lits_train.given_files import read_bytes, strict_json
+from lits_train.limits import shown
+from lits_train.network.checkpoint import METRICS_NAME
+from lits_train.run.state import TrainingState
+from lits_train.training.pictures import write_png
+
+logger = logging.getLogger(__name__)
+
+_MOST_METRICS_BYTES = 2**28
+_SCALAR_STEPS = 10
+"""TensorBoard is told of every tenth step."""
+
+
+class RunLog:
+    """The log of a run; only the process that leads writes one.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state, self.folder = state, state.run.folder
+        self._open = contextlib.ExitStack()
+        self._writer: Any = None
+        if not state.world.leads:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(self.folder)
+        self._forget_later_epochs()
+        if state.run.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = str(self.folder / "tensorboard")
+            self._writer = SummaryWriter(folder, purge_step=state.step + 1)
+
+    def __enter__(self) -> "RunLog":
+        state, width = self.state, self.state.recipe.batch_size
+        silent = not state.world.leads or not logger.isEnabledFor(logging.INFO)
+        self._bar = tqdm(
+            total=state.recipe.epochs * state.epoch_steps * width,
+            initial=state.step * width,
+            unit="slice",
+            smoothing=0.05,  # the time left counts validation in
+            leave=False,
+            disable=True if silent else None,  # None: unless stderr is a terminal
+        )
+        self._open.callback(self._bar.close)
+        if not self._bar.disable:
+            self._open.enter_context(logging_redirect_tqdm())
+        if self._writer:
+            self._open.callback(self._writer.close)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def step(self, loss: float, norm: float) -> None:
+        """Tell of the step just taken."""
+        state = self.state
+        title = f"epoch {state.epoch + 1}/{state.recipe.epochs}"
+        self._bar.set_description(title, refresh=False)
+        postfix = {"loss": f"{loss:.4f}"}
+        if (held := memory_gb(state)) is not None:
+            postfix["memory"] = f"{held:.1f} GB"
+        self._bar.set_postfix(postfix, refresh=False)
+        self._bar.update(state.recipe.batch_size)
+        if self._writer and state.step % _SCALAR_STEPS == 0:
+            scalars = {"loss": loss, "gradient norm": norm, "learning rate": state.rate}
+            for name, value in scalars.items():
+                self._writer.add_scalar(f"training/{name}", value, state.step)
+
+    def epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
+        """Tell of the epoch just completed: one line of JSON, and a picture if it was validated."""
+        if not self.state.world.leads:
+            return
+        if (held := memory_gb(self.state)) is not None:
+            metrics = metrics | {"memory_gb": round(held, 3)}
+        with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+        shown = dice_by_class(metrics.get("validation_dice", {}))
+        logger.info(
+            "epoch %d: loss %.4f%s, %.0f slices/s",
+            metrics["epoch"],
+            metrics["loss"],
+            f", validation Dice {shown}" if shown else "",
+            metrics["slices_per_s"],
+        )
+        if picture is not None:
+            write_png(self.folder / "pictures" / f"epoch-{metrics['epoch']:04}.png", picture)
+        if self._writer:
+            self._write_epoch(metrics, picture)
+
+    def _write_epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
+        step = metrics["step"]
+        for name in ("loss", "slices_per_s", "memory_gb"):
+            if name in metrics:
+                self._writer.add_scalar(f"epoch/{name}", metrics[name], step)
+        for name, value in metrics.get("validation_dice", {}).items():
+            if value is not None:
+                self._writer.add_scalar(f"validation Dice/{name}", value, step)
+        if picture is not None:
+            self._writer.add_image("validation slices", picture, step)
+        self._writer.flush()
+
+    def _forget_later_epochs(self) -> None:
+        """Drop what a killed run wrote after the state that it is resumed from."""
+        path = self.folder / METRICS_NAME
+        if not path.exists():
+            return
+        content = read_bytes(path, _MOST_METRICS_BYTES, TrainingError)
+        kept = [
+            line
+            for line in content.splitlines(keepends=True)
+            if line.endswith(b"\n") and _epoch_of(line, path) <= self.state.epoch
+        ]
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"".join(kept))
+
+
+def _epoch_of(line: bytes, path: Path) -> int:
+    """Of a line of metrics; what is no such line belongs to somebody else."""
+    try:
+        epoch = strict_json(line)["epoch"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        epoch = None
+    if type(epoch) is not int:
+        raise TrainingError(f"{path}: {shown(line)} is no line of metrics; move the file away")
+    return epoch
+
+
+def dice_by_class(dice: Mapping[str, float | None]) -> str:
+    """Scores for people.
+
+    >>> dice_by_class({"liver": 0.91, "lesion": None})
+    'liver 0.910, lesion not seen'
+    """
+    return ", ".join(
+        f"{name} {'not seen' if value is None else format(value, '.3f')}"
+        for name, value in dice.items()
+    )
+
+
+def memory_gb(state: TrainingState) -> float | None:
+    """Most memory that this process has held: the GPU's where it trains on one, else its own.
+
+    None where the system does not say.
+    """
+    device = state.world.device
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)

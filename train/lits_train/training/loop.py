@@ -1,0 +1,236 @@
+"""The training loop: epochs of slices, a Dice score on validation cases, two checkpoints.
+
+    run = RunSettings(folder=Path("run"), seed=0)
+    train(find_cases(Path("lits")), SEED, run)
+
+RUN then holds `regnet_lits_tumor_segmentation_trained.pth`, the best epoch by validation Dice;
+`last.pth`, the latest state with all that `--resume` needs; `metrics.jsonl`, a line for each epoch;
+and `pictures`, validation slices of each validated epoch. Order, augmentation and learning rate of
+a step depend on seed and step alone, so that a run resumed at any step, or spread over several
+processes, goes the way of an undisturbed one.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lits_runtime.errors import DatasetError, LitsError, TrainingError
+from lits_runtime.messages import brief
+from lits_train.data.cases import Case, fingerprint
+from lits_train.network.checkpoint import BEST_NAME
+from lits_train.run.distributed import World, processes
+from lits_train.run.readiness import check_device, check_run
+from lits_train.run.run_data import RunData, open_data
+from lits_train.run.start import find_start
+from lits_train.run.state import TrainingState
+from lits_train.samples.augment import augment
+from lits_train.samples.dataset import Sample, SliceDataset
+from lits_train.samples.epoch_order import sample_seeds
+from lits_train.samples.unreadable import Loaded
+from lits_train.settings.recipe import Recipe
+from lits_train.settings.run import RunSettings, TrainingResult
+from lits_train.training.logs import RunLog
+from lits_train.training.losses import segmentation_loss
+from lits_train.training.network_inputs import network_inputs, to_device
+from lits_train.training.provenance import software_versions
+from lits_train.training.validation import picture, picture_batch, validate
+
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
+
+def train(
+    cases: Sequence[Case],
+    recipe: Recipe,
+    run: RunSettings,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train a recipe on cases until its epochs are done, patience ends, or a stop is asked for.
+
+    Started by torchrun, this is one process of several that train together; each of them calls it.
+
+    Args:
+        cases: from `find_cases`; those that cannot be read are skipped.
+        recipe: how to train.
+        run: on what, from where, for how long.
+        stop_requested: asked before each step; the state is then saved, and the result says so.
+
+    Raises:
+        DatasetError: no case is usable, not one slice to train on can be read any more, or a
+            resumed run finds other data than it started with.
+        CheckpointError: starting weights or the checkpoint to resume are not usable.
+        TrainingError: the device is not there, memory ran out, the loss is not finite, or another
+            process failed; the last saved state and the best checkpoint stay.
+    """
+    check_device(run.device, run.precision)
+    with explained(), processes(run.device) as world:
+        with world.failing_together():
+            check_run(recipe, run, world)
+            start = find_start(recipe, run)
+            data = open_data(cases, recipe, run, world)
+            facts = _provenance(data, run)
+            state = TrainingState(recipe, run, world, facts, data.order.steps, start)
+            log = RunLog(state)
+        stopped = world.agree(stop_requested())
+        world.check_same("data, settings and state", (recipe, state.provenance, state.step))
+        with log:
+            while not stopped and not state.finished:
+                stopped = not _run_epoch(state, data, log, stop_requested)
+        _share_skipped(state)
+        with world.failing_together():
+            if stopped:
+                state.save()
+        world.agree(stopped)  # all leave once everything is written
+    skipped = data.skipped | state.skipped.listed()
+    best = state.progress.best_dice
+    return TrainingResult(run.folder / BEST_NAME, state.epoch, best, skipped, stopped)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say of what torch raises when memory or a loading process is gone what would help.
+
+    Raises:
+        TrainingError: that was it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, LitsError):
+            raise
+        if "DataLoader worker" in str(error):
+            raise TrainingError(
+                f"a loading process was lost ({brief(error)}), most likely for its memory: take "
+                "fewer --workers. What is saved is from before; go on with --resume"
+            ) from error
+        out_of_memory = isinstance(error, torch.OutOfMemoryError)
+        if out_of_memory or _NO_MEMORY.search(str(error)):
+            raise TrainingError(
+                f"out of memory ({brief(error)}): take a smaller batch_size or size, or a smaller "
+                "decoder"
+            ) from error
+        raise
+    except MemoryError as error:
+        raise TrainingError("out of memory: take a smaller batch_size or size") from error
+
+
+def _share_skipped(state: TrainingState) -> None:
+    """Let the process that reports know what the others could not read."""
+    for reasons in state.world.gathered(state.skipped.reasons):
+        for case_id, slices in reasons.items():
+            for number, reason in slices.items():
+                state.skipped.reasons.setdefault(case_id, {}).setdefault(number, reason)
+
+
+def _provenance(data: RunData, run: RunSettings) -> dict[str, Any]:
+    return {
+        "data_fingerprint": fingerprint(data.usable),
+        "cases": [case.case_id for case in data.training.cases],
+        "validation_cases": [case.case_id for case in data.validation.cases],
+        "starting_weights": run.weights,
+        "seed": run.seed,
+        **software_versions(),
+    }
+
+
+def _run_epoch(
+    state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
+) -> bool:
+    """What the epoch in hand still lacks; False: a stop was asked for."""
+    started, first = time.perf_counter(), state.step
+    if not _train_epoch(state, data, log, stop_requested):
+        return False
+    training_s = time.perf_counter() - started
+    slices = (state.step - first) * len(data.order.whole_batch(0))
+    epoch, dice = state.epoch + 1, None
+    due = epoch % state.run.validate_every == 0 or epoch == state.recipe.epochs
+    if due:
+        cases = len(data.validation.cases)
+        dice = validate(state, data.validation_batches, cases, stop_requested)
+        if dice is None:
+            return False
+    _share_skipped(state)
+    with state.world.failing_together():
+        metrics = state.complete_epoch(dice) | {
+            "learning_rate": state.rate,
+            "slices_per_s": slices / training_s,
+            "seconds": time.perf_counter() - started,
+        }
+        shown = picture_batch(data.validation) if due and state.world.leads else None
+        log.epoch(metrics, picture(state, shown) if shown else None)
+        state.save()
+    return True
+
+
+def _train_epoch(
+    state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
+) -> bool:
+    """The steps that the epoch in hand still lacks; False: a stop was asked for."""
+    world = state.world
+    state.network.train()
+    first = state.step - state.epoch * state.epoch_steps
+    data.order.start(state.epoch + 1, first)
+    batches: Iterator[Loaded] = iter(())
+    for position in range(first, state.epoch_steps):
+        with world.failing_together():
+            batches = iter(data.training_batches) if position == first else batches
+            batch = _readable(next(batches), state)
+        if world.agree(stop_requested()):
+            return False
+        whole = data.order.whole_batch(position)
+        try:
+            loss, norm = _take_step(state, batch, len(whole))
+        except FloatingPointError as error:
+            named = _named(data.training, batch, whole, world)
+            raise TrainingError(
+                f"step {state.step + 1} of epoch {state.epoch + 1}: {error}; the batch was "
+                f"{named}. What is saved is from before; look at these slices, or lower "
+                "learning_rate"
+            ) from error
+        log.step(loss, norm)
+        with world.failing_together():
+            state.save_if_due()
+    return True
+
+
+def _take_step(state: TrainingState, batch: Sample, whole: int) -> tuple[float, float]:
+    """One step on this process's share of a global batch of `whole` slices: loss and norm."""
+    seeds = sample_seeds(state.run.seed, state.step, state.world.share(range(whole)))
+    torch.manual_seed(seeds[0])
+    batch = augment(to_device(batch, state.world.device), state.recipe, seeds)
+    scaled, masks_gt, known = network_inputs(batch, state.preprocessing, state.recipe)
+    with state.autocast():
+        logits = state.model(scaled)
+    loss = segmentation_loss(logits, masks_gt, known, state.recipe, state.world.total)
+    return state.optimise(loss)
+
+
+def _readable(batch: Loaded, state: TrainingState) -> Sample:
+    """The samples of a batch; what could not be read for it is told of.
+
+    Raises:
+        DatasetError: not one slice of the training data can be read.
+    """
+    state.skipped.add(batch.unreadable)
+    if batch.samples is None or not batch.whole:
+        listed = "; ".join(
+            f"case {case_id}: {reason}" for case_id, reason in state.skipped.listed().items()
+        )
+        raise DatasetError(f"not one slice to train on can be read any more: {listed}")
+    return batch.samples
+
+
+def _named(dataset: SliceDataset, batch: Sample, indices: Sequence[int], world: World) -> str:
+    """The slices of a batch, by case: those it holds, or of several processes those drawn."""
+    slices: dict[str, list[int]] = {}
+    held = list(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True))
+    drawn = held if world.size == 1 else [dataset.index[index] for index in indices]
+    for case_index, number in sorted(drawn):
+        slices.setdefault(dataset.cases[case_index].case_id, []).append(number)
+    return "; ".join(
+        f"case {case_id} slices {', '.join(map(str, numbers))}"
+        for case_id, numbers in slices.items()
+    )

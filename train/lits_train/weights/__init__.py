@@ -1,0 +1,1 @@
+"""Weights from files of others, read without running code in them."""
