@@ -1,83 +1,22 @@
 """Shared fixtures: real CT where it is at hand, phantoms where not, and a model without weights."""
 
-import json
 import os
-import resource
 import signal
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
 # One thread each: the tensors here are small, and several processes share the processors.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import nibabel as nib
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
+from support.models import tiny_model
+from support.paths import SHARED_DATA
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-ROOT = Path(__file__).parent.parent
-SHARED_DATA = Path(os.environ.get("LITS_SHARED_DATA", ROOT.parent / "shared/data"))
-
-TINY_METADATA = {
-    "format_version": 1,
-    "recipe": "tiny",
-    "settings": {},
-    "classes": ["liver", "lesion"],
-    "label_values": [1, 2],
-    "thresholds": [0.5, 0.5],
-    "context_slices": 0,
-    "orientation": "LPS",
-    "working_size": 0,
-    "precision": "fp32",
-    "opset": 18,
-    "training": {},
-    "parity": {},
-    "checkpoint_sha256": "0" * 64,
-    "licence": "none",
-    "intended_use": "tests",
-}
-
-
-def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
-    """A model that keeps the contract: liver from 50 HU, lesion from 100 HU."""
-    nodes = [
-        helper.make_node("Unsqueeze", ["slab", "axis"], ["channel"]),
-        helper.make_node("Sub", ["channel", "offsets"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["probability"]),
-        helper.make_node("GreaterOrEqual", ["probability", "half"], ["masks"]),
-        helper.make_node("Cast", ["masks"], ["counted"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceSum", ["counted", "axis"], ["summed"], keepdims=0),
-        helper.make_node("Cast", ["summed"], ["labels"], to=TensorProto.UINT8),
-    ]
-    constants = [
-        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("offsets", TensorProto.FLOAT, [1, 2, 1, 1], [50, 100]),
-        helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("slab", TensorProto.FLOAT, ["n", "height", "width"])],
-        [
-            helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", "height", "width"]),
-            helper.make_tensor_value_info(
-                "probability", TensorProto.FLOAT, ["n", 2, "height", "width"]
-            ),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    helper.set_model_props(model, {"lits": json.dumps(TINY_METADATA | (metadata or {}))})
-    return bytes(model.SerializeToString())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -117,17 +56,6 @@ def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_phantom(tmp_path_factory.mktemp("case"), 44, phantom)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Files of this process end at `size` bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.fixture(scope="session", params=["default", "seed"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network of each recipe, small, whose masks are neither empty nor full."""
@@ -158,9 +86,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path) -> dict[str, Any]:
     """The checkpoint in every precision."""
-    from export_gates import GATES
-
     from lits_export.export import ExportSettings, export_model
+    from support.export_gates import GATES
 
     return {
         precision: export_model(
@@ -170,13 +97,3 @@ def exported(checkpoint: Path) -> dict[str, Any]:
         )
         for precision, tolerance in GATES.items()
     }
-
-
-def random_hu(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Noise that crosses the tiny model's thresholds."""
-    return np.random.default_rng(seed).integers(-200, 300, shape).astype(np.int16)
-
-
-def load_nifti(path: Path) -> Any:
-    """nibabel's image; its annotations promise less than it has."""
-    return nib.load(path)

@@ -1,0 +1,38 @@
+"""The page of examples does what it says."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import pytest
+
+import lits_runtime
+from support.models import tiny_model
+from support.scans import LPS_AFFINE, random_hu
+
+PAGE = Path(lits_runtime.__file__).with_name("EXAMPLES.md")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_page_has_the_examples_that_embedding_needs() -> None:
+    assert len(BLOCKS) == 7
+    for title in ("In a service", "Processes", "A batch", "In a notebook"):
+        assert f"## {title}" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+def test_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(tiny_model())
+    nib.save(nib.Nifti1Image(random_hu((12, 11, 6)), LPS_AFFINE), "scan.nii.gz")
+    Path("archive").mkdir()
+    shutil.copy("scan.nii.gz", "archive/a.nii.gz")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert list(Path().rglob("*mask.nii.gz"))
+    if "answer" in names:
+        assert names["answer"]["status"] == 200
+    if "record" in names:
+        assert Path("out/a_mask.json").exists()

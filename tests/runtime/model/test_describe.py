@@ -1,0 +1,116 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper
+
+from lits_export.cli.export import main
+from lits_runtime.model.description import describe, table
+from lits_runtime.session.opening import bundled_model
+from support.models import tiny_model
+
+
+def embedded() -> dict[str, Any]:
+    """The bundled model's metadata, read by onnx."""
+    properties = {entry.key: entry.value for entry in onnx.load(bundled_model()).metadata_props}
+    metadata: dict[str, Any] = json.loads(properties["lits"])
+    return metadata
+
+
+def test_inspect_tells_people_what_the_file_says() -> None:
+    result = CliRunner().invoke(main, ["--inspect", str(bundled_model())])
+    assert result.exit_code == 0, result.output
+    for expected in (
+        hashlib.sha256(bundled_model().read_bytes()).hexdigest(),
+        "precision                fp16 (weights: 4434170 float16, 2492 float32)",
+        "classes                  liver (label 1, from 0.5), lesion (label 2, from 0.5)",
+        "input                    slab float32 [n, height, width]",
+        "output probability       probability float32 [n, 2, height, width]",
+        "ONNX                     IR 10, opset 18, by lits-export",
+        "CC BY-NC-SA 4.0",
+        "not for clinical use",
+        f"validation_dice.liver    {embedded()['training']['validation_dice']['liver']:.6g}",
+    ):
+        assert expected in result.stdout
+    lines = result.stdout.splitlines()
+    (head,) = (line for line in lines if line.startswith("  class  "))
+    figures = dict(zip(head.split(), lines[lines.index(head) + 2].split(), strict=True))
+    assert figures["class"] == "liver"
+    liver = embedded()["parity"]["classes"]["liver"]
+    assert figures["dice"] == f"{liver['dice']:.6g}"
+    assert figures["changed_voxels"] == str(liver["changed_voxels"])
+
+
+def test_inspect_tells_machines_everything() -> None:
+    result = CliRunner().invoke(main, ["--inspect", "--json", str(bundled_model())])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["size_bytes"] == bundled_model().stat().st_size
+    assert found["inputs"] == [
+        {"name": "slab", "type": "float32", "dims": ["n", "height", "width"]}
+    ]
+    assert found["opsets"] == {"": 18}
+    convolutions = [
+        node for node in onnx.load(bundled_model()).graph.node if node.op_type == "Conv"
+    ]
+    assert found["operators"]["Conv"] == len(convolutions) > 80
+    assert found["metadata"] == embedded()
+
+
+def test_what_is_read_is_what_onnx_reads(tiny_model_path: Path) -> None:
+    for path in (bundled_model(), tiny_model_path):
+        model, file = onnx.load(path), describe(path).file
+        assert file.ir_version == model.ir_version
+        assert sum(file.operators.values()) == len(model.graph.node)
+        expected = {
+            tensor.name: (
+                helper.tensor_dtype_to_np_dtype(tensor.data_type).name,
+                tuple(tensor.dims),
+            )
+            for tensor in model.graph.initializer
+        }
+        assert {t.name: (t.type, t.dims) for t in file.tensors} == expected
+
+
+def test_inspect_needs_none_of_the_heavy_packages() -> None:
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        refused = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "nibabel", "lits_train")
+        if name.partition(".")[0] in refused:
+            raise ImportError(f"{{name}} is not needed to look into a file")
+sys.meta_path.insert(0, Refuse())
+from lits_export.cli.export import main
+main(["--inspect", {str(bundled_model())!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "liver (label 1" in done.stdout
+
+
+def test_text_of_strangers_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    evil = "\x1b[2J\x1b]0;owned\x07\u202e\ud800"
+    path.write_bytes(tiny_model({"licence": evil, "training": {evil: [evil]}, "recipe": evil}))
+    result = CliRunner().invoke(main, ["--inspect", str(path)])
+    assert result.exit_code == 0, result.output
+    assert all(line.isprintable() for line in result.stdout.splitlines())
+    assert "\\x1b[2J" in result.stdout
+
+
+def test_json_belongs_to_inspect(tiny_model_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--json", str(tiny_model_path)])
+    assert result.exit_code == 2
+    assert "--inspect" in result.stderr
+
+
+@pytest.mark.parametrize("classes", [None, {}, {"liver": 3}])
+def test_a_model_without_parity_figures_has_a_table_without_rows(classes: object) -> None:
+    assert len(table(classes)) <= 1
