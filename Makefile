@@ -1,10 +1,11 @@
-# make demo: segment a phantom CT with the bundled model. make test: ruff, mypy and pytest.
+# make demo: segment a phantom CT with the bundled model. make test: make lint, then pytest.
+# make lint: ruff, mypy, and import-linter with the layers of setup.cfg.
 # make bench: speed and memory of the runtime; BENCH='-m fp16=model.onnx --checkpoint seed.pth'.
 # make bench-model: torch against fp32, fp16, int8; BENCH='--checkpoint seed.pth --scan ct.nii.gz'.
 PYTHON ?= python3
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo test bench bench-model clean
+.PHONY: demo lint test bench bench-model clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -14,10 +15,13 @@ demo: .venv/installed
 	.venv/bin/lits-view demo/scan.nii.gz --mask demo/mask.nii.gz -o demo/overlay.png --force
 	@echo "Look at demo/overlay.png; scan.nii.gz and mask.nii.gz beside it open in any NIfTI viewer."
 
-test: .venv-test/installed
+lint: .venv-test/installed
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
+	.venv-test/bin/lint-imports --no-logo
+
+test: lint
 	.venv-test/bin/python -m pytest
 
 bench: .venv-test/installed

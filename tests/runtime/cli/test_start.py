@@ -132,7 +132,7 @@ def test_every_entry_point_is_launched() -> None:
     for command, place in COMMANDS.items():
         module, _, function = place.partition(":")
         package, _, name = module.partition(".")
-        source = ast.parse((OURS[package] / f"{name}.py").read_text())
+        source = ast.parse((OURS[package] / f"{name.replace('.', '/')}.py").read_text())
         (body,) = [n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == function]
         assert f"launch('{package}." in ast.unparse(body)
         assert f"'{command}'" in ast.unparse(body)
@@ -142,7 +142,7 @@ def third_party() -> set[tuple[str, str]]:
     """(package of ours, module it imports)."""
     found = set()
     for package, folder in OURS.items():
-        for source in folder.glob("*.py"):
+        for source in folder.rglob("*.py"):
             for node in ast.walk(ast.parse(source.read_text())):
                 names: list[str] = []
                 if isinstance(node, ast.Import):

@@ -1,0 +1,36 @@
+"""The values of label maps, the names of their classes, and the mask of each."""
+
+TYPE_CHECKING = False  # commands that draw no mask start without NumPy
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+BACKGROUND, LIVER, LESION = 0, 1, 2
+LABEL_VALUES = {"liver": LIVER, "lesion": LESION}
+"""By class name, in the order of a model's channels."""
+
+
+def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
+    """Voxels of the liver, its lesions among them, of labels of any shape.
+
+    >>> import numpy as np
+    >>> liver_mask(np.array([0, 1, 2]))
+    array([False,  True,  True])
+    """
+    return labels >= LIVER
+
+
+def lesion_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
+    """Voxels of lesions, of labels of any shape.
+
+    >>> import numpy as np
+    >>> lesion_mask(np.array([0, 1, 2]))
+    array([False, False,  True])
+    """
+    return labels == LESION
+
+
+MASKS = {"liver": liver_mask, "lesion": lesion_mask}
+"""By class name."""
