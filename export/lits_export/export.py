@@ -12,14 +12,13 @@ from lits_export.lowering.stored_weights import size_ratio
 from lits_export.lowering.trace import OPSET
 from lits_export.lowering.training_facts import parity_told, scans_told, training_told
 from lits_export.parity.compare import (
-    TOLERANCES,
     Compared,
     ParityReport,
-    Tolerance,
     WorstSlice,
     compare,
 )
 from lits_export.parity.slabs import calibration_slabs, check_slabs, scan_files
+from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_export.parity.worst_slice import draw_worst_slice
 from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.files.atomic import atomic_path
@@ -78,7 +77,7 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
     """Export a checkpoint to one ONNX file that demonstrably says what the network says.
 
     The file is compared with the torch network, in float32, on every slab of the check scans and
-    on the boundary cases, through lits_runtime, on each provider. Out of tolerance, or larger than
+    on the edge cases, through lits_runtime, on each provider. Out of tolerance, or larger than
     its precision promises, nothing is written and an older file at `model` stays.
 
     Raises:

@@ -8,8 +8,8 @@ import pytest
 from lits_export.export import ExportResult
 from lits_export.lowering.float16 import STEM
 from lits_export.lowering.int8 import METHODS, Calibrated, quantisable
-from lits_export.parity.compare import Tolerance
 from lits_export.parity.slabs import CALIBRATION_SLICES, calibration_slabs
+from lits_export.parity.tolerance import Tolerance
 from lits_runtime import Segmenter
 from lits_train.network.checkpoint import load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter

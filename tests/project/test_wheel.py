@@ -77,7 +77,7 @@ def test_wheel_runs_without_torch(wheel: Path, tmp_path: Path) -> None:
         assert f"pip install 'lits-toolkit[{extra}]'" in missing.stderr
         assert missing.stderr.count("\n") == 1
     export = str(home / "bin/lits-export")
-    inspected = run(export, "--inspect", "--json", str(bundled_model()))
+    inspected = run(export, "inspect", "--json", str(bundled_model()))
     assert inspected.returncode == 0, inspected.stderr
     assert json.loads(inspected.stdout)["metadata"]["classes"] == ["liver", "lesion"]
     refused = run(infer, str(volume), "-o", "gpu.nii.gz", "--provider", "cuda")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_export.parity.compare import TOLERANCES
+from lits_export.parity.tolerance import TOLERANCES
 from lits_runtime import Segmenter
 from lits_tools.scores.overlap import overlap
 from support.paths import ROOT
