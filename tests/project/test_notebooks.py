@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from support.models import tiny_model
 from support.paths import ROOT
-from support.threshold_model import threshold_model
 
 NOTEBOOKS = ROOT / "tools" / "notebooks"
 NAMES = ("Training_Notebook", "Inference_Visualization_Notebook")
@@ -68,7 +68,7 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model.onnx").write_bytes(threshold_model())
+    (tmp_path / "model.onnx").write_bytes(tiny_model())
     settings = 'MODEL = "model.onnx"\nMATRIX, SLICES = 96, 12'
     notebook = execute(NAMES[1], tmp_path, settings, monkeypatch)
     assert pictures(notebook) == 4 + 7
