@@ -1,4 +1,4 @@
-"""Shared fixtures: real CT if it is at hand, otherwise phantoms; models without weights; exports."""
+"""Shared fixtures: real CT if it is at hand, otherwise phantoms; a tiny model; exports."""
 
 import os
 import signal
