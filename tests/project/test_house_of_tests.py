@@ -7,8 +7,11 @@ from pathlib import Path
 from support.paths import OURS, ROOT
 
 TESTS = ROOT / "tests"
-MODULES = sorted(TESTS.rglob("test_*.py"))
-WITHOUT_ROOMS = {"node", "project", "support"}
+PACKAGES = {folder.parent.name: folder for folder in OURS.values()}
+SOURCES = [
+    path for part in (*PACKAGES, "project", "support") for path in (TESTS / part).rglob("*.py")
+]
+MODULES = [path for path in SOURCES if path.name.startswith("test_")]
 
 
 def imported(source: Path) -> Iterator[str]:
@@ -22,18 +25,18 @@ def imported(source: Path) -> Iterator[str]:
 
 def test_no_test_module_is_imported() -> None:
     modules = {path.stem for path in MODULES} | {"conftest"}
-    for source in TESTS.rglob("*.py"):
+    for source in SOURCES:
         parts = {part for name in imported(source) for part in name.split(".")}
         assert not parts & modules, source
 
 
 def test_every_folder_of_tests_is_a_room_of_a_package() -> None:
-    packages = {folder.parent.name: folder for folder in OURS.values()}
     for path in MODULES:
         part, *rooms = path.parent.relative_to(TESTS).parts
-        if part not in WITHOUT_ROOMS:
-            assert packages[part].joinpath(*rooms, "__init__.py").exists(), path
-    assert all(path.is_relative_to(TESTS) for path in ROOT.glob("*/**/test_*.py"))
+        if part in PACKAGES:
+            assert PACKAGES[part].joinpath(*rooms, "__init__.py").exists(), path
+        else:
+            assert (part, rooms) == ("project", []), path
 
 
 def test_names_of_test_modules_are_unique() -> None:
