@@ -143,6 +143,7 @@ def test_the_file_keeps_the_contract(
     assert not any(weights.external_data for weights in model.graph.initializer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
 def test_out_of_tolerance_nothing_is_written_and_the_old_file_stays(
     checkpoint: Path, tmp_path: Path

@@ -58,6 +58,7 @@ def test_outputs_are_stripped(name: str) -> None:
             assert cell.execution_count is None
 
 
+@pytest.mark.slow
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = 'EPOCHS, SIZE, WEIGHTS = 2, 64, "none"\nPHANTOMS, MATRIX, SLICES = 3, 64, 8'
     notebook = execute(NAMES[0], tmp_path, settings, monkeypatch)
@@ -67,6 +68,7 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_model())
     settings = 'MODEL = "model.onnx"\nMATRIX, SLICES = 96, 12'

@@ -15,6 +15,8 @@ from lits_runtime.session.opening import bundled_model
 from support.paths import ROOT
 from support.scans import load_nifti
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

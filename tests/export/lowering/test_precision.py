@@ -141,6 +141,7 @@ def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_overflow_that_the_cpu_would_hide_is_kept_in_float32(
     overflowing_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from support.batches import litter
 from support.forks import Forks, end, everything
 from support.scans import write_scan
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("LITS_RACE_ROUNDS", "4"))
 """How many rounds of two processes are tried; the full run takes 200."""
 MOMENTS = int(os.environ.get("LITS_RACE_MOMENTS", "9"))

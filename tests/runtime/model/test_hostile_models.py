@@ -199,6 +199,7 @@ def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin(
     assert FLIPS / 3 < refused < FLIPS
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_checkpoint_is_found_or_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     path.write_bytes(GOOD)

@@ -62,6 +62,7 @@ def test_every_source_gives_the_same_labels(
     np.testing.assert_array_equal(mask, positional_labels(stored))
 
 
+@pytest.mark.slow
 def test_threads_that_share_a_segmenter_get_the_serial_results(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
