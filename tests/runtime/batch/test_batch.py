@@ -24,7 +24,7 @@ from support.batches import invoke, litter, statuses
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
 
-KILLS = int(os.environ.get("LITS_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("LITS_TEST_KILLS", "4"))
 """How many moments of a batch are tried with SIGKILL; the full run takes 100."""
 
 

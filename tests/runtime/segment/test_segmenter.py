@@ -64,6 +64,7 @@ def small_phantom() -> tuple[NDArray[np.int16], NDArray[np.float64]]:
     return phantom.volume_hu, phantom.affine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", AXIS_CODES)
 def test_mask_of_every_orientation_is_the_mask_in_that_orientation(
     codes: str,
