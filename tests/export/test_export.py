@@ -150,7 +150,7 @@ def test_out_of_tolerance_nothing_is_written_and_the_old_file_stays(
 ) -> None:
     model = tmp_path / "model.onnx"
     model.write_text("older model")
-    arguments = [str(checkpoint), "-o", str(model), "--precision", "fp16", "--force"]
+    arguments = [str(checkpoint), "-o", str(model), "--precision", "fp32", "--force"]
     arguments += ["--max-difference", "0", "--providers", "cpu"]
     arguments += ["--worst-slice", str(tmp_path / "worst.png")]
     result = CliRunner().invoke(main, arguments)
