@@ -64,22 +64,7 @@ def test_inference_form_is_the_same_function_in_wide_groups(checkpoint: Path) ->
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in modules)
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()), "left as it was"
     transposed = [m for m in modules if isinstance(m, torch.nn.ConvTranspose2d)]
-    assert len(transposed) == 4, "a last stage without a skip has none"
-
-
-@pytest.mark.parametrize("classes", [1, 2])
-def test_a_stage_and_the_head_in_four_pixels_at_once(classes: int) -> None:
-    torch.manual_seed(1)
-    recipe = SEED if classes == 1 else DEFAULT.override(skip_connections=False)
-    network = SegmentationNetwork(recipe).double().eval()
-    stage, head = network.decoder[-1], network.head
-    features = torch.randn(2, recipe.decoder_channels[-2], 5, 3, dtype=torch.float64)
-    rewritten = for_inference(network)
-    with torch.inference_mode():
-        expected = head(stage(features, None))
-        logits = rewritten.head(rewritten.decoder[-1](features, None))
-    assert logits.shape == (2, classes, 10, 6)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
+    assert len(transposed) == len(network.decoder)
 
 
 @pytest.mark.parametrize("skips", [True, False])

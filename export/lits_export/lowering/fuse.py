@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.regnet import ResBottleneckBlock
 
-from lits_export.lowering.four_pixels import end_in_four_pixels
 from lits_train.network.segmentation_network import SegmentationNetwork
 
 BLOCK = 16
@@ -17,10 +16,7 @@ They take a grouped convolution only if each group is as wide: RegNetY-400MF's o
 
 
 def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
-    """A copy whose normalisation is part of the convolutions, and whose groups are `BLOCK` wide.
-
-    If its last stage has no skip, that stage and the head work at the resolution before it.
-    """
+    """A copy with batch norm folded into the convolutions and groups of `BLOCK` channels."""
     rewritten = copy.deepcopy(network).eval()
     for module in list(rewritten.modules()):
         if isinstance(module, nn.Sequential):
@@ -28,8 +24,6 @@ def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
     for module in rewritten.modules():
         if isinstance(module, ResBottleneckBlock):
             _widen_groups(module)
-    if not rewritten.skips[-1] and isinstance(rewritten.head, nn.Conv2d):
-        end_in_four_pixels(rewritten)
     return rewritten
 
 

@@ -7,9 +7,9 @@ therefore refused, so that nothing is left to disagree about.
 Source: https://protobuf.dev/programming-guides/encoding
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from lits_runtime.errors import ModelError
 from lits_runtime.messages import brief
@@ -19,15 +19,6 @@ VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 _WIDTH = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
 MAX_NAME = 512
 _LARGEST_TAG = 2**32 - 1
-_TOP_BIT = bytes(range(128, 256))
-"""Bytes of a varint that are not its last one."""
-
-
-Field: TypeAlias = "tuple[int, int | bytes | memoryview]"
-"""A number, and the value: of a varint, or the bytes of a string, message or packed list."""
-
-Pieces: TypeAlias = list[bytes | memoryview]
-"""A message to write, in parts that are put together once, when all of it is known."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +47,13 @@ class WireReader:
         self._left = max_fields
 
     def fields(
-        self, content: memoryview, message: Message | None = None
+        self, content: memoryview, message: Message
     ) -> Iterator[tuple[int, int | memoryview]]:
         """Field numbers with values: an int, or the bytes of a string, message or packed list.
 
         Args:
             content: of the message.
-            message: the fields that it may have; None: any, in any order.
+            message: the fields that it may have.
 
         Raises:
             ModelError: the bytes are not a message, or not one that protobuf would write with
@@ -75,13 +66,12 @@ class WireReader:
             at += 1
             if tag >= 0x80:
                 tag, at = _varint(content, at - 1)
-            if message is not None:
-                repeated = message.tags.get(tag)
-                if repeated is None:
-                    _refuse(message, tag)
-                if tag < last or (tag == last and not repeated):
-                    raise damaged(f"field {tag >> 3} of {message.name} twice or out of order")
-                last = tag
+            repeated = message.tags.get(tag)
+            if repeated is None:
+                _refuse(message, tag)
+            if tag < last or (tag == last and not repeated):
+                raise damaged(f"field {tag >> 3} of {message.name} twice or out of order")
+            last = tag
             kind = tag & 7
             value: int | memoryview | None = None
             if kind == LENGTH:
@@ -96,7 +86,7 @@ class WireReader:
             elif kind in _WIDTH:
                 value = int.from_bytes(content[at : at + _WIDTH[kind]], "little")
                 at += _WIDTH[kind]
-            if value is None or tag < 8 or tag > _LARGEST_TAG or at > end:
+            if value is None or at > end:
                 raise damaged(f"field {tag >> 3} of type {kind} ends {max(0, at - end)} bytes late")
             yield tag >> 3, value
 
@@ -151,23 +141,6 @@ def as_name(value: int | memoryview) -> str:
     return text
 
 
-def encoded(fields: Iterable[tuple[int, int | bytes | memoryview | Pieces]]) -> Pieces:
-    """A message of varints, bytes and messages that are in pieces, in the order given.
-
-    >>> b"".join(encoded([(1, 300), (2, b"ab"), (3, encoded([(1, 1)]))])).hex()
-    '08ac02120261621a020801'
-    """
-    pieces: Pieces = []
-    for number, value in fields:
-        if isinstance(value, int):
-            pieces.append(_encoded_varint(number << 3 | VARINT) + _encoded_varint(value))
-        else:
-            content = value if isinstance(value, list) else [value]
-            length = _encoded_varint(sum(map(len, content)))
-            pieces += [_encoded_varint(number << 3 | LENGTH) + length, *content]
-    return pieces
-
-
 def packed_varints(packed: memoryview, most: int) -> list[int]:
     """The numbers of a packed list; one more than `most` of them if there are more.
 
@@ -212,13 +185,3 @@ def _refuse(message: Message, tag: int) -> NoReturn:
     known = number in message.once or number in message.many
     what = f"stored as wire type {tag & 7}" if known else "which lits-export does not write"
     raise damaged(f"field {number} of {message.name}, {what}")
-
-
-def _encoded_varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    found = bytearray()
-    while number >= 0x80:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*found, number])

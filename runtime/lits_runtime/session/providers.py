@@ -171,10 +171,6 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     wanted = _settings(model, provider, device_id)
-    if provider == "cpu":
-        from lits_runtime.session.float32 import in_float32
-
-        model = in_float32(model)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
