@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from lits_export.cli.export import main
-from lits_export.lowering.float16 import (
+from lits_export.lowering.emulation import (
     MAX_FLOAT32_WEIGHTS,
     STEM,
     Float32Mean,

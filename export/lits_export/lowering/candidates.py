@@ -10,7 +10,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from lits_export.lowering.float16 import STEM, Mixture, sensitive_modules
+from lits_export.lowering.emulation import STEM, Mixture, sensitive_modules
 from lits_export.lowering.fuse import for_inference
 from lits_export.lowering.int8 import Calibrated
 from lits_export.lowering.stored_weights import store_in_float16
