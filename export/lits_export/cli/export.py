@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "fp32", "int8"]),
-    default="fp16",
+    type=click.Choice(["fp16-weights", "fp16", "fp32", "int8"]),
+    default="fp16-weights",
     show_default=True,
     help="Of the network; scaling, pooling and thresholds stay fp32.",
 )

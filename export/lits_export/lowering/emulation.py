@@ -1,4 +1,4 @@
-"""Lowering the network to float16, module by module, with the float32 islands that it needs."""
+"""Float16 as a GPU computes it, emulated in torch: what overflows, which modules are sensitive."""
 
 import copy
 import logging
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from lits_export.lowering.float16 import STEM
 from lits_export.lowering.fuse import for_inference
 from lits_export.lowering.stored_weights import split
 from lits_train.network.segmentation_network import SegmentationNetwork
@@ -18,27 +19,40 @@ from lits_train.network.slab_segmenter import SlabSegmenter
 
 logger = logging.getLogger(__name__)
 
-STEM = "encoder.0"
-"""Kept in float32: float16 resolves a slice scaled to 0..1 no better than 2 of 4096 HU."""
-
 MAX_FLOAT32_WEIGHTS = 0.06
-"""Largest share of the weights stored in float32; each hundredth costs half of one in file size."""
-
-
+"""Largest share of the weights stored in float32; each 1 % adds 0.5 % to the size of the file."""
 HEADROOM = 0.9
-"""Share of the tolerance that the worst slabs may take, because another may then differ more."""
-
-
+"""Share of the tolerance that the worst slabs may use up: other slabs may differ more."""
 LARGEST_FLOAT16 = 65504 / 2
-"""Half of what float16 holds: a scan that was not compared may have larger activations."""
+"""Half of the largest float16: a scan that was not compared may have larger activations."""
+
+
+class Emulation:
+    """The file as a GPU computes it: ONNX Runtime's CPU skips the rounding between float16 nodes.
+
+    What overflows float16 would go unseen there, in a file that fails on every GPU.
+    """
+
+    provider = "emulated float16"
+
+    def __init__(self, segmenter: SlabSegmenter) -> None:
+        self.segmenter = segmenter.eval()
+
+    def labels(self, slab_hu: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(n + 2 * context_slices, height, width) to (n, height, width)."""
+        with torch.inference_mode():
+            labels: NDArray[np.uint8] = self.segmenter(torch.from_numpy(slab_hu))[0].numpy()
+        return labels
+
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n + 2 * context_slices, height, width) to (n, classes, height, width)."""
+        with torch.inference_mode():
+            output: NDArray[np.float32] = self.segmenter(torch.from_numpy(slab_hu))[1].numpy()
+        return output
 
 
 class Float32Mean(nn.Module):
-    """Global average pooling that sums in float32 whatever the precision around it.
-
-    In float16 the sums of squeeze-and-excite pooling overflow, and ONNX Runtime's CUDA kernel gives
-    0 or NaN (microsoft/onnxconverter-common#323).
-    """
+    """Global average pooling that sums in float32, as the file does."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, channels, h, w) to (n, channels, 1, 1)."""
@@ -48,28 +62,27 @@ class Float32Mean(nn.Module):
 class InPrecision(nn.Module):
     """A module that casts its inputs to its own precision first."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype, emulated: bool = False) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.lowered = module.to(dtype)
         self.dtype = dtype
-        self.emulated = emulated
 
     def forward(self, *inputs: Tensor) -> Any:
         """Whatever the module gives for its inputs, cast."""
-        checked = self.emulated and self.dtype == torch.float16
-        cast = (to_float16(value) if checked else value.to(self.dtype) for value in inputs)
+        lowered = self.dtype == torch.float16
+        cast = (to_float16(value) if lowered else value.to(self.dtype) for value in inputs)
         return self.lowered(*cast)
 
 
 def to_float16(values: Tensor) -> Tensor:
-    """Infinite where float16 does not hold the values, or on another scan might not."""
+    """Values in float16; infinite where float16 cannot hold them, or on another scan might not."""
     return values.masked_fill(values.abs() > LARGEST_FLOAT16, torch.inf).to(torch.float16)
 
 
 class AccumulateInFloat32(nn.Module):
     """A float16 convolution as GPUs compute it: products are summed in float32, the sum is rounded.
 
-    Torch's own on the CPU does the same at up to a hundredth of the speed.
+    Torch's own float16 convolution does the same on the CPU, up to a hundred times slower.
     """
 
     def __init__(self, convolution: nn.Module) -> None:
@@ -77,7 +90,7 @@ class AccumulateInFloat32(nn.Module):
         self.convolution = convolution.float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """float16 to float16, as `to_float16` has it."""
+        """float16 to float16, by `to_float16`."""
         return to_float16(self.convolution(features.float()))
 
 
@@ -94,17 +107,11 @@ def module_names(network: SegmentationNetwork) -> list[str]:
 
 
 class Mixture:
-    """A network of which every module exists in float16 and in float32, to choose from."""
+    """A network with each of its modules in float16 and in float32, to choose from."""
 
-    def __init__(self, network: SegmentationNetwork, emulated: bool = False) -> None:
-        """Prepare the modules.
-
-        Args:
-            network: float32; not changed.
-            emulated: let float16 convolutions compute as on GPUs; the graph would not show it.
-        """
+    def __init__(self, network: SegmentationNetwork) -> None:
+        """Prepare the modules of a float32 network, which is not changed."""
         self.network = for_inference(network)
-        self.emulated = emulated
         for module in self.network.modules():
             if isinstance(module, SqueezeExcitation):
                 module.avgpool = Float32Mean()
@@ -114,13 +121,13 @@ class Mixture:
         self._total = _count(self.network)
         self._whole = {name: InPrecision(m, torch.float32) for name, m in originals.items()}
         self._rounded = {name: _rounded(module) for name, module in originals.items()}
-        self._float16 = {name: self._lowered(module) for name, module in originals.items()}
+        self._float16 = {name: _lowered(module) for name, module in originals.items()}
 
     def keeping(self, keep_float32: Sequence[str]) -> SegmentationNetwork:
         """The network with the named modules in float32, the rest in float16, pooling excepted.
 
         The weights of a named module are as trained while `float32_weights` has room for them, else
-        rounded as in the file. The next call changes what this one gave.
+        rounded as in the file. The next call changes the network that this one returned.
         """
         whole = self.float32_weights(keep_float32)
         for name in self.names:
@@ -131,7 +138,7 @@ class Mixture:
         return self.network.eval()
 
     def float32_weights(self, keep_float32: Sequence[str]) -> list[str]:
-        """Those of the modules computed in float32 whose weights are also stored so.
+        """Those of the float32 modules whose weights are stored in float32 as well.
 
         As many as `MAX_FLOAT32_WEIGHTS` allows, in the given order.
         """
@@ -143,17 +150,18 @@ class Mixture:
                 left -= self._sizes[name]
         return whole
 
-    def _lowered(self, module: nn.Module) -> InPrecision:
-        lowered = InPrecision(copy.deepcopy(module), torch.float16, self.emulated)
-        for parent in list(lowered.modules()) if self.emulated else []:
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
-                    setattr(parent, name, AccumulateInFloat32(child))
-        return lowered
-
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _lowered(module: nn.Module) -> InPrecision:
+    lowered = InPrecision(copy.deepcopy(module), torch.float16)
+    for parent in list(lowered.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
+                setattr(parent, name, AccumulateInFloat32(child))
+    return lowered
 
 
 def _rounded(module: nn.Module) -> InPrecision:
@@ -169,25 +177,25 @@ def _rounded(module: nn.Module) -> InPrecision:
 
 def sensitive_modules(
     reference: SlabSegmenter,
+    mixture: Mixture,
     keep_float32: Sequence[str],
     slabs: Iterable[NDArray[np.float32]],
     tolerance: float,
 ) -> list[str]:
-    """The modules to keep in float32 as well, so that the slabs' probabilities hold the tolerance.
+    """The modules to keep in float32 as well, so that the probabilities stay within tolerance.
 
-    Every module is put alone into float16; those that change the probabilities most are kept
-    in float32, until what remains changes them by less than `HEADROOM` of the tolerance. Empty if
-    nothing can be gained.
+    Each module is put into float16 alone. Those that change the probabilities most are kept in
+    float32, until the rest changes them by less than `HEADROOM` of the tolerance. Empty if nothing
+    can be gained.
 
     Args:
         reference: the trained network, float32.
-        keep_float32: modules that already are.
-        slabs: float32 (n + 2 * context_slices, height, width) each, what differs most.
+        mixture: of the same network; changed.
+        keep_float32: modules that are kept already.
+        slabs: float32 (n + 2 * context_slices, height, width) each, those that differ most.
         tolerance: largest |probability difference| allowed.
     """
-    mixture = Mixture(reference.network, emulated=True)
-    names = mixture.names
-    candidates = [name for name in names if name not in keep_float32]
+    candidates = [name for name in mixture.names if name not in keep_float32]
     with torch.inference_mode():
         scaled = torch.cat([reference.preprocessing(torch.from_numpy(slab)) for slab in slabs])
         probability = reference.network(scaled).sigmoid()
@@ -197,13 +205,13 @@ def sensitive_modules(
             change = (logits.sigmoid() - probability).abs()
             return float(change.nan_to_num(nan=torch.inf).max())
 
-        effect = {name: difference([n for n in names if n != name]) for name in candidates}
+        effect = {n: difference([m for m in mixture.names if m != n]) for n in candidates}
         ranked = sorted(candidates, key=lambda name: -effect[name])
         allowed = HEADROOM * tolerance
         count = _fewest(len(ranked), lambda n: difference([*keep_float32, *ranked[:n]]) <= allowed)
     if count:
-        told = ", ".join(f"{name} ({effect[name]:.1e})" for name in ranked[:count])
-        logger.info("kept in float32: %s", told)
+        kept = ", ".join(f"{name} ({effect[name]:.1e})" for name in ranked[:count])
+        logger.info("kept in float32: %s", kept)
     return ranked[:count]
 
 

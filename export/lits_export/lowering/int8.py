@@ -15,7 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from lits_export.lowering.emulation import STEM
+from lits_export.lowering.float16 import STEM
 from lits_runtime.segment.slab_inference import run
 from lits_runtime.session.providers import open_session
 

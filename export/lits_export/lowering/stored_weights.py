@@ -8,19 +8,21 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 _SMALLEST = 256
-"""Weights with fewer values stay as they are: the nodes would outweigh what they save."""
+"""Weights with fewer values stay as they are: the nodes would take more room than they save."""
 
 
-def store_in_float16(model: onnx.ModelProto, chosen: Callable[[str], bool]) -> None:
+def store_in_float16(
+    model: onnx.ModelProto, chosen: Callable[[str], bool] = lambda name: True
+) -> None:
     """Store float32 weights of convolutions as float16, with a power of two per output channel.
 
-    The graph multiplies them back, Cast and Mul, and computes in float32 as before. ONNX Runtime
-    does this once, when it opens the file. Powers of two lose nothing, and keep very large and very
-    small weights within float16's range.
+    The graph restores them by Cast and Mul, and computes in float32 as before. ONNX Runtime does so
+    once, when it opens the file. Powers of two lose nothing, and keep very large and very small
+    weights within float16's range.
 
     Args:
         model: changed in place.
-        chosen: tells by the name of a weight whether it is to be stored so.
+        chosen: whether to store the weight of a given name so.
     """
     graph = model.graph
     weights = {entry.name: entry for entry in graph.initializer}
