@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from lits_runtime.arguments import described, whole_number
 from lits_runtime.errors import ArgumentError, CancelledError, VolumeError
 from lits_runtime.files.atomic import FileFacts, NewFiles
+from lits_runtime.labels import lesion_mask
 from lits_runtime.measure.lesions import Lesion, LesionTracker
-from lits_runtime.measure.report import LESION, Report, Tally, burden_percent
+from lits_runtime.measure.report import Report
+from lits_runtime.measure.volumes_ml import Tally, burden_percent
 from lits_runtime.plausibility.overview import Overview
 from lits_runtime.plausibility.warnings import (
     MOST_WARNINGS,
@@ -210,7 +212,7 @@ class Task:
         slab_hu = self.scan.slab_hu(run, context)
         result = infer(slab_hu)
         own_hu = slab_hu[context : context + run.stop - run.start]
-        has_lesion = bool((result.labels == LESION).any())
+        has_lesion = bool(lesion_mask(result.labels).any())
         return _Slab(
             run,
             result,
