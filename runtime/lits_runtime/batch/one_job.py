@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lits_runtime.batch.job_files import JobFiles, OutputPlan
 from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.record import Cause
 from lits_runtime.errors import CancelledError, OutputBusyError, OutputError, VolumeError
 from lits_runtime.files.atomic import FileFacts, atomic_path, telling_of
 from lits_runtime.files.locks import locked, patience
 from lits_runtime.files.output_rule import State, check_target, lock_paths, state_of
 from lits_runtime.messages import printable
-from lits_runtime.records.record_file import Cause
 from lits_runtime.segment.one_scan import Task
 from lits_runtime.segment.outputs import Outputs
 from lits_runtime.segment.segmenter import Segmenter

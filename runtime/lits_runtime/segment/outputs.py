@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.batch.job_files import probability_path
 from lits_runtime.files.atomic import NewFiles
+from lits_runtime.records.result_files import probability_path
 from lits_runtime.segment.options import select
 from lits_runtime.segment.slab_inference import SlabResult
 from lits_runtime.volumes.nifti.writer import mask_writer

@@ -221,8 +221,8 @@ class Segmenter:
             OutOfMemoryError: there is no memory for this scan.
             OSError: a file cannot be read or written.
         """
-        from lits_runtime.batch.job_files import check_results
         from lits_runtime.files.output_rule import Inputs
+        from lits_runtime.records.result_files import check_results
         from lits_runtime.segment.callbacks import out_of_memory
         from lits_runtime.segment.outputs import Outputs
         from lits_runtime.volumes.scan import Scan
