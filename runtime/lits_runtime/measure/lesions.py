@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import pi
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -270,8 +271,8 @@ class LesionTracker:
         )
 
 
-def _span(hit: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and one past the last that are hit; at least one is."""
+def _span(hit: Any) -> tuple[int, int]:
+    """First, and one past the last, that is true of a bool array; at least one is."""
     where = np.flatnonzero(hit)
     return int(where[0]), int(where[-1]) + 1
 
