@@ -151,9 +151,10 @@ class _Gate:
         traced, precision = trace_checkpoint(self.loaded), self.settings.precision
         if precision == "int8":
             return Int8(traced, calibration_slabs(self.reference, self.settings.check_on))
-        if precision == "fp16":
-            return Float16(traced, self.reference, self.tolerance)
-        return (Float16Weights if precision == "fp16-weights" else Float32)(traced)
+        if precision == "fp32":
+            return Float32(traced)
+        lowering = Float16 if precision == "fp16" else Float16Weights
+        return lowering(traced, self.reference, self.tolerance)
 
     def judge(self, candidate: Candidate) -> _Verdict:
         """Compare on each provider and, where there is one, as emulated."""

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from lits_export.export import ExportResult
-from lits_export.lowering.emulation import STEM
+from lits_export.lowering.float16 import STEM
 from lits_export.lowering.int8 import METHODS, Calibrated, quantisable
 from lits_export.parity.compare import Tolerance
 from lits_export.parity.slabs import CALIBRATION_SLICES, calibration_slabs

@@ -7,9 +7,9 @@ import pytest
 
 from lits_export.export import ExportSettings, _metadata
 from lits_export.lowering.training_facts import parity_told, scans_told, training_told
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.description import describe
 from lits_runtime.model.metadata import ModelMetadata
-from lits_runtime.session.opening import bundled_model
 from lits_train.network.checkpoint import Checkpoint
 from lits_train.settings.recipe import RECIPES
 from support.models import tiny_model

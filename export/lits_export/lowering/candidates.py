@@ -57,32 +57,29 @@ class Float32:
         return False
 
 
-class Float16Weights(Float32):
-    """Weights stored in float16, all arithmetic in float32."""
+class Float16Weights:
+    """Weights stored in float16, except for the modules that are too sensitive; float32 arithmetic.
 
-    def candidate(self) -> Candidate:
-        """See `Lowering`."""
-        model = self.traced.model()
-        store_in_float16(model)
-        check(model)
-        return Candidate(model)
+    Args:
+        traced: the network's graph.
+        reference: the network.
+        tolerance: how much the probabilities may change.
+    """
 
-
-class Float16:
-    """Float16, except for the modules that overflow it or are too sensitive."""
+    weights_only = True
 
     def __init__(self, traced: Traced, reference: SlabSegmenter, tolerance: Tolerance) -> None:
         self.traced, self.reference, self.tolerance = traced, reference, tolerance
-        self.mixture = Mixture(reference.network)
+        self.mixture = Mixture(reference.network, weights_only=self.weights_only)
         self.keep = [STEM]
 
     def candidate(self) -> Candidate:
         """See `Lowering`."""
         whole = self.mixture.float32_weights(self.keep)
-        model = in_float16(self.traced, self.mixture.names, self.keep, whole)
-        facts = {"float32_modules": list(self.keep), "float32_weights": whole}
-        emulated = SlabSegmenter(self.reference.recipe, self.mixture.keeping(self.keep))
-        return Candidate(model, facts, Emulation(emulated))
+        model = self.traced.model()
+        store_in_float16(model, except_for=whole)
+        check(model)
+        return Candidate(model, {"float32_weights": whole})
 
     def refine(self, worst: Sequence[WorstSlice]) -> bool:
         """See `Lowering`."""
@@ -91,6 +88,20 @@ class Float16:
         more = sensitive_modules(self.reference, self.mixture, self.keep, slabs, allowed)
         self.keep += more
         return bool(more)
+
+
+class Float16(Float16Weights):
+    """Float16, except for the modules that overflow it or are too sensitive."""
+
+    weights_only = False
+
+    def candidate(self) -> Candidate:
+        """See `Lowering`."""
+        whole = self.mixture.float32_weights(self.keep)
+        model = in_float16(self.traced, self.mixture.names, self.keep, whole)
+        facts = {"float32_modules": list(self.keep), "float32_weights": whole}
+        emulated = SlabSegmenter(self.reference.recipe, self.mixture.keeping(self.keep))
+        return Candidate(model, facts, Emulation(emulated))
 
 
 class Int8:

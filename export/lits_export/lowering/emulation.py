@@ -107,10 +107,15 @@ def module_names(network: SegmentationNetwork) -> list[str]:
 
 
 class Mixture:
-    """A network with each of its modules in float16 and in float32, to choose from."""
+    """A network with each of its modules lowered and in float32, to choose from."""
 
-    def __init__(self, network: SegmentationNetwork) -> None:
-        """Prepare the modules of a float32 network, which is not changed."""
+    def __init__(self, network: SegmentationNetwork, *, weights_only: bool = False) -> None:
+        """Prepare the modules.
+
+        Args:
+            network: float32; not changed.
+            weights_only: lower the weights to float16, and leave the arithmetic in float32.
+        """
         self.network = for_inference(network)
         for module in self.network.modules():
             if isinstance(module, SqueezeExcitation):
@@ -121,18 +126,25 @@ class Mixture:
         self._total = _count(self.network)
         self._whole = {name: InPrecision(m, torch.float32) for name, m in originals.items()}
         self._rounded = {name: _rounded(module) for name, module in originals.items()}
-        self._float16 = {name: _lowered(module) for name, module in originals.items()}
+        lower = _rounded if weights_only else _lowered
+        self._lowered = {name: lower(module) for name, module in originals.items()}
 
-    def keeping(self, keep_float32: Sequence[str]) -> SegmentationNetwork:
-        """The network with the named modules in float32, the rest in float16, pooling excepted.
+    def keeping(
+        self, keep_float32: Sequence[str], whole: Sequence[str] | None = None
+    ) -> SegmentationNetwork:
+        """The network with the named modules in float32 and the rest lowered.
 
-        The weights of a named module are as trained while `float32_weights` has room for them, else
-        rounded as in the file. The next call changes the network that this one returned.
+        The next call changes the network that this one returned.
+
+        Args:
+            keep_float32: modules that are computed in float32.
+            whole: those of them with weights as trained; the weights of the others are rounded as
+                in the file. None: `float32_weights`.
         """
-        whole = self.float32_weights(keep_float32)
+        whole = self.float32_weights(keep_float32) if whole is None else whole
         for name in self.names:
             kept = self._whole if name in whole else self._rounded
-            chosen = kept if name in keep_float32 else self._float16
+            chosen = kept if name in keep_float32 else self._lowered
             parent, _, child = name.rpartition(".")
             setattr(self.network.get_submodule(parent), child, chosen[name])
         return self.network.eval()
@@ -184,9 +196,9 @@ def sensitive_modules(
 ) -> list[str]:
     """The modules to keep in float32 as well, so that the probabilities stay within tolerance.
 
-    Each module is put into float16 alone. Those that change the probabilities most are kept in
-    float32, until the rest changes them by less than `HEADROOM` of the tolerance. Empty if nothing
-    can be gained.
+    Each module is lowered alone. Those that change the probabilities most are kept in float32,
+    until the rest changes them by less than `HEADROOM` of the tolerance. Empty if nothing can be
+    gained.
 
     Args:
         reference: the trained network, float32.
@@ -200,12 +212,13 @@ def sensitive_modules(
         scaled = torch.cat([reference.preprocessing(torch.from_numpy(slab)) for slab in slabs])
         probability = reference.network(scaled).sigmoid()
 
-        def difference(keep: Sequence[str]) -> float:
-            logits = mixture.keeping(keep)(scaled).float()
+        def difference(keep: Sequence[str], whole: Sequence[str] | None = None) -> float:
+            logits = mixture.keeping(keep, whole)(scaled).float()
             change = (logits.sigmoid() - probability).abs()
             return float(change.nan_to_num(nan=torch.inf).max())
 
-        effect = {n: difference([m for m in mixture.names if m != n]) for n in candidates}
+        others = {name: [n for n in mixture.names if n != name] for name in candidates}
+        effect = {name: difference(keep, keep) for name, keep in others.items()}
         ranked = sorted(candidates, key=lambda name: -effect[name])
         allowed = HEADROOM * tolerance
         count = _fewest(len(ranked), lambda n: difference([*keep_float32, *ranked[:n]]) <= allowed)

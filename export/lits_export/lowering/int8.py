@@ -16,8 +16,8 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from lits_export.lowering.float16 import STEM
-from lits_runtime.segment.slab_inference import run
 from lits_runtime.session.providers import open_session
+from lits_runtime.session.run import run
 
 logger = logging.getLogger(__name__)
 

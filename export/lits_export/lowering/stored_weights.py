@@ -1,6 +1,6 @@
 """Weights stored in float16 and computed with in float32, and the size that a file comes to."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -11,9 +11,7 @@ _SMALLEST = 256
 """Weights with fewer values stay as they are: the nodes would take more room than they save."""
 
 
-def store_in_float16(
-    model: onnx.ModelProto, chosen: Callable[[str], bool] = lambda name: True
-) -> None:
+def store_in_float16(model: onnx.ModelProto, except_for: Sequence[str] = ()) -> None:
     """Store float32 weights of convolutions as float16, with a power of two per output channel.
 
     The graph restores them by Cast and Mul, and computes in float32 as before. ONNX Runtime does so
@@ -22,7 +20,7 @@ def store_in_float16(
 
     Args:
         model: changed in place.
-        chosen: whether to store the weight of a given name so.
+        except_for: modules of the network whose weights stay as they are.
     """
     graph = model.graph
     weights = {entry.name: entry for entry in graph.initializer}
@@ -30,7 +28,9 @@ def store_in_float16(
     for node in graph.node:
         name = node.input[1] if node.op_type in ("Conv", "ConvTranspose") else ""
         entry = weights.get(name)
-        if entry is None or entry.data_type != TensorProto.FLOAT or not chosen(name):
+        if entry is None or entry.data_type != TensorProto.FLOAT:
+            continue
+        if any(name.startswith(f"network.{module}.") for module in except_for):
             continue
         values = numpy_helper.to_array(entry)
         if values.size < _SMALLEST:

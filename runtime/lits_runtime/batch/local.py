@@ -126,7 +126,10 @@ def _opened(
     model: Path | None, sha256: str | None, provider: str, threads: int | None, device_id: int
 ) -> Engine:
     opening = checked_opening(model, provider, threads, device_id, sha256)
-    return Engine.open(opening, _MEANWHILE)
+    engine = Engine.open(opening, _MEANWHILE)
+    if engine.advice:
+        logger.warning("%s", engine.advice)
+    return engine
 
 
 def _outcome(

@@ -22,6 +22,10 @@ from lits_runtime.system.processors import usable_processors
 
 MAX_LANES = 8
 """Slabs that run at once on the CPU; each costs memory for its activations."""
+FP16_ON_CPU = (
+    "the model's precision fp16 is for GPUs, and slower on a CPU than fp16-weights: run it with "
+    "--provider cuda, or export it with lits-export --precision fp16-weights"
+)
 _CLOSED = "this segmenter is closed; open another with Segmenter.open"
 
 
@@ -139,6 +143,13 @@ class Engine:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="slab")
             return self._pool
+
+    @property
+    def advice(self) -> str | None:
+        """What to do so that this model runs faster here, where something can be done."""
+        if (self.metadata.precision, self.provider) == ("fp16", "cpu"):
+            return FP16_ON_CPU
+        return None
 
     @property
     def model_file(self) -> Path | None:

@@ -1,15 +1,14 @@
 """How a segmenter was asked for: checked once, and enough to open the same one elsewhere."""
 
-import importlib.resources
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.arguments import described, file_path, whole_number
 from lits_runtime.errors import ArgumentError, OptionsError
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import read_content
 
-BUNDLED_MODEL = "bundled.onnx"
 MAX_THREADS = 1024
 """More are a slip of the keyboard: ONNX Runtime would make them all."""
 
@@ -29,11 +28,6 @@ class Opening:
         if isinstance(self.model, bytes):
             return self.model
         return read_content(bundled_model() if self.model is None else self.model)
-
-
-def bundled_model() -> Path:
-    """The model that comes with the package."""
-    return Path(str(importlib.resources.files("lits_runtime.model").joinpath(BUNDLED_MODEL)))
 
 
 def checked_opening(

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from onnx import helper
 
 from lits_export.cli.export import main
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.description import describe, table
-from lits_runtime.session.opening import bundled_model
 from support.models import tiny_model
 
 
