@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from onnx import TensorProto
 
 from lits_export.cli.export import main
+from lits_export.export import ExportResult
 from lits_export.lowering.emulation import (
     MAX_FLOAT32_WEIGHTS,
     Float32Mean,
@@ -174,3 +175,41 @@ def test_an_overflow_that_the_cpu_would_hide_is_kept_in_float32(
     assert [other["provider"] for other in parity["others"]] == ["emulated float16"]
     weights = {entry.name for entry in onnx.load(model).graph.initializer}
     assert "network.decoder.0.up.weight" in weights
+
+
+def test_weights_that_matter_most_stay_in_float32(checkpoint: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    reference = SlabSegmenter(loaded.recipe, loaded.network())
+    mixture = Mixture(reference.network, weights_only=True)
+    context = loaded.recipe.context_slices
+    shape = 1 + 2 * context, 64, 64
+    slab_hu = np.random.default_rng(0).uniform(-200, 300, shape).astype(np.float32)
+    with torch.inference_mode():
+        scaled = reference.preprocessing(torch.from_numpy(slab_hu))
+        expected = reference.network(scaled).sigmoid()
+
+        def difference(keep: list[str]) -> float:
+            return float((mixture.keeping(keep)(scaled).sigmoid() - expected).abs().max())
+
+        before = difference([STEM])
+        kept = sensitive_modules(reference, mixture, [STEM], [slab_hu], tolerance=0.8 * before)
+        assert kept and difference([STEM, *kept]) < 0.8 * before
+
+
+def test_onnxruntime_restores_stored_weights_when_it_opens_the_file(
+    exported: dict[str, ExportResult], tmp_path: Path
+) -> None:
+    """Else every slab would pay for it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3  # it warns that the file is for this machine
+    content = exported["fp16-weights"].model.read_bytes()
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    model = onnx.load(tmp_path / "optimised.onnx")
+    assert TensorProto.FLOAT16 not in tensor_types(model).values()
+    plain = onnx.load(exported["fp32"].model).graph.node
+    muls = [sum(node.op_type == "Mul" for node in nodes) for nodes in (model.graph.node, plain)]
+    assert muls[0] == muls[1]

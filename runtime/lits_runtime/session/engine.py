@@ -23,8 +23,8 @@ from lits_runtime.system.processors import usable_processors
 MAX_LANES = 8
 """Slabs that run at once on the CPU; each costs memory for its activations."""
 FP16_ON_CPU = (
-    "the model's precision fp16 is for GPUs, and slower on a CPU than fp16-weights: run it with "
-    "--provider cuda, or export it with lits-export --precision fp16-weights"
+    "the model's precision fp16 is for GPUs: on a CPU it takes about 1.5 times as long as "
+    "fp16-weights; run it on a GPU, or export it again with lits-export --precision fp16-weights"
 )
 _CLOSED = "this segmenter is closed; open another with Segmenter.open"
 

@@ -90,7 +90,7 @@ def bundled_segmenter() -> Segmenter:
 def test_bundled_model_is_small_and_says_what_it_is() -> None:
     segmenter = bundled_segmenter()
     assert segmenter.metadata.classes == ("liver", "lesion")
-    assert segmenter.metadata.precision == "fp16"
+    assert segmenter.metadata.precision == "fp16-weights"
     assert "not for clinical use" in segmenter.metadata.intended_use
     assert segmenter.metadata.parity["slices"] > 0
     assert len(segmenter.model_sha256) == 64
