@@ -1,4 +1,4 @@
-"""Weights stored in float16 and computed with in float32, and the size that a file comes to."""
+"""Weights stored in float16 for float32 arithmetic, and what that saves in size."""
 
 from collections.abc import Sequence
 
@@ -53,8 +53,8 @@ def split(
     """Weights as float16 within -1..1, and the powers of two that bring them back.
 
     Args:
-        values: float32, of a convolution.
-        axis: that of the output channels.
+        values: weights of a convolution, float32.
+        axis: of the output channels.
 
     Returns:
         float16 of the same shape, and float32 that broadcasts with it.
@@ -73,7 +73,7 @@ def split(
 
 
 def size_ratio(model: onnx.ModelProto, content: bytes) -> float:
-    """Size of a file over what it would be with all its weights in float32.
+    """Size of a file relative to the same file with all weights in float32.
 
     Args:
         model: the graph in the file.

@@ -1,8 +1,8 @@
 """The protobuf wire format, as strictly as protobuf's own writer writes it; needs no protobuf.
 
 Two readers of one file may disagree about what it holds: protobuf keeps 32 bits of a tag and the
-last of two values, and passes over what it does not know. What only a hand-made file has is
-therefore refused, so that nothing is left to disagree about.
+last of two values, and skips what it does not know. Whatever only a hand-made file contains is
+therefore refused, so that there is nothing to disagree about.
 
 Source: https://protobuf.dev/programming-guides/encoding
 """
@@ -28,11 +28,11 @@ class Message:
     name: str
     once: Mapping[int, int]
     many: Mapping[int, int] = field(default_factory=dict)
-    """Those that may be repeated; their values stand together."""
+    """Those that may be repeated, one right after the other."""
     refused: Mapping[int, str] = field(default_factory=dict)
-    """What other fields hold, for the error."""
+    """What some other fields hold, for the error message."""
     tags: dict[int, bool] = field(init=False)
-    """By number and wire type in one, as stored: whether the field may be repeated."""
+    """Whether a field may be repeated, by its stored tag: number and wire type in one."""
 
     def __post_init__(self) -> None:
         once = {number << 3 | kind: False for number, kind in self.once.items()}
@@ -41,7 +41,7 @@ class Message:
 
 
 class WireReader:
-    """Reads messages of one file; the number of fields is held to a limit over all of them."""
+    """Reads the messages of one file, which may have so many fields in all."""
 
     def __init__(self, max_fields: int) -> None:
         self._left = max_fields
@@ -51,13 +51,9 @@ class WireReader:
     ) -> Iterator[tuple[int, int | memoryview]]:
         """Field numbers with values: an int, or the bytes of a string, message or packed list.
 
-        Args:
-            content: of the message.
-            message: the fields that it may have.
-
         Raises:
-            ModelError: the bytes are not a message, or not one that protobuf would write with
-                these fields, or the file has too many fields.
+            ModelError: the bytes are not this message as protobuf writes it, or the file has too
+                many fields.
         """
         at, end, last = 0, len(content), 0
         while at < end:
@@ -91,7 +87,7 @@ class WireReader:
             yield tag >> 3, value
 
     def spend(self, fields: int) -> None:
-        """Count parts of the file that are no fields, such as the numbers of a list.
+        """Count parts of the file that are not fields, such as the numbers of a list.
 
         Raises:
             ModelError: there are too many.
@@ -107,7 +103,7 @@ def damaged(what: str) -> ModelError:
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise the error for what is well-formed, but none of ours."""
+    """Raise the error for what is well-formed, but not written by lits-export."""
     raise ModelError(f"the model holds {what}: refused, lits-export writes no such thing")
 
 
@@ -142,7 +138,7 @@ def as_name(value: int | memoryview) -> str:
 
 
 def packed_varints(packed: memoryview, most: int) -> list[int]:
-    """The numbers of a packed list; one more than `most` of them if there are more.
+    """The numbers of a packed list; if there are more than `most`, the first `most` + 1.
 
     >>> packed_varints(memoryview(bytes([1, 0x80, 1, 5])), 9)
     [1, 128, 5]

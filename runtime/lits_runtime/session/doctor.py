@@ -58,7 +58,7 @@ class Diagnosis:
 
 
 def examine(model: Path | None = None) -> Diagnosis:
-    """Try each provider with a model; None takes the bundled one."""
+    """Try each provider with a model, by default the bundled one."""
     found = versions()
     checks = tuple(_check(name, model) for name in PROVIDERS)
     return Diagnosis(

@@ -1,4 +1,4 @@
-"""How a segmenter was asked for: checked once, and enough to open the same one elsewhere."""
+"""The arguments with which a model is opened: checked once, enough to open it again elsewhere."""
 
 import os
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import read_content
 
 MAX_THREADS = 1024
-"""More are a slip of the keyboard: ONNX Runtime would make them all."""
+"""More are a typing error, and ONNX Runtime would start them all."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What `Segmenter.open` was asked for: all that is needed to do it again elsewhere."""
+    """The arguments of `Segmenter.open`, all that is needed to call it again elsewhere."""
 
     model: Path | bytes | None
     provider: str
@@ -33,11 +33,11 @@ class Opening:
 def checked_opening(
     model: object, provider: object, threads: object, device_id: object, sha256: object
 ) -> Opening:
-    """The arguments of `Segmenter.open`, each held to its type and range.
+    """The arguments of `Segmenter.open`, with types and ranges checked.
 
     Raises:
-        ArgumentError: one of another type.
-        OptionsError: a number out of range, or a SHA-256 that is none.
+        ArgumentError: an argument of another type.
+        OptionsError: a number out of range, or a malformed SHA-256.
     """
     if isinstance(model, bytearray | memoryview):
         model = bytes(model)

@@ -158,7 +158,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
     cases: dict[str, bytes] = {
         "not an ONNX file": b"not a model",
         "no metadata 'lits'": plain.SerializeToString(),
-        "not the contract's slab": renamed.SerializeToString(),
+        "expected a slab of HU in": renamed.SerializeToString(),
         "reads up to 1": tiny_model({"format_version": 2}),
         "orientation is RAS": tiny_model({"orientation": "RAS"}),
         "differ in number": tiny_model({"thresholds": [0.5]}),
