@@ -19,7 +19,8 @@ def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
     >>> liver_mask(np.array([0, 1, 2]))
     array([False,  True,  True])
     """
-    return labels >= LIVER
+    mask: NDArray[np.bool_] = labels >= LIVER
+    return mask
 
 
 def lesion_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
@@ -29,7 +30,8 @@ def lesion_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
     >>> lesion_mask(np.array([0, 1, 2]))
     array([False, False,  True])
     """
-    return labels == LESION
+    mask: NDArray[np.bool_] = labels == LESION
+    return mask
 
 
 MASKS = {"liver": liver_mask, "lesion": lesion_mask}

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from lits_export.cli.export import main
 from lits_export.triton import write_repository
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.models import tiny_model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.volumes.scan import Scan
 from support.node_runtime import FOLDER, compare_with_node
 

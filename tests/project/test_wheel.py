@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_runtime.session.opening import bundled_model
 from support.paths import ROOT
 from support.scans import load_nifti
 

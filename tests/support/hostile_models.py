@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.models import TINY_METADATA, tiny_model
 from support.wire_tree import LENGTH, VARINT, Field, dump, first, hidden_tag, parse
 

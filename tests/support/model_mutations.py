@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.costly_models import ONES, RESIZE, computing, ints, window
 from support.models import positional_model, tiny_model
 from support.wire_tree import LENGTH, VARINT, Field, dump, everywhere, hidden_tag, parse, varint

@@ -41,7 +41,7 @@ def _provider_names(
 @click.option(
     "--precision",
     type=click.Choice(tuple(TOLERANCES)),
-    default="fp16",
+    default="fp16-weights",
     show_default=True,
     help="Of the network; scaling, pooling and thresholds stay fp32.",
 )

@@ -17,6 +17,7 @@ class Tolerance:
 
 TOLERANCES = {
     "fp32": Tolerance(probability=1e-4, dice=0.9999),
+    "fp16-weights": Tolerance(probability=1e-2, dice=0.999),
     "fp16": Tolerance(probability=1e-2, dice=0.999),
     "int8": Tolerance(probability=None, dice=0.98, volume_percent=2.0),
 }

@@ -13,8 +13,8 @@ import click
 from lits_runtime.cli.command import Command, shared_options
 
 if TYPE_CHECKING:
+    from lits_runtime.batch import Outcome, Settings
     from lits_runtime.batch.jobs import Job
-    from lits_runtime.batch.local import Outcome, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def _settle_process() -> None:
 
 
 def _settings(wishes: dict[str, Any]) -> "Settings":
-    from lits_runtime.batch.local import Settings
+    from lits_runtime.batch import Settings
     from lits_runtime.segment.options import MAX_VOXELS, Options
 
     names = (
@@ -188,7 +188,7 @@ def _run(
     report: Path | None,
     also_read: list[Path],
 ) -> "tuple[list[Outcome], int | None]":
-    from lits_runtime.batch.local import run_batch
+    from lits_runtime.batch import run_batch
     from lits_runtime.cli.progress import ProgressBar, stopping_on_signals
 
     file = None

@@ -7,7 +7,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.measure.report import Tally
+from lits_runtime.measure.volumes_ml import Tally
 from lits_runtime.messages import printable
 from lits_runtime.plausibility.anatomy import Found, result_warnings
 from lits_runtime.plausibility.hounsfield import value_warnings

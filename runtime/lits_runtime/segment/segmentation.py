@@ -9,10 +9,10 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.arguments import file_path
-from lits_runtime.batch.job_files import check_results
 from lits_runtime.files.output_rule import Inputs
 from lits_runtime.measure.lesions import Lesion
 from lits_runtime.measure.report import Report
+from lits_runtime.records.result_files import check_results
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.nifti.writer import mask_image, write_image
 

@@ -7,15 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lits_runtime.arguments import described
-from lits_runtime.errors import ArgumentError, ModelError, OutOfMemoryError, VolumeError
+from lits_runtime.errors import ArgumentError, ModelError, VolumeError
 from lits_runtime.model.metadata import ModelMetadata
 from lits_runtime.segment.options import Options
-from lits_runtime.session.providers import SILENT, load_onnxruntime, onnxruntime_reason
+from lits_runtime.session.run import run
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
 """Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
-_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
-"""How ONNX Runtime and CUDA say so."""
 
 
 @dataclass(frozen=True)
@@ -131,29 +129,6 @@ def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
             "pip install --upgrade lits-toolkit, or run without --tta"
         )
     return names
-
-
-def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-    """Run a session, and take some of its outputs.
-
-    Raises:
-        ModelError: ONNX Runtime failed, with its reason.
-        OutOfMemoryError: there was no memory for the activations.
-    """
-    options = load_onnxruntime().RunOptions()
-    options.log_severity_level = SILENT
-    try:
-        results: list[Any] = session.run(outputs, {"slab": slab_hu}, options)
-    except Exception as error:  # onnxruntime's own classes share no base but Exception
-        shape = " x ".join(map(str, slab_hu.shape))
-        reason = onnxruntime_reason(error)
-        if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
-            raise OutOfMemoryError(
-                f"memory ran out for a slab of {shape}: {reason}; take a smaller batch size, or "
-                "fewer threads"
-            ) from error
-        raise ModelError(f"the model failed on a slab of {shape}: {reason}") from error
-    return results
 
 
 def checked_slab(slab_hu: ArrayLike, context_slices: int) -> NDArray[np.float32]:

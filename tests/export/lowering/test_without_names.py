@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lits_export.export import ExportSettings, _metadata
-from lits_export.lowering.training_facts import parity_told, scans_told, training_told
+from lits_export.lowering.training_facts import scan_count, shareable_parity, shareable_training
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.description import describe
 from lits_runtime.model.metadata import ModelMetadata
-from lits_runtime.session.opening import bundled_model
 from lits_train.network.checkpoint import Checkpoint
 from lits_train.settings.recipe import RECIPES
 from support.models import tiny_model
@@ -36,7 +36,7 @@ SCANS = [Path("/ct/anna-1970.nii.gz"), Path("/ct/dora-2000.nii")]
 
 
 def test_counts_and_a_fingerprint_are_all_that_is_told_of_the_data() -> None:
-    parity = {**parity_told(REPORT, SCANS), "check_scans": scans_told(SCANS)}
+    parity = {**shareable_parity(REPORT, SCANS), "check_scans": scan_count(SCANS)}
     checkpoint = Checkpoint(RECIPES["default"], {}, TRAINING, sha256="0" * 64)
     text = _metadata(checkpoint, ExportSettings(check_on=tuple(SCANS)), parity).to_json()
     for name in ("anna", "ben", "cara", "dora", "1970", "1980", "1990", "2000", "/ct", "home"):
@@ -63,7 +63,7 @@ def test_counts_and_a_fingerprint_are_all_that_is_told_of_the_data() -> None:
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_starting_weights_without_a_file_are_told(weights: str) -> None:
-    assert training_told({"starting_weights": weights}) == {"starting_weights": weights}
+    assert shareable_training({"starting_weights": weights}) == {"starting_weights": weights}
 
 
 def test_a_file_of_the_first_edition_with_names_and_a_score_of_nan_is_read(tmp_path: Path) -> None:

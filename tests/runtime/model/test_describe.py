@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from onnx import helper
 
 from lits_export.cli.export import main
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.description import describe, table
-from lits_runtime.session.opening import bundled_model
 from support.models import tiny_model
 
 
@@ -26,7 +26,7 @@ def test_inspect_tells_people_what_the_file_says() -> None:
     assert result.exit_code == 0, result.output
     for expected in (
         hashlib.sha256(bundled_model().read_bytes()).hexdigest(),
-        "precision                fp16 (weights: 4434170 float16, 2492 float32)",
+        "precision                fp16-weights (weights: 4416576 float16, 39230 float32)",
         "classes                  liver (label 1, from 0.5), lesion (label 2, from 0.5)",
         "input                    slab float32 [n, height, width]",
         "output probability       probability float32 [n, 2, height, width]",

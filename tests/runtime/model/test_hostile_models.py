@@ -217,26 +217,26 @@ def test_a_flipped_bit_in_a_checkpoint_is_found_or_does_not_matter(tmp_path: Pat
 
 PROCESSES: dict[str, Callable[[Path, Path], tuple[str, list[str]]]] = {
     "malicious pickle": lambda folder, _: (
-        "lits_export",
+        "lits_export.cli.export",
         [write(folder, HOSTILE_CHECKPOINTS["code in place of weights"](folder / "owned"))],
     ),
     "malicious starting weights": lambda folder, phantoms: (
-        "lits_train",
+        "lits_train.cli.train",
         [
             *(str(phantoms), "-o", str(folder / "run"), "--weights"),
             write(folder, HOSTILE_CHECKPOINTS["code in a bare pickle"](folder / "owned")),
         ],
     ),
     "external data": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, HOSTILE_MODELS["external data"]()),
     ),
     "fails when run": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, HOSTILE_MODELS["fails when run"]()),
     ),
     "gigabytes of zeros": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, COSTLY_MODELS["ConstantOfShape"]()),
     ),
 }
@@ -254,9 +254,9 @@ def infer_process(folder: Path, model: bytes) -> list[str]:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_real_process_says_one_line_too(name: str, folder: Path, phantom_folder: Path) -> None:
-    package, arguments = PROCESSES[name](folder, phantom_folder)
+    module, arguments = PROCESSES[name](folder, phantom_folder)
     before = contents(folder)
-    program = f"from {package}.cli import main; main()"
+    program = f"from {module} import main; main()"
     paths = os.pathsep.join(str(ROOT / part) for part in ("runtime", "train", "export"))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -14,7 +14,7 @@ from onnx import AttributeProto, helper, numpy_helper
 from lits_runtime import ModelError, Segmenter
 from lits_runtime.model.checked_file import ModelFile, check
 from lits_runtime.model.onnx_graph import GraphReader
-from lits_runtime.segment.slab_inference import run
+from lits_runtime.session.run import run
 from support.model_mutations import mutated, seeds
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_MODELS", "1500"))
@@ -111,7 +111,8 @@ def run_within_bounds(content: bytes) -> None:
     try:
         segmenter = Segmenter.open(content, provider="cpu", threads=1)
         slab_hu = np.full((2 + 2 * segmenter.metadata.context_slices, 8, 9), 70, np.float32)
-        run(segmenter.session, ["labels", "probability"], slab_hu)
+        with segmenter.engine.in_use() as session:
+            run(session, ["labels", "probability"], slab_hu)
         labels = segmenter.segment((np.full((9, 8, 2), 70, np.float32), np.eye(4))).labels
     except ModelError:
         return

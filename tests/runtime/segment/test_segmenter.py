@@ -88,7 +88,7 @@ def test_mask_of_every_orientation_is_the_mask_in_that_orientation(
 
 def test_bundled_model_is_small_and_says_what_it_is(bundled: Segmenter) -> None:
     assert bundled.metadata.classes == ("liver", "lesion")
-    assert bundled.metadata.precision == "fp16"
+    assert bundled.metadata.precision == "fp16-weights"
     assert "not for clinical use" in bundled.metadata.intended_use
     assert bundled.metadata.parity["slices"] > 0
     assert len(bundled.model_sha256) == 64
@@ -158,7 +158,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
     cases: dict[str, bytes] = {
         "not an ONNX file": b"not a model",
         "no metadata 'lits'": plain.SerializeToString(),
-        "not the contract's slab": renamed.SerializeToString(),
+        "expected a slab of HU in": renamed.SerializeToString(),
         "reads up to 1": tiny_model({"format_version": 2}),
         "orientation is RAS": tiny_model({"orientation": "RAS"}),
         "differ in number": tiny_model({"thresholds": [0.5]}),

@@ -1,3 +1,5 @@
+"""Weights stored in float16: any scale survives, and modules can be left out."""
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,15 +15,15 @@ def two_convolutions() -> onnx.ModelProto:
     shape: list[str | int | None] = [1, 8, "height", "width"]
     graph = helper.make_graph(
         [
-            helper.make_node("Conv", ["x", "up"], ["middle"], pads=[1] * 4),
-            helper.make_node("ConvTranspose", ["middle", "down"], ["y"]),
+            helper.make_node("Conv", ["x", "network.up.weight"], ["middle"], pads=[1] * 4),
+            helper.make_node("ConvTranspose", ["middle", "network.down.weight"], ["y"]),
         ],
         "two",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
         [
-            numpy_helper.from_array(WEIGHTS * np.float32(1e9), "up"),
-            numpy_helper.from_array(WEIGHTS * np.float32(1e-9), "down"),
+            numpy_helper.from_array(WEIGHTS * np.float32(1e9), "network.up.weight"),
+            numpy_helper.from_array(WEIGHTS * np.float32(1e-9), "network.down.weight"),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -39,20 +41,24 @@ def run(model: onnx.ModelProto) -> np.ndarray:
 def test_weights_of_any_scale_survive_float16() -> None:
     expected = run(two_convolutions())
     model = two_convolutions()
-    store_in_float16(model, lambda name: True)
+    store_in_float16(model)
     onnx.checker.check_model(model, full_check=True)
     kinds = {entry.name: entry.data_type for entry in model.graph.initializer}
-    assert kinds["up.float16"] == kinds["down.float16"] == TensorProto.FLOAT16
-    assert not {"up", "down"} & kinds.keys()
+    assert (
+        kinds["network.up.weight.float16"]
+        == kinds["network.down.weight.float16"]
+        == TensorProto.FLOAT16
+    )
+    assert not {"network.up.weight", "network.down.weight"} & kinds.keys()
     np.testing.assert_allclose(run(model), expected, atol=2e-3 * np.abs(expected).max())
     content = model.SerializeToString()
     plain = len(two_convolutions().SerializeToString())
     assert abs(size_ratio(model, content) - len(content) / plain) < 0.1
 
 
-def test_only_the_chosen_are_stored_so() -> None:
+def test_modules_can_be_left_out() -> None:
     model = two_convolutions()
-    store_in_float16(model, lambda name: name == "down")
+    store_in_float16(model, except_for=["up"])
     kinds = {entry.name: entry.data_type for entry in model.graph.initializer}
-    assert kinds["up"] == TensorProto.FLOAT
-    assert kinds["down.float16"] == TensorProto.FLOAT16
+    assert kinds["network.up.weight"] == TensorProto.FLOAT
+    assert kinds["network.down.weight.float16"] == TensorProto.FLOAT16

@@ -1,0 +1,46 @@
+"""Masks and probabilities: their file names, and the rule for outputs written without a record."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lits_runtime.errors import OutputError
+from lits_runtime.files.output_rule import Inputs, check_target, check_targets
+from lits_runtime.messages import is_nifti, printable, stem_and_ending
+from lits_runtime.records.record_file import explains, read_record, record_path
+
+
+def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
+    """Hold masks and probabilities that are written without a record to the rule.
+
+    Args:
+        results: .nii or .nii.gz files; ours is what the record of a batch explains.
+        inputs: scan and model.
+        force: replace other files.
+
+    Raises:
+        OutputError: one of them must not be written.
+    """
+    check_endings(results)
+    check_targets(results, inputs, force=True)
+    known = read_record(record_path(results[0]))
+    for path in results:
+        ours = path.exists() and explains(known, results[0], path)
+        check_target(path, inputs, force=force, ours=ours)
+
+
+def check_endings(results: Iterable[Path]) -> None:
+    """Refuse names of files that we do not write.
+
+    Raises:
+        OutputError: one of them.
+    """
+    for path in results:
+        if not is_nifti(path.name):
+            name = printable(str(path))
+            raise OutputError(f"{name}: expected a name ending in .nii or .nii.gz")
+
+
+def probability_path(probability: Path, class_name: str) -> Path:
+    """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+    stem, ending = stem_and_ending(probability.name)
+    return probability.with_name(f"{stem}_{class_name}{ending}")
