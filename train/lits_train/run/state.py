@@ -18,7 +18,7 @@ from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import Preprocessing
 from lits_train.run.distributed import World, parallel, synchronise
 from lits_train.run.learning_rate import learning_rate
-from lits_train.run.resumption import Progress, check_optimizer, read_progress
+from lits_train.run.progress import Progress, check_optimizer, read_progress
 from lits_train.run.start import Start, check_data, find_start, kept_settings
 from lits_train.samples.unreadable import SkippedSlices
 from lits_train.settings.recipe import Recipe

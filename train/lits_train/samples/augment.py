@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lits_train.samples.dataset import Sample
-from lits_train.samples.random_draws import Draws
+from lits_train.samples.random_numbers import Draws
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
 from lits_train.samples.warp import warp, warps
 from lits_train.settings.recipe import Recipe

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lits_train.samples.random_draws import Draws
+from lits_train.samples.random_numbers import Draws
 from lits_train.settings.recipe import Recipe
 
 AIR_HU = -1024.0
