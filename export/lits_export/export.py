@@ -24,6 +24,7 @@ from lits_export.parity.worst_slice import draw_worst_slice
 from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.model.metadata import (
     DISCLAIMER,
     FORMAT_VERSION,
@@ -35,7 +36,6 @@ from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.session.providers import why_not
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import LABEL_VALUES
 
 logger = logging.getLogger(__name__)
 

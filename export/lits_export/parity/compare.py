@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lits_export.parity.slabs import CheckSlab
 from lits_runtime.errors import ParityError
+from lits_runtime.labels import LABEL_VALUES
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import LABEL_VALUES
 
 WORST_SLICES = 4
 """Slices that are kept to look for what makes a model differ."""

@@ -5,20 +5,18 @@ import pytest
 import torch
 
 from lits_runtime import CheckpointError
+from lits_train.network.preprocessing import Preprocessing, label_shares, resize_labels
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.network.slab_segmenter import (
-    Preprocessing,
-    SlabSegmenter,
-    class_targets,
-    known_pixels,
-    label_shares,
-    resize_labels,
-    share_targets,
-)
+from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.samples.dataset import Sample
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
 from lits_train.training.losses import DiceCounter, segmentation_loss
-from lits_train.training.network_inputs import network_inputs
+from lits_train.training.network_inputs import (
+    class_targets,
+    known_pixels,
+    network_inputs,
+    share_targets,
+)
 from support.scans import random_hu
 
 

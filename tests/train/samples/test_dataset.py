@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from lits_runtime import DatasetError
 from lits_train.data.cases import Case, find_cases, fingerprint, usable_cases
-from lits_train.network.slab_segmenter import Preprocessing
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.samples.dataset import SliceDataset
 from lits_train.samples.held_out import split_cases
 from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe

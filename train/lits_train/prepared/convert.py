@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lits_runtime.errors import LitsError
@@ -19,6 +20,7 @@ from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space
 from lits_train.data.parallel import in_processes
+from lits_train.network.preprocessing import label_shares, resized_slab, working_spacing_mm
 from lits_train.prepared.index import Entry, PreparedIndex, array_file, array_paths, rounded_hu
 
 logger = logging.getLogger(__name__)
@@ -142,10 +144,6 @@ def convert(task: _Task) -> Entry | str:
     Raises:
         OSError: the disk is full.
     """
-    import torch
-
-    from lits_train.samples.dataset import working_spacing_mm
-
     torch.set_num_threads(1)  # cases side by side are faster than threads within one
     try:
         case = check_case(task.case)
@@ -177,11 +175,6 @@ def convert(task: _Task) -> Entry | str:
 
 def _write(volume: Scan, mask: Scan, task: _Task) -> NDArray[np.float32]:
     """Stream both files into arrays; least and greatest HU of each slice, (slices, 2)."""
-    import torch
-
-    from lits_train.network.slab_segmenter import label_shares
-    from lits_train.samples.dataset import resized_slab
-
     shape = (volume.geometry.canonical_shape[0], task.size, task.size)
     range_hu = np.zeros((shape[0], 2), np.float32)
     hu_path, labels_path, shares_path = array_paths(task.folder, task.case.case_id)

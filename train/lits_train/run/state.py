@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lits_runtime.errors import CheckpointError
 from lits_runtime.messages import brief
 from lits_train.network.checkpoint import BEST_NAME, LAST_NAME, Checkpoint, save_checkpoint
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.network.slab_segmenter import Preprocessing
 from lits_train.run.distributed import World, parallel, synchronise
 from lits_train.run.learning_rate import learning_rate
 from lits_train.run.progress import Progress, check_optimizer, read_progress

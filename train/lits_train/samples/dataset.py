@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.volumes.label_volume import to_labels
-from lits_runtime.volumes.scan import Geometry, Scan
+from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, open_pair
-from lits_train.network.slab_segmenter import label_shares, range_hu, resize, resize_labels
+from lits_train.network.preprocessing import label_shares, resized_slab, working_spacing_mm
 from lits_train.prepared.slices import PreparedCase, PreparedSlices
 from lits_train.settings.recipe import Recipe
 
@@ -75,25 +74,8 @@ class NiftiSlices:
         return *resized_slab(slab_hu, labels, self.size), shares
 
 
-def working_spacing_mm(geometry: Geometry, size: int) -> tuple[float, float, float]:
-    """Of slices, rows and columns once the slices are resized to size x size."""
-    slices, rows, columns = geometry.canonical_spacing_mm
-    height, width = geometry.canonical_shape[1:]
-    return slices, rows * height / size, columns * width / size
-
-
 def _read_slab(scan: Scan, number: int, context_slices: int) -> NDArray[np.float32]:
     return scan.read_slab(number, number + 1, context_slices)
-
-
-def resized_slab(
-    slab_hu: NDArray[np.float32], labels: NDArray[np.float32], size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Slab of HU and labels (n, height, width) to `hu`, `range_hu`, `labels` at working size."""
-    full_hu = torch.from_numpy(np.require(slab_hu, requirements="W"))  # a file of floats is mapped
-    hu = resize(full_hu.unsqueeze(1), (size, size))[:, 0]
-    small = resize_labels(torch.from_numpy(to_labels(labels, "segmentation")), (size, size))
-    return hu, range_hu(full_hu), small
 
 
 class SliceDataset(Dataset[Sample]):

@@ -17,9 +17,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from lits_train.settings.recipe import LABEL_VALUES
+from lits_runtime.labels import LESION, LIVER
 
-LIVER, LESION = LABEL_VALUES["liver"], LABEL_VALUES["lesion"]
 RADIUS_MM = (2.5, 45.0)
 """Least and greatest; in between the logarithm is uniform."""
 MOST_LESIONS = 6

@@ -4,14 +4,11 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from lits_runtime.errors import CheckpointError
+from lits_runtime.labels import LABEL_VALUES
 from lits_train.limits import MOST_BATCH_PIXELS, RECIPE_LIMITS, check_fields, shown
 
-LABEL_VALUES = {"liver": 1, "lesion": 2}
-"""LiTS values of the classes. A lesion is part of the liver: the liver's mask is label >= 1."""
-
 LESION_UNKNOWN = 3
-"""Label in training arrays only: liver, of which nobody says whether it is lesion."""
-
+"""Label in training arrays only: liver that may or may not be lesion."""
 
 CHOICES = {
     "classes": tuple(LABEL_VALUES),

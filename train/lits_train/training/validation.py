@@ -10,12 +10,11 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from lits_runtime.errors import LitsError
-from lits_train.network.slab_segmenter import class_targets
 from lits_train.run.state import TrainingState
 from lits_train.samples.dataset import Sample, SliceDataset
 from lits_train.samples.unreadable import Loaded
 from lits_train.training.losses import DiceCounter
-from lits_train.training.network_inputs import network_inputs, to_device
+from lits_train.training.network_inputs import class_targets, network_inputs, to_device
 from lits_train.training.pictures import comparison
 
 
