@@ -21,7 +21,7 @@ from lits_runtime import Segmenter
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 
 
 def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -70,7 +70,7 @@ def test_inference_form_is_the_same_function_in_wide_groups(checkpoint: Path) ->
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_stage_and_the_head_in_four_pixels_at_once(classes: int) -> None:
     torch.manual_seed(1)
-    recipe = SEED if classes == 1 else DEFAULT.override(skip_connections=False)
+    recipe = BASELINE if classes == 1 else DEFAULT.override(skip_connections=False)
     network = SegmentationNetwork(recipe).double().eval()
     stage, head = network.decoder[-1], network.head
     features = torch.randn(2, recipe.decoder_channels[-2], 5, 3, dtype=torch.float64)
@@ -120,7 +120,7 @@ def test_room_for_float32_weights_is_bounded(checkpoint: Path) -> None:
     assert not torch.equal(largest, network.get_parameter("decoder.0.up.weight"))
 
 
-@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_what_overflows_is_found(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     reference = SlabSegmenter(loaded.recipe, overflowing(loaded.network()))
@@ -134,7 +134,7 @@ def test_what_overflows_is_found(checkpoint: Path) -> None:
 @pytest.fixture(scope="module")
 def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
-    recipe = SEED.override(size=64)
+    recipe = BASELINE.override(size=64)
     network = overflowing(SegmentationNetwork(recipe))
     path = tmp_path_factory.mktemp("overflow") / "checkpoint.pth"
     save_checkpoint(Checkpoint(recipe, network.state_dict(), {"epochs": 0}), path)

@@ -88,7 +88,7 @@ def main(
     """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
 
     CHECKPOINT is the .pth of a run, or a .pth or .safetensors of weights alone if they are of the
-    seed recipe's network. Out of tolerance, or larger than the precision promises,
+    baseline recipe's network. Out of tolerance, or larger than the precision promises,
     nothing is written and the exit status is 1. What float16 or int8 harms most is found by
     measuring, and stays in floating point. With --inspect, or with --triton and a model (.onnx), a
     model is taken in place of a checkpoint, and neither torch nor onnx is needed.

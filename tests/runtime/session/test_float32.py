@@ -61,7 +61,7 @@ def test_no_relu_is_left_unfused(exported: dict[str, ExportResult], tmp_path: Pa
     rewritten = in_float32(of(exported, "fp16"))
     onnxruntime.InferenceSession(rewritten, options, providers=["CPUExecutionProvider"])
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    # ONNX Runtime's stand-in for a float16 Relu; one is the seed recipe's own
+    # ONNX Runtime's stand-in for a float16 Relu; one is the baseline recipe's own
     assert operators.count("Max") <= 1
 
 

@@ -8,11 +8,11 @@ from lits_runtime.volumes.scan import Geometry
 from lits_train.data.cases import check_case, find_cases, open_pair
 from lits_train.data.repair import TYPICAL_MM, BodySides, is_lost
 from lits_train.samples.dataset import SliceDataset
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from support.cases import write_case
 from support.scans import load_nifti
 
-RECIPE = SEED.override(size=64)
+RECIPE = BASELINE.override(size=64)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_stated_voxel_size_goes_before_the_headers(tmp_path: Path) -> None:
     volume, _ = open_pair(case)
     assert volume.geometry.spacing_mm == pytest.approx((0.5, 0.6, 1.5))
     assert volume.geometry.axis_codes == "LPS"
-    sample = SliceDataset([case], SEED.override(size=32))[0]
+    sample = SliceDataset([case], BASELINE.override(size=32))[0]
     assert sample["spacing_mm"].tolist() == pytest.approx([1.5, 0.6 * 36 / 32, 0.5 * 40 / 32])
 
 

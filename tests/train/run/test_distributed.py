@@ -125,7 +125,7 @@ def test_what_any_process_cannot_read_is_skipped_and_listed_by_the_first(
     program = tmp_path / "program.py"
     program.write_text("from lits_train.cli.train import main\nmain()\n")
     every_slice = ("--set", "epoch_slices=16", "--batch-size", "4", "--epochs", "1")
-    done = torchrun(program, *options(data, tmp_path / "run", "seed"), *every_slice)
+    done = torchrun(program, *options(data, tmp_path / "run", "baseline"), *every_slice)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("skipped case 1: slice 4 was left out: ") == 1
 
@@ -136,7 +136,7 @@ from pathlib import Path
 from lits_runtime.errors import LitsError
 from lits_train.data.cases import find_cases
 from lits_train.training.loop import train
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 
 data, rank = Path(sys.argv[1], os.environ["RANK"]), os.environ["RANK"]
@@ -148,7 +148,7 @@ def losing():
 
 run = RunSettings(Path(sys.argv[2]), validation_cases=("2",))
 try:
-    train(find_cases(data), SEED.override(size=32, batch_size=4), run, losing)
+    train(find_cases(data), BASELINE.override(size=32, batch_size=4), run, losing)
 except LitsError as error:
     sys.exit(f"error: {error}")
 """

@@ -228,7 +228,7 @@ JSON_NONSENSE = [
 def test_json_that_could_be_read_two_ways_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"file\.json: not readable JSON"):
+    with pytest.raises(DatasetError, match=r"file\.json: not valid JSON"):
         read_json(path, 2**20, DatasetError)
     with pytest.raises(DatasetError, match="larger than 3 bytes"):
         path.write_text("[0, 0]")
@@ -352,7 +352,7 @@ def test_runs_that_cannot_be_are_refused(name: str, value: Any, tmp_path: Path) 
         (["--set", "decoder_channels=0,0"], 2, "decoder_channels 0"),
         (["--validation-fraction", "nan"], 2, "validation_fraction nan"),
         (["--checkpoint-minutes", "inf"], 2, "checkpoint_minutes inf"),
-        (["--allow-changed"], 2, "goes with resume"),
+        (["--allow-changed"], 2, "needs resume"),
         (["--weights", "{tmp}/none.pth"], 1, "none.pth"),
         (["--weights", "{tmp}"], 1, "a folder, expected a regular file"),
         (["-o", "{tmp}/file/run"], 1, "file"),

@@ -1,7 +1,7 @@
 """The training loop: epochs of slices, a Dice score on validation cases, two checkpoints.
 
     run = RunSettings(folder=Path("run"), seed=0)
-    train(find_cases(Path("lits")), SEED, run)
+    train(find_cases(Path("lits")), BASELINE, run)
 
 RUN then holds `regnet_lits_tumor_segmentation_trained.pth`, the best epoch by validation Dice;
 `last.pth`, the latest state with all that `--resume` needs; `metrics.jsonl`, a line for each epoch;
