@@ -88,7 +88,7 @@ def test_every_axis_order_and_a_lost_header_come_out_the_same(tmp_path: Path) ->
         assert np.array_equal(first, other)
     assert_same_samples(data, folder, 32)
     index = json.loads((folder / INDEX_NAME).read_text())
-    assert any("assumed" in note for note in index["cases"]["28"]["notes"])
+    assert any("assuming" in note for note in index["cases"]["28"]["notes"])
 
 
 def test_training_takes_a_prepared_folder(phantom_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from lits_runtime import CheckpointError, DatasetError, TrainingError
 from lits_train.cli.train import main
-from lits_train.data.cases import Case, read_statements
+from lits_train.data.cases import Case
+from lits_train.data.cases_json import read_statements
 from lits_train.given_files import read_json, strict_json
 from lits_train.limits import RECIPE_LIMITS, RUN_LIMITS
 from lits_train.prepared.index import write_case

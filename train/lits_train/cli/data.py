@@ -61,7 +61,7 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
     from rich.console import Console
 
     from lits_runtime.system.processors import usable_processors
-    from lits_train.data.cases import case_order
+    from lits_train.data.case_files import case_order
     from lits_train.data.examine import examine, files_of
     from lits_train.data.examine_table import remarks, report_table
     from lits_train.data.parallel import in_processes

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.files.atomic import atomic_path
-from lits_train.data.cases import case_order
+from lits_train.data.case_files import case_order
 from lits_train.prepared.index_content import (
     FORMAT_VERSION,
     INDEX_NAME,
