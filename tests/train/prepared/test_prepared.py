@@ -18,10 +18,11 @@ from lits_runtime import DatasetError
 from lits_train.cli.data import main
 from lits_train.cli.train import main as train_main
 from lits_train.data.cases import find_cases, usable_cases
+from lits_train.prepared.arrays import rounded_hu
 from lits_train.prepared.convert import Preparation, prepare
-from lits_train.prepared.index import INDEX_NAME, rounded_hu
-from lits_train.prepared.index import write_case as write_prepared
+from lits_train.prepared.index_content import INDEX_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case as write_prepared
 from lits_train.samples.dataset import SliceDataset
 from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.cases import write_case

@@ -17,9 +17,9 @@ from lits_train.data.cases import Case
 from lits_train.data.cases_json import read_statements
 from lits_train.given_files import read_json, strict_json
 from lits_train.limits import RECIPE_LIMITS, RUN_LIMITS
-from lits_train.prepared.index import write_case
 from lits_train.prepared.index_content import INDEX_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case
 from lits_train.run.readiness import check_device
 from lits_train.settings.overrides import override, read_toml
 from lits_train.settings.recipe import DEFAULT, RECIPES, Recipe
