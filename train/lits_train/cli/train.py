@@ -2,15 +2,24 @@
 
 import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
 
 from lits_runtime.cli.command import shared_options
-from lits_runtime.cli.progress import stopping_on_signals
+from lits_runtime.cli.progress import Stop, stopping_on_signals
 from lits_train.cli.grouped_help import GroupedCommand
 from lits_train.settings.recipe import OLD_NAMES, RECIPES, Recipe
 from lits_train.settings.run import PRECISIONS, RunSettings
+
+
+class StopOnce(Stop):
+    """A request to stop that ignores further signals: torchrun repeats those of the terminal."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self.signal_number = self.signal_number or number
 
 
 class RecipeName(click.Choice[str]):
@@ -202,13 +211,13 @@ def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
 def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
     from lits_train.network.checkpoint import LAST_NAME
     from lits_train.prepared.slices import open_cases
-    from lits_train.run.distributed import PatientStop, launched_together, leads
+    from lits_train.run.distributed import launched_together, leads
     from lits_train.run.readiness import check_device
     from lits_train.training.logs import dice_by_class
     from lits_train.training.loop import train
 
     check_device(run.device, run.precision)
-    with stopping_on_signals(PatientStop() if launched_together() else None) as stop:
+    with stopping_on_signals(StopOnce() if launched_together() else None) as stop:
         result = train(open_cases(data), recipe, run, stop.requested)
 
     def say(line: str) -> None:

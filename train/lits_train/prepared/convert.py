@@ -64,11 +64,11 @@ def prepare(
     todo = [case for case in cases if not _is_prepared(index, case)]
     _check_outputs(index, todo, force)
     slices, skipped = _count_slices(todo)
-    needed = slices * size * size * BYTES_PER_PIXEL
-    free = require_space(folder, needed, f"{slices} slices at {size} x {size}")
+    needed, planes = slices * size**2 * BYTES_PER_PIXEL, f"{slices} slices at {size} x {size}"
+    free = require_space(folder, needed, planes)
     logger.info(
-        "%d cases to prepare, %d slices at %d x %d: %s, %s free; %d cases prepared earlier",
-        *(len(todo) - len(skipped), slices, size, size, gigabytes(needed), gigabytes(free)),
+        "%d cases to prepare, %s: %s, %s free; %d cases prepared earlier",
+        *(len(todo) - len(skipped), planes, gigabytes(needed), gigabytes(free)),
         len(cases) - len(todo),
     )
     index.expect({case.case_id for case in todo})
@@ -85,8 +85,8 @@ def prepare(
     if force:
         _remove_unlisted(index)
     done = tuple(case.case_id for case in todo if case.case_id in index.cases)
-    kept = tuple(case.case_id for case in cases if case.case_id not in index.skipped)
-    return Preparation(done, tuple(sorted(set(kept) - set(done))), dict(index.skipped))
+    kept = {case.case_id for case in cases} - {*done, *index.skipped}
+    return Preparation(done, tuple(sorted(kept)), dict(index.skipped))
 
 
 def _check_outputs(index: PreparedIndex, cases: Sequence[Case], force: bool) -> None:
