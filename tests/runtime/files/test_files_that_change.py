@@ -285,7 +285,7 @@ def test_where_nothing_can_be_read_any_more_the_run_ends(tmp_path: Path) -> None
         return False
 
     cases = usable_cases(find_cases(data))[0]
-    with pytest.raises(DatasetError, match="not one slice to train on can be read any more: case"):
+    with pytest.raises(DatasetError, match="no training slice is readable any more: case"):
         train(cases, RECIPE, RunSettings(tmp_path / "run"), removing)
 
 

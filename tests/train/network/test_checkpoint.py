@@ -44,12 +44,12 @@ def bare_forms(state: dict[str, torch.Tensor], folder: Path) -> dict[str, Path]:
     return paths | {"old": folder / "old.pth", "safe": folder / "bare.safetensors"}
 
 
-def test_weights_alone_of_the_seed_recipe_are_accepted(tmp_path: Path) -> None:
+def test_bare_weights_of_the_baseline_are_accepted(tmp_path: Path) -> None:
     state = SegmentationNetwork(BASELINE).state_dict()
     for name, path in bare_forms(state, tmp_path).items():
         loaded = load_checkpoint(path)
         assert loaded.recipe == BASELINE, name
-        found = loaded.network().state_dict()
+        found = loaded.state_dict
         assert all(torch.equal(found[key], tensor) for key, tensor in state.items()), name
         assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -357,7 +357,7 @@ def test_runs_that_cannot_be_are_refused(name: str, value: Any, tmp_path: Path) 
         (["--weights", "{tmp}/none.pth"], 1, "none.pth"),
         (["--weights", "{tmp}"], 1, "a folder, expected a regular file"),
         (["-o", "{tmp}/file/run"], 1, "file"),
-        (["--resume"], 1, "leave --resume"),
+        (["--resume"], 1, "start without --resume"),
     ],
 )
 def test_what_is_refused_cheaply_is_refused_before_data_are_read(

@@ -74,19 +74,22 @@ def prepare(
     index.expect({case.case_id for case in todo})
     for case_id, reason in skipped.items():
         index.skip(case_id, reason)
-    readable = [case for case in todo if case.case_id not in skipped]
-    to_arrays = partial(convert, folder=folder, size=size)
-    for case, result in in_processes(to_arrays, readable, jobs, "prepare"):
-        if isinstance(result, Entry):
-            index.commit(case.case_id, result)
-        else:
-            index.skip(case.case_id, result)
+    _convert_all(index, [case for case in todo if case.case_id not in skipped], jobs)
     remove_abandoned(folder)  # again: processes of a killed preparation may have ended only now
     if force:
         _remove_unlisted(index)
     done = tuple(case.case_id for case in todo if case.case_id in index.cases)
     kept = {case.case_id for case in cases} - {*done, *index.skipped}
     return Preparation(done, tuple(sorted(kept)), dict(index.skipped))
+
+
+def _convert_all(index: PreparedIndex, cases: Sequence[Case], jobs: int) -> None:
+    to_arrays = partial(convert, folder=index.folder, size=index.size)
+    for case, result in in_processes(to_arrays, cases, jobs, "prepare"):
+        if isinstance(result, Entry):
+            index.commit(case.case_id, result)
+        else:
+            index.skip(case.case_id, result)
 
 
 def _check_outputs(index: PreparedIndex, cases: Sequence[Case], force: bool) -> None:

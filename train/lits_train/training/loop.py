@@ -74,13 +74,9 @@ def train(
             while not stopped and not state.finished:
                 stopped = not _run_epoch(state, data, log, stop_requested)
         _finish(state, stopped)
-    return TrainingResult(
-        run.folder / BEST_NAME,
-        state.epoch,
-        state.progress.best_dice,
-        data.skipped | state.skipped.listed(),
-        stopped,
-    )
+    skipped = data.skipped | state.skipped.listed()
+    best = state.progress.best_dice
+    return TrainingResult(run.folder / BEST_NAME, state.epoch, best, skipped, stopped)
 
 
 def _set_up(
