@@ -69,7 +69,7 @@ def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_phantom(tmp_path_factory.mktemp("case"), 44, phantom)
 
 
-@pytest.fixture(scope="session", params=["default", "seed"])
+@pytest.fixture(scope="session", params=["default", "baseline"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network of each recipe, small, whose masks are neither empty nor full."""
     from support.exports import write_checkpoint

@@ -161,7 +161,7 @@ def test_out_of_tolerance_nothing_is_written_and_the_old_file_stays(
         assert len(picture.convert("L").getcolors() or []) > 50
 
 
-@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_a_provider_that_does_not_load_is_an_error_only_where_it_was_asked_for(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -191,7 +191,7 @@ def test_a_frozen_dimension_is_found(exported: Mapping[str, ExportResult]) -> No
         check(model)
 
 
-@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_export_is_reproducible(
     checkpoint: Path, exported: Mapping[str, ExportResult], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from lits_runtime import Segmenter
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.export_gates import tensor_types
 
 
@@ -138,7 +138,7 @@ def test_room_for_float32_weights_is_bounded(checkpoint: Path) -> None:
     assert not torch.equal(largest, network.get_parameter("decoder.0.up.weight"))
 
 
-@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_what_overflows_is_found(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     reference = SlabSegmenter(loaded.recipe, overflowing(loaded.network()))
@@ -153,7 +153,7 @@ def test_what_overflows_is_found(checkpoint: Path) -> None:
 @pytest.fixture(scope="module")
 def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
-    recipe = SEED.override(size=64)
+    recipe = BASELINE.override(size=64)
     network = overflowing(SegmentationNetwork(recipe))
     path = tmp_path_factory.mktemp("overflow") / "checkpoint.pth"
     save_checkpoint(Checkpoint(recipe, network.state_dict(), {"epochs": 0}), path)

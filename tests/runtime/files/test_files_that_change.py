@@ -26,7 +26,7 @@ from lits_train.prepared.slices import open_cases
 from lits_train.samples.dataset import SliceDataset
 from lits_train.samples.epoch_order import slice_kinds
 from lits_train.samples.unreadable import ReadableSlices, SkippedSlices, Unreadable
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 from lits_train.training.loop import train
 from support.cases import write_case
@@ -34,7 +34,7 @@ from support.scans import load_nifti, random_hu
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 CONTENT = np.random.default_rng(0).integers(0, 40, 12 * 2**20).astype(np.uint8).tobytes()
-RECIPE = SEED.override(size=32, batch_size=4, epochs=2)
+RECIPE = BASELINE.override(size=32, batch_size=4, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ import numpy as np
 from lits_runtime.errors import LitsError
 from lits_train.training.loop import train
 from lits_train.prepared.slices import open_cases
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 
 def harm(paths):
@@ -215,7 +215,7 @@ if __name__ == "__main__":
     data, pattern, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     kill = len(sys.argv) > 4
     after_two_steps.asked = 0
-    recipe = SEED.override(size=32, batch_size=4, epochs=200 if kill else 3)
+    recipe = BASELINE.override(size=32, batch_size=4, epochs=200 if kill else 3)
     run = RunSettings(data / "run", validation_cases=("6",), workers=workers)
     try:
         result = train(open_cases(data), recipe, run, after_two_steps)
@@ -288,7 +288,7 @@ def test_where_nothing_can_be_read_any_more_the_run_ends(tmp_path: Path) -> None
         return False
 
     cases = usable_cases(find_cases(data))[0]
-    with pytest.raises(DatasetError, match="not one slice to train on can be read any more: case"):
+    with pytest.raises(DatasetError, match="no training slice is readable any more: case"):
         train(cases, RECIPE, RunSettings(tmp_path / "run"), removing)
 
 

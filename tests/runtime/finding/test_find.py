@@ -12,7 +12,7 @@ import pytest
 
 from lits_runtime.batch.jobs import plan
 from lits_runtime.finding.find import find_scans, told
-from lits_train.data.cases import find_files
+from lits_train.data.case_files import find_files
 from support.record_folders import make, within
 
 

@@ -18,12 +18,13 @@ from lits_runtime import DatasetError
 from lits_train.cli.data import main
 from lits_train.cli.train import main as train_main
 from lits_train.data.cases import find_cases, usable_cases
+from lits_train.prepared.arrays import rounded_hu
 from lits_train.prepared.convert import Preparation, prepare
-from lits_train.prepared.index import INDEX_NAME, rounded_hu
-from lits_train.prepared.index import write_case as write_prepared
+from lits_train.prepared.index_content import INDEX_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case as write_prepared
 from lits_train.samples.dataset import SliceDataset
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.cases import write_case
 from support.scans import load_nifti, random_hu
 
@@ -89,13 +90,13 @@ def test_every_axis_order_and_a_lost_header_come_out_the_same(tmp_path: Path) ->
         assert np.array_equal(first, other)
     assert_same_samples(data, folder, 32)
     index = json.loads((folder / INDEX_NAME).read_text())
-    assert any("assumed" in note for note in index["cases"]["28"]["notes"])
+    assert any("assuming" in note for note in index["cases"]["28"]["notes"])
 
 
 @pytest.mark.slow
 def test_training_takes_a_prepared_folder(phantom_folder: Path, tmp_path: Path) -> None:
     prepared(phantom_folder, tmp_path / "prepared")
-    options = ["--recipe", "seed", "--weights", "none", "--epochs", "1", "--batch-size", "8"]
+    options = ["--recipe", "baseline", "--weights", "none", "--epochs", "1", "--batch-size", "8"]
     runs = {
         size: [str(tmp_path / "prepared"), "-o", str(tmp_path / size), "--size", size, *options]
         for size in ("32", "64")
@@ -255,7 +256,7 @@ def test_arrays_become_cases_and_separate_pictures_their_own_context(tmp_path: P
     assert torch.equal(alone["labels"][0], torch.from_numpy(labels[0]).to(torch.uint8))
     assert near["spacing_mm"].tolist() == [2.0, 1.5, 1.0]
     assert alone["range_hu"].tolist() == [[rounded[0].min(), rounded[0].max()]] * 3
-    assert SliceDataset(cases, SEED.override(size=32))[1]["hu"].shape == (1, 32, 32)
+    assert SliceDataset(cases, BASELINE.override(size=32))[1]["hu"].shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
+from lits_train.network.preprocessing import resized_slab
 from lits_train.samples.augment import augment
-from lits_train.samples.dataset import Sample, resized_slab
+from lits_train.samples.dataset import Sample
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
 from lits_train.samples.warp import AIR_HU
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, Recipe

@@ -14,10 +14,10 @@ _COLOURS = {"liver": "yellow", "lesion": "red"}
 
 
 def comparison(hu: Tensor, masks_gt: Tensor, masks_pred: Tensor, classes: Sequence[str]) -> Tensor:
-    """Slices in rows; in columns the plain slice, with the reference's masks, with the network's.
+    """Slices in rows: plain, with the masks of the reference, and with those of the network.
 
     Args:
-        hu: (n, height, width), shown in an abdominal window.
+        hu: (n, height, width), displayed in an abdominal window.
         masks_gt: bool (n, classes, height, width).
         masks_pred: the same.
         classes: their names.
@@ -32,7 +32,7 @@ def comparison(hu: Tensor, masks_gt: Tensor, masks_pred: Tensor, classes: Sequen
     for plain, reference, predicted in zip(grey, masks_gt, masks_pred, strict=True):
         slice_rgb = plain.expand(3, -1, -1)
         cells.append(slice_rgb)
-        for masks in (reference, predicted):  # torchvision leaves pixels of two masks uncoloured
+        for masks in (reference, predicted):  # torchvision does not colour overlaps
             alone = masks & (masks.flip(0).cumsum(0).flip(0) == 1)
             cells.append(draw_segmentation_masks(slice_rgb, alone, alpha=0.4, colors=colours))
     grid: Tensor = make_grid(cells, nrow=3, padding=2)

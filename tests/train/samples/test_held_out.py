@@ -33,7 +33,7 @@ def test_named_cases_are_held_out() -> None:
 
 
 def test_what_cannot_be_held_out() -> None:
-    with pytest.raises(DatasetError, match="no usable case 9 to hold out; there are 0, 1"):
+    with pytest.raises(DatasetError, match="no usable case 9 to hold out; usable are 0, 1"):
         held_out(CASES, RunSettings(Path("r"), validation_cases=("9", "2")))
     with pytest.raises(DatasetError, match="none is left"):
         held_out(CASES[:1], RunSettings(Path("r"), validation_cases=("0",)))
@@ -47,7 +47,7 @@ def test_what_cannot_be_held_out() -> None:
         ({"folds": 3, "fold": 3}, "fold 3"),
         ({"folds": 1}, "2 or more"),
         ({"fold": 1}, "2 or more"),
-        ({"folds": 2, "validation_cases": ("1",)}, "not by both"),
+        ({"folds": 2, "validation_cases": ("1",)}, "not both"),
         ({"precision": "fp16"}, "needs CUDA"),
         ({"precision": "fp64"}, "one of"),
     ],

@@ -1,4 +1,4 @@
-"""How far an interrupted run had come, read from its last state and held to what can be."""
+"""The progress of a run, and checks of a saved state before it is resumed."""
 
 import math
 from collections.abc import Mapping
@@ -22,27 +22,27 @@ class Progress:
     step: int = 0
     """Steps taken."""
     epoch: int = 0
-    """Epochs complete."""
+    """Completed epochs."""
     loss_sum: float = 0.0
-    """Of the steps of the epoch in hand."""
+    """Sum over the steps of the current epoch."""
     best_score: float = -math.inf
-    """Mean Dice of the classes that validation has seen."""
+    """Mean Dice over the classes that occur in validation cases."""
     best_epoch: int = 0
     best_dice: dict[str, float | None] = field(default_factory=dict)
-    """By class; None: validation has not seen it."""
+    """By class; None if it does not occur in validation cases."""
     scores: dict[str, Any] = field(default_factory=dict)
     """Latest loss and validation scores."""
     epoch_steps: int = 0
-    """Steps of an epoch. 0: an older state, which does not say."""
+    """Steps per epoch. 0: unknown, in a state of an older version."""
     unreadable: dict[str, dict[int, str]] = field(default_factory=dict)
     """Reasons by case ID and slice, see `SkippedSlices`."""
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """The progress as plain values."""
         return asdict(self)
 
     def in_epochs_of(self, steps: int) -> None:
-        """Keep the place in the epoch where an epoch now has another number of steps."""
+        """Keep the position within the epoch when the number of steps per epoch changes."""
         before = self.epoch_steps or steps
         done = min(max(self.step - self.epoch * before, 0), before)
         if before != steps:
@@ -52,10 +52,10 @@ class Progress:
 
 
 def read_progress(content: Any) -> Progress:
-    """The progress that a state holds.
+    """The progress in a saved state.
 
     Raises:
-        CheckpointError: its values are not those that lits-train writes.
+        CheckpointError: it holds values that lits-train does not write.
     """
     if not isinstance(content, Mapping):
         raise _damaged("progress", content)
@@ -88,12 +88,12 @@ def read_progress(content: Any) -> Progress:
 
 
 def check_optimizer(content: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Hold an optimizer's state to the shapes of what it optimises.
+    """Check a saved optimizer state against the shapes of the parameters.
 
-    Torch would copy a tensor of any shape to the device, however large a forged one claims to be.
+    Torch would copy a tensor of any shape to the device, even a forged, huge one.
 
     Raises:
-        CheckpointError: it is of other weights, or damaged.
+        CheckpointError: it belongs to other parameters, or is damaged.
     """
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     try:
@@ -107,4 +107,4 @@ def check_optimizer(content: Any, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _damaged(name: str, value: object) -> CheckpointError:
-    return CheckpointError(f"its state cannot be resumed: {name} {shown(value)}; damaged")
+    return CheckpointError(f"damaged, its state cannot be resumed: {name} {shown(value)}")

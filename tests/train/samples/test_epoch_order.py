@@ -5,9 +5,9 @@ import pytest
 
 from lits_train.data.cases import Case
 from lits_train.samples.epoch_order import (
-    LESION,
-    LIVER,
-    OTHER,
+    LESION_SLICE,
+    LIVER_SLICE,
+    OTHER_SLICE,
     EpochBatches,
     epoch_order,
     sample_seeds,
@@ -16,7 +16,7 @@ from lits_train.samples.epoch_order import (
 )
 from lits_train.settings.recipe import DEFAULT
 
-KINDS = np.array([OTHER] * 20 + [LIVER] * 10 + [LESION] * 3, np.uint8)
+KINDS = np.array([OTHER_SLICE] * 20 + [LIVER_SLICE] * 10 + [LESION_SLICE] * 3, np.uint8)
 PLAIN = DEFAULT.override(lesion_share=0.0, liver_share=0.0, batch_size=5)
 
 
@@ -27,8 +27,18 @@ def case(counts: list[tuple[int, int, int]], liver_only: bool = False) -> Case:
 
 def test_kinds_of_slices() -> None:
     counts = [(9, 0, 0), (8, 1, 0), (8, 0, 1), (7, 1, 1)]
-    assert slice_kinds([case(counts)]).tolist() == [OTHER, LIVER, LESION, LESION]
-    assert slice_kinds([case(counts, True)]).tolist() == [OTHER, LIVER, LIVER, LIVER]
+    assert slice_kinds([case(counts)]).tolist() == [
+        OTHER_SLICE,
+        LIVER_SLICE,
+        LESION_SLICE,
+        LESION_SLICE,
+    ]
+    assert slice_kinds([case(counts, True)]).tolist() == [
+        OTHER_SLICE,
+        LIVER_SLICE,
+        LIVER_SLICE,
+        LIVER_SLICE,
+    ]
     assert len(slice_kinds([case(counts), case(counts)])) == 8
 
 
@@ -47,11 +57,11 @@ def test_shares_of_lesion_and_liver() -> None:
     assert len(order) == 40
     times = np.bincount(order, minlength=33)
     kinds = KINDS[order]
-    assert 16 <= (kinds == LESION).sum() <= 16 + 4
-    assert 20 <= (kinds == LIVER).sum() <= 20 + 4
-    assert times[KINDS == LESION].min() >= 16 // 3  # repeated evenly
-    assert times[KINDS == LIVER].min() >= 2
-    assert kinds[:20].tolist().count(LESION) not in (0, 16)  # mixed
+    assert 16 <= (kinds == LESION_SLICE).sum() <= 16 + 4
+    assert 20 <= (kinds == LIVER_SLICE).sum() <= 20 + 4
+    assert times[KINDS == LESION_SLICE].min() >= 16 // 3  # repeated evenly
+    assert times[KINDS == LIVER_SLICE].min() >= 2
+    assert kinds[:20].tolist().count(LESION_SLICE) not in (0, 16)  # mixed
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,10 @@ def test_credentials_are_taken_as_kaggles_tools_take_them(
     assert kaggle.users == {"somebody:secret"}
 
 
-def test_a_broken_download_goes_on_where_it_was(kaggle: Kaggle, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(kaggle: Kaggle, tmp_path: Path) -> None:
     folder = tmp_path / "lits"
     kaggle.breaks_after = len(kaggle.archives["andrewmvd/one"]) // 2
-    with pytest.raises(DatasetError, match="the same command goes on where it was"):
+    with pytest.raises(DatasetError, match="the same command resumes the download"):
         download(folder, PARTS)
     (partial,) = folder.rglob("*.archive")
     there = partial.stat().st_size
@@ -91,7 +91,7 @@ def test_a_damaged_archive_is_downloaded_again(kaggle: Kaggle, tmp_path: Path) -
     folder = tmp_path / "lits"
     good = kaggle.archives["andrewmvd/one"]
     kaggle.archives["andrewmvd/one"] = b"not an archive" * 100
-    with pytest.raises(DatasetError, match="it is removed, the same command downloads it again"):
+    with pytest.raises(DatasetError, match="it was removed, and the same command"):
         download(folder, PARTS)
     kaggle.archives["andrewmvd/one"] = good
     assert download(folder, PARTS) == 3

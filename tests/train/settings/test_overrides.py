@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from lits_train.cli.train import main
 from lits_train.settings.overrides import override, read_toml, to_toml
-from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.settings.recipe import BASELINE, DEFAULT, RECIPES, Recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -14,13 +14,13 @@ def test_toml_holds_every_field_and_reads_back(recipe: Recipe, tmp_path: Path) -
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
     settings = read_toml(tmp_path / "recipe.toml")
     assert settings.keys() == recipe.to_json().keys()
-    other = RECIPES["seed" if recipe is DEFAULT else "default"]
+    other = RECIPES["baseline" if recipe is DEFAULT else "default"]
     assert override(other, settings) == recipe
 
 
 def test_words_become_the_field_s_type() -> None:
     changed = override(
-        SEED,
+        BASELINE,
         {
             "classes": "liver,lesion",
             "thresholds": "0.4,0.6",
@@ -47,14 +47,14 @@ def test_words_become_the_field_s_type() -> None:
     ("name", "given", "said"),
     [
         ("sise", "64", "sise: no such setting; did you mean size?"),
-        ("zzz", "64", "zzz: no such setting; there are name, classes"),
+        ("zzz", "64", "zzz: no such setting; settings are name, classes"),
         ("epochs", "2.5", "epochs '2.5': expected a whole number"),
         ("epochs", True, "epochs True: expected a whole number"),
         ("learning_rate", "fast", "expected a number"),
         ("learning_rate", "nan", "learning_rate nan: expected"),
         ("skip_connections", "yes", "expected true or false"),
-        ("window_hu", "1", '2 values with commas between, each a number, or "none"'),
-        ("thresholds", 0.5, "values with commas between"),
+        ("window_hu", "1", '2 values separated by commas, each a number, or "none"'),
+        ("thresholds", 0.5, "values separated by commas"),
         ("name", 5, "name 5: expected text"),
         ("optimizer", "sgd", "one of ('adam', 'adamw')"),
         ("schedule", "linear", "one of ('constant', 'cosine', 'late', 'poly')"),
@@ -82,7 +82,7 @@ def test_command_line_beats_toml_beats_recipe(tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
     config.write_text('epochs = 7\nsize = 64\nbatch_size = 8\nschedule = "poly"\n')
     settings = shown(
-        *("--recipe", "seed", "--config", config),
+        *("--recipe", "baseline", "--config", config),
         *("--set", "size=96", "--set", "clip_norm=1", "--epochs", "9"),
     )
     assert settings["epochs"] == 9
@@ -90,7 +90,7 @@ def test_command_line_beats_toml_beats_recipe(tmp_path: Path) -> None:
     assert settings["batch_size"] == 8
     assert settings["schedule"] == "poly"
     assert settings["clip_norm"] == 1.0
-    assert settings["learning_rate"] == SEED.learning_rate
+    assert settings["learning_rate"] == BASELINE.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,11 @@ def test_usage_errors_of_settings(arguments: list[str], said: str, tmp_path: Pat
     result = CliRunner().invoke(main, ["--show-recipe", *words])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_the_baseline_is_accepted_by_its_old_name(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text('name = "seed"\n')
+    settings = {**BASELINE.to_json(), "name": "seed"}
+    assert Recipe.from_json(settings) == BASELINE
+    assert shown("--recipe", "seed") == shown("--recipe", "baseline")
+    assert shown("--config", tmp_path / "old.toml")["name"] == "baseline"

@@ -5,20 +5,18 @@ import pytest
 import torch
 
 from lits_runtime import CheckpointError
+from lits_train.network.preprocessing import Preprocessing, label_shares, resize_labels
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.network.slab_segmenter import (
-    Preprocessing,
-    SlabSegmenter,
+from lits_train.network.slab_segmenter import SlabSegmenter
+from lits_train.samples.dataset import Sample
+from lits_train.settings.recipe import BASELINE, DEFAULT, LESION_UNKNOWN, RECIPES, Recipe
+from lits_train.training.losses import DiceCounter, segmentation_loss
+from lits_train.training.network_inputs import (
     class_targets,
     known_pixels,
-    label_shares,
-    resize_labels,
+    network_inputs,
     share_targets,
 )
-from lits_train.samples.dataset import Sample
-from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, RECIPES, SEED, Recipe
-from lits_train.training.losses import DiceCounter, segmentation_loss
-from lits_train.training.network_inputs import network_inputs
 from support.scans import random_hu
 
 
@@ -26,7 +24,7 @@ def test_minmax_takes_each_slice_s_own_range() -> None:
     slab_hu = torch.tensor(random_hu((3, 64, 64)), dtype=torch.float32) * torch.tensor(
         [1.0, 2.0, 5.0]
     ).view(3, 1, 1)
-    scaled = Preprocessing(SEED.override(size=64))(slab_hu)
+    scaled = Preprocessing(BASELINE.override(size=64))(slab_hu)
     assert scaled.shape == (3, 3, 64, 64)
     for number in range(3):
         values = slab_hu[number]
@@ -54,7 +52,7 @@ def test_window_clips_and_context_slices_become_channels() -> None:
 def test_resize_keeps_means_and_masks_take_the_nearest() -> None:
     slab_hu = torch.zeros(1, 512, 512)
     slab_hu[:, ::2] = 1000.0  # stripes of one voxel: without antialiasing all or nothing is left
-    scaled = Preprocessing(SEED)(slab_hu)
+    scaled = Preprocessing(BASELINE)(slab_hu)
     assert scaled[0, 0, 8:-8, 8:-8].sub(0.5).abs().max() < 0.05
     labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]).byte()
     assert resize_labels(labels[None], (2, 2))[0].tolist() == [[0, 1], [2, 0]]
@@ -119,10 +117,10 @@ def test_labels_come_back_on_the_slab_s_grid_with_lits_values(recipe: Recipe) ->
 
 
 def test_the_seed_recipe_is_the_system_it_stands_for() -> None:
-    network = SegmentationNetwork(SEED)
-    assert SEED.classes == ("lesion",)
-    assert not SEED.window_hu
-    assert SEED.size == 128
+    network = SegmentationNetwork(BASELINE)
+    assert BASELINE.classes == ("lesion",)
+    assert not BASELINE.window_hu
+    assert BASELINE.size == 128
     with torch.no_grad():
         assert network.eval()(torch.rand(1, 3, 128, 128)).shape == (1, 1, 128, 128)
     kinds = [type(module).__name__ for module in network.decoder.modules()]
@@ -154,7 +152,7 @@ def test_a_subpixel_head_halves_the_stride() -> None:
 def test_recipes_survive_json_and_refuse_other_keys() -> None:
     for recipe in RECIPES.values():
         assert Recipe.from_json(recipe.to_json()) == recipe
-    settings = SEED.to_json()
+    settings = BASELINE.to_json()
     del settings["size"]
     with pytest.raises(CheckpointError, match="lacks \\['size'\\] and has unknown \\['sise'\\]"):
         Recipe.from_json({**settings, "sise": 128})
@@ -172,14 +170,14 @@ def test_recipes_survive_json_and_refuse_other_keys() -> None:
 )
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(settings)))[:8]):
-        SEED.override(**settings)
+        BASELINE.override(**settings)
 
 
 def test_loss_of_a_sure_and_right_network_is_near_nothing_and_dice_counts() -> None:
     masks = torch.zeros(2, 1, 8, 8)
     masks[0, 0, :4] = 1
     right, known = (masks * 2 - 1) * 20, torch.ones_like(masks)
-    bce, with_dice = SEED, SEED.override(dice_weight=1.0)
+    bce, with_dice = BASELINE, BASELINE.override(dice_weight=1.0)
     assert segmentation_loss(right, masks, known, with_dice) < 1e-3
     assert segmentation_loss(-right, masks, known, bce) == pytest.approx(20.0)
     assert segmentation_loss(-right, masks, known, with_dice) > 20.9
@@ -191,7 +189,7 @@ def test_a_focal_factor_leaves_the_unsure_pixels_to_count() -> None:
     logits, targets = torch.tensor([[[[0.0, 2.0]]]]), torch.ones(1, 1, 1, 2)
     entropy = -logits.sigmoid().log()
     expected = (entropy * (1 - logits.sigmoid()) ** 2).mean()
-    recipe = SEED.override(focal_gamma=2.0)
+    recipe = BASELINE.override(focal_gamma=2.0)
     found = segmentation_loss(logits, targets, torch.ones_like(targets), recipe)
     assert found == pytest.approx(float(expected))
 

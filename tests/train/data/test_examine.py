@@ -39,7 +39,7 @@ def rewrite(path: Path, change: Any, affine: Any = None) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_case_is_told_as_it_is(real_case: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_real_case_is_reported_as_it_is(real_case: tuple[Path, Path], tmp_path: Path) -> None:
     for path in real_case:
         (tmp_path / path.name).symlink_to(path)
     (report,) = reports(tmp_path).values()
@@ -68,7 +68,7 @@ def test_lesions_that_touch_by_an_edge_are_two(case: Path) -> None:
     assert reports(case)["0"]["lesions"] == 2
 
 
-def test_unusable_cases_are_told_and_end_in_status_1(case: Path) -> None:
+def test_unusable_cases_are_reported_and_end_in_status_1(case: Path) -> None:
     for number in (1, 2, 3, 4):
         for kind in ("volume", "segmentation"):
             shutil.copy(case / f"{kind}-0.nii", case / f"{kind}-{number}.nii")
@@ -135,7 +135,7 @@ def test_liver_only_cases_have_no_lesion_count(case: Path) -> None:
     (case / "cases.json").write_text('{"liver_only": ["0"]}')
     report = reports(case)["0"]
     assert report["liver_only"]
-    assert "lesions are marked, yet" in report["warnings"][0]
+    assert "lesions are marked, but" in report["warnings"][0]
     assert " ?" in check(case)
 
 
