@@ -144,6 +144,7 @@ def test_a_hostile_checkpoint_is_refused(
     assert "checkpoint.pth" in assert_refused(export, arguments, folder, capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_hostile_starting_weights_are_refused(
     name: str, folder: Path, phantom_folder: Path, capfd: pytest.CaptureFixture[str]

@@ -191,6 +191,7 @@ def test_command_writes(folder: Path, tmp_path: Path, ending: str, start: bytes)
     assert [path.name for path in tmp_path.iterdir()] == [figure.name]
 
 
+@pytest.mark.slow
 def test_animation_runs_through_the_liver_and_back(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "-o", tmp_path / "a.gif", "--dpi", 30).exit_code == 0
     view = open_view(folder / "volume-2.nii.gz", folder / "segmentation-2.nii.gz")
