@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where LITS_NO_SKIPS is set, as in CI, a test that would be skipped fails with its reason."""
+    """If LITS_NO_SKIPS is set, as in CI, a test that would be skipped fails with the reason."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("LITS_NO_SKIPS"):
         _, _, reason = cast(tuple[str, int, str], report.longrepr)
