@@ -43,7 +43,8 @@ def _provider_names(
     type=click.Choice(tuple(TOLERANCES)),
     default="fp16-weights",
     show_default=True,
-    help="Of the network; scaling, pooling and thresholds stay fp32.",
+    help="fp16-weights and int8 suit CPUs, fp16 suits GPUs; scaling, pooling and thresholds are "
+    "fp32 in all of them.",
 )
 @click.option(
     "--check-on",
