@@ -53,7 +53,7 @@ def test_slices_of_a_model_without_context_are_independent(
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
-def test_the_file_says_what_the_network_says(
+def test_the_file_is_in_numerical_parity_with_the_network(
     checkpoint: Path, exported: Mapping[str, ExportResult], precision: str
 ) -> None:
     result = exported[precision]
