@@ -26,6 +26,8 @@ from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.export_gates import tensor_types
 
+pytestmark = pytest.mark.slow
+
 
 def overflowing(network: SegmentationNetwork) -> SegmentationNetwork:
     """The same function in float32, with activations beyond float16 after decoder stage 1."""
@@ -160,7 +162,6 @@ def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_an_overflow_that_the_cpu_would_hide_is_kept_in_float32(
     overflowing_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def load_checkpoint_decoder(exported: Mapping[str, ExportResult]) -> tuple[int, 
     return tuple(settings["decoder_channels"])
 
 
+@pytest.mark.slow
 def test_calibration_slices_show_what_the_network_finds(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()

@@ -21,6 +21,7 @@ SCANS = int(os.environ.get("LITS_FUZZ_SCANS", "300"))
 """How many mutated files are tried; the full run takes 10000."""
 
 
+@pytest.mark.slow
 def test_mutated_files_end_in_our_errors_or_in_nibabels_values(
     tiny_model_path: Path, tmp_path: Path
 ) -> None:

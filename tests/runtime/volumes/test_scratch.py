@@ -84,6 +84,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_memory_does_not_grow_with_the_scan(tiny_model_path: Path, tmp_path: Path) -> None:
     peaks_kb = []
