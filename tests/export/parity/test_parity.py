@@ -17,6 +17,7 @@ from lits_train.network.checkpoint import load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
 
 
+@pytest.mark.slow
 def test_parity_counts_what_changed(checkpoint: Path) -> None:
     """A network against the file of another: the figures must show it."""
     loaded = load_checkpoint(checkpoint)
@@ -53,6 +54,7 @@ def test_parity_counts_what_changed(checkpoint: Path) -> None:
     assert report.broken(Tolerance(None, 0.0, volume_percent=0.0)).startswith("l")
 
 
+@pytest.mark.slow
 def test_nan_is_out_of_every_tolerance(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     reference = SlabSegmenter(loaded.recipe, loaded.network())

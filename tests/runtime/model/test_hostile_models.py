@@ -253,6 +253,7 @@ def infer_process(folder: Path, model: bytes) -> list[str]:
     return infer_arguments(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_real_process_says_one_line_too(name: str, folder: Path, phantom_folder: Path) -> None:
     module, arguments = PROCESSES[name](folder, phantom_folder)

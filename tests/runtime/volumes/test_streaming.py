@@ -216,6 +216,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_scan(tiny_model_path: Path, tmp_path: Path) -> None:
     peaks_kb = []
     for slices in (30, 600):  # 4 MB and 79 MB of voxels, the mask half of that
