@@ -133,7 +133,7 @@ def onnxruntime_imports(source: str) -> bool:
 def test_onnxruntime_is_imported_through_one_door() -> None:
     """Its calibration, which only export has, is behind a package that loads the runtime first."""
     found = {
-        f"{path.parent.name}/{path.name}"
+        path.relative_to(ROOT / folder).as_posix()
         for folder in ("runtime", "train", "export", "tools")
         for path in (ROOT / folder).rglob("*.py")
         if onnxruntime_imports(path.read_text())
