@@ -146,7 +146,7 @@ def test_another_size_needs_force(tmp_path: Path) -> None:
     assert np.load(folder / "hu-1.npy").shape == (5, 64, 64)
 
 
-def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> None:
+def test_unusable_cases_are_skipped_and_end_in_status_1(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "prepared"
     for case_id in ("1", "2", "3"):
         write_case(data, case_id)
