@@ -59,7 +59,7 @@ def prepare(
         OutputError: arrays of these names exist that no preparation wrote.
         OSError: the disk is full, or the folder is not writable.
     """
-    index = PreparedIndex(folder, size, anew=force)
+    index = PreparedIndex(folder, size, start_over=force)
     remove_abandoned(folder)
     todo = [case for case in cases if not _is_prepared(index, case)]
     _check_outputs(index, todo, force)
