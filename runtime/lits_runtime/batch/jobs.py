@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lits_runtime.finding.given_file import why_no_file
+from lits_runtime.finding.path_problems import why_no_file
 from lits_runtime.messages import is_nifti, printable, stem_and_ending
-from lits_runtime.records.made_here import made_by_us
+from lits_runtime.records.own_outputs import made_by_us
 
 if TYPE_CHECKING:
     from lits_runtime.finding.find import LeftOut

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from lits_runtime.finding.given_file import cannot_be_read, no_regular_file, reason
 from lits_runtime.finding.layouts import (
     folder_of_masks,
     foreign_format,
@@ -18,8 +17,9 @@ from lits_runtime.finding.layouts import (
     no_scans_by_layout,
     pair_names,
 )
+from lits_runtime.finding.path_problems import cannot_be_read, no_regular_file, reason
 from lits_runtime.messages import printable, volume_ending
-from lits_runtime.records.made_here import made_here
+from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
 
 SCAN_NAMES = ".nii, .nii.gz, .hdr with .img"
@@ -115,7 +115,7 @@ def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
     inside = ""
     if found.other is not None:
-        from lits_runtime.volumes.file_kinds import BYTES, kind_of
+        from lits_runtime.volumes.foreign_formats import BYTES, kind_of
 
         with suppress(OSError), found.other.open("rb") as file:
             inside = kind_of(file.read(BYTES)) or ""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lits_runtime.messages import printable, stem_and_ending, volume_ending
-from lits_runtime.records.made_here import made_by_us, made_here, read_json
+from lits_runtime.records.own_outputs import made_by_us, made_here, read_json
 
 # Patterns are compiled when they are first used: a single scan needs none of them.
 _FOLDER_OF_MASKS = (

@@ -28,7 +28,7 @@ from lits_runtime.segment.cleanup import clean_up
 from lits_runtime.segment.options import Options, select
 from lits_runtime.segment.outputs import Outputs, Sink
 from lits_runtime.segment.slab_inference import Inference, SlabResult, transforms_of
-from lits_runtime.system.cached import cached_property
+from lits_runtime.system.cached_property import cached_property
 from lits_runtime.system.threads import Prefetched, ordered_map
 from lits_runtime.volumes.scan import Run, Scan, ScanSource
 

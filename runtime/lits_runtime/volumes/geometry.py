@@ -22,7 +22,7 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.system.cached import cached_property
+from lits_runtime.system.cached_property import cached_property
 
 CANONICAL_AXES = ("L", "P", "S")
 VOXEL_MM = (1e-5, 1e5)

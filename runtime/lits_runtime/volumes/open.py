@@ -10,7 +10,7 @@ from nibabel.spatialimages import SpatialImage
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.messages import printable
-from lits_runtime.volumes.damage import damage_as_volume_error
+from lits_runtime.volumes.library_errors import damage_as_volume_error
 from lits_runtime.volumes.memory import FORMS
 
 

@@ -12,18 +12,18 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.files.stable_file import SteadyFile
 from lits_runtime.messages import printable
 from lits_runtime.segment.options import MAX_VOXELS
-from lits_runtime.volumes.damage import damage_as_volume_error
 from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.library_errors import damage_as_volume_error
 from lits_runtime.volumes.memory import image_of_array, plain
+from lits_runtime.volumes.nifti.affine import affine_mm
 from lits_runtime.volumes.nifti.reader import NiftiFile
 from lits_runtime.volumes.nifti.voxel_stream import VoxelStream
 from lits_runtime.volumes.open import name_of, path_of, seekable
 from lits_runtime.volumes.origins import origins
 from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
-from lits_runtime.volumes.spacing import affine_mm
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource"]
 

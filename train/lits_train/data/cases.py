@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, SteadyFile
 from lits_runtime.finding.find import LeftOut, find_volumes, tell
 from lits_runtime.finding.layouts import case_of_layout
 from lits_runtime.messages import brief

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.files.inflate import gunzip, inflated
 from lits_runtime.files.regular_file import HashedFile, Watched, hash_content, open_regular
-from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.files.stable_file import SteadyFile
 from lits_runtime.messages import header_and_voxels, is_gzip, printable
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.file_kinds import BYTES, misnamed, refusal
+from lits_runtime.volumes.foreign_formats import BYTES, misnamed, refusal
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.nifti.affine import pixdim_notes
 from lits_runtime.volumes.nifti.header import read_header
 from lits_runtime.volumes.nifti.voxel_offset import true_offset, voxel_bytes
 from lits_runtime.volumes.nifti.voxel_stream import VoxelStream
-from lits_runtime.volumes.spacing import pixdim_notes
 
 MAX_HEADER_BYTES = 2**24
 """Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""

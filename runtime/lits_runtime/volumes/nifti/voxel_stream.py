@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.nifti.behind_voxels import padding_behind
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.nifti.padding import padding_behind
 
 
 class VoxelStream:
