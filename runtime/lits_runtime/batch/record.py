@@ -24,6 +24,7 @@ from lits_runtime.records.record_shape import is_complete
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.outputs import Outputs
 from lits_runtime.system.versions import versions
+from lits_runtime.volumes.digest import file_sha256
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,6 @@ class Cause:
 
     def committed(self, scan: Path) -> dict[str, Any] | None:
         """The record, if it commits to this scan, model and settings, and its files are whole."""
-        from lits_runtime.volumes.nifti.reader import file_sha256
-
         record = read_record(record_path(self.mask))
         if record is None or not is_complete(record) or record["settings"] != self.settings():
             return None

@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from lits_runtime.messages import header_and_voxels
+from lits_runtime.volumes.names import pair_paths
 
 
 def origins(source: Any) -> tuple[Path, ...]:
@@ -32,11 +32,6 @@ def _paths(source: Any) -> Iterator[Path]:
         yield from _mapped(getattr(source, "dataobj", None))
     elif isinstance(name := getattr(source, "name", None), str):  # open files
         yield Path(name)
-
-
-def pair_paths(path: Path) -> tuple[Path, ...]:
-    """The path, or those of .hdr and .img, which are one scan."""
-    return tuple(dict.fromkeys(header_and_voxels(path)))
 
 
 def _paths_of_holder(holder: Any) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.files.output_rule import Inputs, check_target
-from lits_runtime.volumes.nifti.reader import file_sha256
+from lits_runtime.volumes.digest import file_sha256
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space

@@ -13,7 +13,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.files.atomic import NewFile, atomic_path
-from lits_runtime.messages import is_gzip
+from lits_runtime.volumes.names import is_gzip
 
 _GZIP_LEVEL = 1  # masks are long runs: higher levels are slower and save little
 
