@@ -22,7 +22,7 @@ from lits_runtime.messages import printable
 from lits_runtime.volumes.foreign_formats import BYTES, misnamed, refusal
 from lits_runtime.volumes.library_errors import damage_as_volume_error
 from lits_runtime.volumes.names import header_and_voxels, is_gzip
-from lits_runtime.volumes.nifti.affine import pixdim_notes
+from lits_runtime.volumes.nifti.grid import pixdim_notes
 from lits_runtime.volumes.nifti.header import read_header
 from lits_runtime.volumes.nifti.voxel_offset import true_offset, voxel_bytes
 from lits_runtime.volumes.nifti.voxel_stream import VoxelStream
