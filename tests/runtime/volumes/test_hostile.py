@@ -57,7 +57,7 @@ def test_what_a_header_asks_for_is_held_to_limits(tmp_path: Path) -> None:
         (dims(32767, 32767, 3), 40, "expected 1 to 2147483648 voxels"),
         (dims(32767, 32767, 1), 40, "expected at most 4194304 voxels in one"),
         (dims(4, 4, 0), 40, "expected one voxel or more"),
-        (dims(-4, 4, 4), 40, "VolumeError|expected 1 to|not a readable"),
+        (dims(-4, 4, 4), 40, "expected one voxel or more|not a readable"),
         (np.array([2.0**30], "<f4").tobytes(), 108, f"expected 348 to {MAX_HEADER_BYTES}"),
         (np.array([np.nan], "<f4").tobytes(), 108, "not a readable NIfTI"),
         (np.array([-8], "<f4").tobytes(), 108, "voxels from byte -8"),

@@ -52,6 +52,21 @@ def write_image(image: nib.Nifti1Image, path: Path) -> None:
         image.to_stream(cast(Any, stream))
 
 
+def write_volume(file: NewFile, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write a volume that has no header yet.
+
+    Args:
+        file: of `NewFiles`, whose target ends in .nii or .nii.gz.
+        values: (i, j, k), of a type that NIfTI has.
+        affine: (4, 4) voxel-to-world, mm, RAS+.
+    """
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    stream_image(image, file)
+
+
 def stream_image(image: nib.Nifti1Image, file: NewFile) -> None:
     """Write to a file of `NewFiles`, whose target ends in .nii or .nii.gz."""
     with _compressed(file.target, file) as stream:
