@@ -140,8 +140,8 @@ SLICE = 7 * 6 * 2
     ("behind", "message"),
     [
         (bytes(SLICE - 1), None),
-        (bytes(SLICE), f"{SLICE} bytes behind the voxels, 1 slices, all zero"),
-        (bytes(9) + b"x", "10 bytes behind the voxels, not all zero"),
+        (bytes(SLICE), f"{SLICE} bytes after the voxels, 1 slices, all zero"),
+        (bytes(9) + b"x", "10 bytes after the voxels, not all zero"),
         (b"x" * 2 * SLICE, "2 slices, not all zero"),
         (bytes(2**22 + 2**16), "bytes or more behind"),
     ],

@@ -1,4 +1,4 @@
-"""Writing a mask on the scan's own grid, under the scan's own header."""
+"""Masks as NIfTI files, on the grid of their scan and under its header."""
 
 import io
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from lits_runtime.volumes.names import is_gzip
 from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.volumes.source import Content, VolumeSource
 
-_GZIP_LEVEL = 1  # masks are long runs: higher levels are slower and save little
+_GZIP_LEVEL = 1  # masks are long runs of equal values: higher levels are slower and save little
 
 
 def mask_image(stored: NDArray[Any], scan: SpatialImage) -> nib.Nifti1Image:
     """A NIfTI image of a mask, uint8 (i, j, k), with the header and affine of its scan.
 
-    Kept are affine, sform and qform codes, units, description and extensions. The scaling is reset:
-    under a CT header's slope a label 2 reads back as 2.00007 (nipy/nibabel#1069).
+    Affine, sform and qform codes, units, description and extensions are kept. The scaling is reset:
+    under a CT header's slope a label of 2 would read 2.00007 (nipy/nibabel#1069).
     """
     kind: Any = (
         nib.Nifti2Image if isinstance(scan, nib.Nifti2Pair | nib.Nifti2Image) else nib.Nifti1Image
@@ -158,7 +158,7 @@ def _image_of(source: VolumeSource) -> SpatialImage:
 
 @contextmanager
 def _compressed(path: Path, file: Any) -> Iterator[BinaryIO]:
-    """Gzip into a file if its name says so."""
+    """The file, behind a gzip stream if its name says so."""
     if is_gzip(path):
         with _gzip(file) as stream:
             yield stream
@@ -173,7 +173,7 @@ def _gzip(file: Any) -> Any:
 
 
 def _single(scan: SpatialImage, kind: Any) -> Any:
-    """The scan's header as that of a single file of the same NIfTI version; None if not NIfTI."""
+    """The scan's header for a single file of the same NIfTI version; None if it is not NIfTI."""
     if not isinstance(scan, nib.Nifti1Pair):
         return None
     header = kind.header_class(scan.header.binaryblock, scan.header.endianness, check=False)
