@@ -32,7 +32,7 @@ class LeftOut:
     path: Path
     why: str
     lost: bool = False
-    """Whether a volume may be missing as a result: a dangling link, an empty file, a locked folder."""
+    """Whether a volume may be missing: it is a dangling link, an empty file, or a locked folder."""
 
 
 @dataclass(frozen=True)

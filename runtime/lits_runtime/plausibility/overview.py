@@ -33,7 +33,7 @@ class Overview:
         """(slices, height, width)."""
 
     def sample(self, start: int, slab_hu: NDArray[np.float32]) -> NDArray[np.int16]:
-        """The values to keep, for `put`, of a slab (n, height, width) from canonical slice `start` on.
+        """The values of a slab (n, height, width) from canonical slice `start` on that `put` keeps.
 
         Any thread may call this.
         """

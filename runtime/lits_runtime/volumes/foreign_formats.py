@@ -140,7 +140,7 @@ def _mgh(start: bytes) -> str | None:
 def _analyze(start: bytes) -> str | None:
     if len(start) >= 348 and 348 in struct.unpack("<i", start[:4]) + struct.unpack(">i", start[:4]):
         return (
-            "an Analyze 7.5 header without NIfTI magic bytes, which does not tell left from right; "
+            "an Analyze 7.5 header with no NIfTI magic bytes, which does not tell left from right; "
             "convert the original to NIfTI"
         )
     return None

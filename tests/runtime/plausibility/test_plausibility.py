@@ -138,7 +138,7 @@ MICROMETRES = {name: np.array(row) * 1e6 for name, row in METRES.items() if name
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"sform_code": 0, "pixdim": PIXDIM_0}, "pixdim is 0.7 x 0.7 x 0, and no sform is set"),
+        ({"sform_code": 0, "pixdim": PIXDIM_0}, "pixdim is 0.7 x 0.7 x 0 and no sform is set"),
         ({"xyzt_units": 1, **METRES}, "the header's unit is metres: converted to mm"),
         ({"xyzt_units": 1}, "the header's unit is metres, which cannot be right: taken as mm"),
         ({"xyzt_units": 3}, "the header's unit is micrometres, which cannot be"),
