@@ -166,7 +166,7 @@ def _settle_process() -> None:
 
 def _settings(wishes: dict[str, Any]) -> "Settings":
     from lits_runtime.batch import Settings
-    from lits_runtime.segment.options import MAX_VOXELS, Options
+    from lits_runtime.segment.options import Options
 
     names = (
         "thresholds",
@@ -177,8 +177,7 @@ def _settings(wishes: dict[str, Any]) -> "Settings":
         "strict",
     )
     options = Options(**{name: wishes.pop(name) for name in names})
-    max_voxels = wishes.pop("max_voxels") or MAX_VOXELS
-    return Settings(options=options, max_voxels=max_voxels, **wishes)
+    return Settings(options=options, **wishes)
 
 
 def _run(

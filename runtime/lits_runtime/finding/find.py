@@ -10,19 +10,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from lits_runtime.finding.given_file import cannot_be_read, no_regular_file, reason
 from lits_runtime.finding.layouts import (
     folder_of_masks,
-    foreign_format,
     litter,
     no_scans_by_layout,
-    pair_names,
 )
-from lits_runtime.messages import printable, volume_ending
-from lits_runtime.records.made_here import made_here
+from lits_runtime.finding.path_problems import cannot_be_read, no_regular_file, reason
+from lits_runtime.messages import printable
+from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
+from lits_runtime.volumes.foreign_formats import BYTES, by_ending, kind_of
+from lits_runtime.volumes.names import SCAN_NAMES, volume_ending, without_halves
 
-SCAN_NAMES = ".nii, .nii.gz, .hdr with .img"
 _SHOWN = 3
 
 
@@ -115,8 +114,6 @@ def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
     inside = ""
     if found.other is not None:
-        from lits_runtime.volumes.file_kinds import BYTES, kind_of
-
         with suppress(OSError), found.other.open("rb") as file:
             inside = kind_of(file.read(BYTES)) or ""
     dicom = (
@@ -181,7 +178,7 @@ class _Walk:
         if self._pattern is not None:
             self.files += (folder / name for name in volumes)
             return
-        kept, alone = pair_names(volumes)
+        kept, alone = without_halves(volumes)
         self.files += (folder / name for name in kept)
         for name, why in alone.items():
             self._leave(folder / name, why)
@@ -198,7 +195,7 @@ class _Walk:
             named = bool(volume_ending(path.name))
         else:
             named = fnmatch.fnmatchcase(path.name, self._pattern)
-        foreign = foreign_format(path.name)
+        foreign = by_ending(path.name)
         if (named or foreign) and (why := litter(path.name)):
             self._leave(path, why)
         elif entry.is_file():

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lits_runtime.messages import printable, stem_and_ending, volume_ending
-from lits_runtime.records.made_here import made_by_us, made_here, read_json
+from lits_runtime.messages import printable
+from lits_runtime.records.own_outputs import made_by_us, made_here, read_json
+from lits_runtime.volumes.names import WRITTEN, stem_and_ending, volume_ending
 
 # Patterns are compiled when they are first used: a single scan needs none of them.
 _FOLDER_OF_MASKS = (
@@ -48,16 +49,6 @@ _CHANNEL = r"(.+)_(\d{4})"
 _IMAGES = r"(images|labels)(tr|ts|va|val|test|train)"
 _MOST_CHANNELS = 8
 
-_FOREIGN = {
-    "NRRD": (".nrrd", ".nhdr"),
-    "MetaImage": (".mha", ".mhd"),
-    "FreeSurfer's": (".mgz", ".mgh"),
-    "DICOM": (".dcm", ".dicom", ".ima"),
-    "MINC": (".mnc", ".mnc.gz"),
-    "compressed otherwise than by gzip": (".nii.zst", ".nii.bz2", ".nii.xz", ".nii.zip", ".nii.7z"),
-    "GIPL": (".gipl", ".gipl.gz"),
-}
-
 
 def _is(pattern: str, name: str) -> re.Match[str] | None:
     return re.fullmatch(pattern, name, re.IGNORECASE | re.DOTALL)
@@ -77,39 +68,6 @@ def litter(name: str) -> str | None:
     if name.startswith(".partial-"):
         return "a temporary file of a run"
     return "hidden" if name.startswith(".") else None
-
-
-def foreign_format(name: str) -> str | None:
-    """Why a file with the ending of another image format is left out; None if it has none."""
-    lower = name.lower()
-    for what, endings in _FOREIGN.items():
-        if lower.endswith(endings):
-            how = "it with dcm2niix" if what == "DICOM" else "it to NIfTI"
-            return f"{what}, not NIfTI; convert {how}"
-    if ".nii" in lower and not volume_ending(name):
-        return "a copy or part of a file, by its ending"
-    return None
-
-
-def pair_names(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The volumes of one folder, a .hdr for each pair, and why others are none.
-
-    >>> pair_names(["a.nii", "b.hdr", "b.img", "c.img"])
-    (['a.nii', 'b.hdr'], {'c.img': 'half of a pair: there is no c.hdr'})
-    """
-    kept, alone, halves = [], {}, {name.lower() for name in names}
-    for name in names:
-        stem, ending = stem_and_ending(name)
-        half, gz = ending.lower()[:4], ending[4:]
-        if half not in (".hdr", ".img"):
-            kept.append(name)
-            continue
-        other = stem + (".img" if half == ".hdr" else ".hdr") + gz
-        if other.lower() not in halves:
-            alone[name] = f"half of a pair: there is no {printable(other)}"
-        elif half == ".hdr":
-            kept.append(name)
-    return kept, alone
 
 
 def no_scans_by_layout(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -208,7 +166,7 @@ def case_of_layout(path: Path) -> tuple[str, str] | None:
     if folder == "labelstr":
         return "segmentation", stem
     labels = _labels_beside(path.parent)
-    if any((labels / f"{stem}{ending}").exists() for ending in (".nii.gz", ".nii")):
+    if any((labels / f"{stem}{ending}").exists() for ending in WRITTEN):
         return "volume", stem  # word_0000 is the name of a case
     return "volume", stem.removesuffix("_0000")
 

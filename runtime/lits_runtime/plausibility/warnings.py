@@ -1,14 +1,9 @@
 """Is this a CT in millimetres? What a caller should know before believing a volume in ml."""
 
-import re
-
-import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.measure.volumes_ml import Tally
-from lits_runtime.messages import printable
 from lits_runtime.plausibility.anatomy import Found, result_warnings
 from lits_runtime.plausibility.hounsfield import value_warnings
 from lits_runtime.plausibility.overview import Overview
@@ -22,7 +17,6 @@ NARROWEST_MM, WIDEST_MM = 100.0, 1000.0
 """Of an axial slice; scanners reconstruct up to 700 mm, or 820 mm around them."""
 _FULL_MATRIX = 64
 """Pixels along an axial slice's side, from which on it is no cut-out."""
-_LABEL_INTENT = 1002
 LEAST_HU, LARGEST_HU = -150.0, 100.0
 """Every CT shows air or fat under the first value, and contrast or bone over the second."""
 MOST_HU = 32767.0
@@ -61,8 +55,6 @@ def geometry_warnings(scan: Scan) -> list[str]:
             "the affine is the identity: spacing and orientation are likely lost, and with them "
             "left and right"
         )
-    if isinstance(scan.image, nib.Nifti1Pair) and scan.file is not None:
-        warnings += [*_form_warnings(scan.image.header), *_purpose_warnings(scan.image.header)]
     return warnings
 
 
@@ -90,34 +82,6 @@ def _form_of_slices(geometry: Geometry) -> list[str]:
 
 def _sizes(spacing_mm: tuple[float, float, float]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing_mm)
-
-
-def _purpose_warnings(header: nib.Nifti1Header) -> list[str]:
-    if int(header["intent_code"]) == _LABEL_INTENT:
-        return ["the header says that this is a label map (intent code 1002), not a CT"]
-    described = bytes(header["descrip"].tobytes()).partition(b"\0")[0].decode("latin-1")
-    if re.search(r"(^|;)T[ER]=\d", described):  # as dcm2niix writes it
-        return [f"the header describes an MR: {printable(described)}"]
-    return []
-
-
-def _form_warnings(header: nib.Nifti1Header) -> list[str]:
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if not sform and not qform:
-        return ["neither sform nor qform is set: the orientation is a guess"]
-    if not (sform and qform):
-        return []
-    try:
-        with np.errstate(all="ignore"):
-            by_sform, by_qform = header.get_sform(), header.get_qform()
-    except (HeaderDataError, ValueError):
-        return ["the qform is not a rotation: the sform is taken"]
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners[:, :3] *= np.array(header.get_data_shape()[:3])
-    apart_mm = float(np.linalg.norm((corners @ (by_sform - by_qform).T)[:, :3], axis=1).max())
-    if apart_mm < 0.5 * min(header.get_zooms()[:3]):  # a qform cannot hold shear, and rounds
-        return []
-    return [f"sform and qform place the volume up to {apart_mm:.1f} mm apart: the sform is taken"]
 
 
 def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:

@@ -14,8 +14,9 @@ from typing import Any
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import FileFacts, atomic_path
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.messages import stem_and_ending
 from lits_runtime.records.record_shape import is_record
+from lits_runtime.volumes.digest import file_sha256
+from lits_runtime.volumes.names import WRITTEN, stem_and_ending
 
 RECORD_VERSION = 1
 MAX_RECORD_BYTES = 2**24
@@ -57,7 +58,7 @@ def our_files(folder: Path) -> set[Path]:
         record = read_record(path)
         if record is None:
             continue
-        for name in record.get("files", [f"{path.stem}.nii", f"{path.stem}.nii.gz"]):
+        for name in record.get("files", [path.stem + ending for ending in WRITTEN]):
             place = folder / name
             with suppress(ValueError, OSError):  # no name that a file could have
                 ours.add(Path(os.path.realpath(place.parent)) / place.name)
@@ -89,8 +90,6 @@ def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any]
 
 def is_as_told(path: Path, facts: dict[str, Any]) -> bool:
     """Whether a file has the size and digest that a record tells."""
-    from lits_runtime.volumes.nifti.reader import file_sha256
-
     try:
         if path.stat().st_size != facts["bytes"]:
             return False
@@ -122,6 +121,4 @@ def write_record(path: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 def facts_now(path: Path) -> FileFacts:
     """Size and digest that a file has now."""
-    from lits_runtime.volumes.nifti.reader import file_sha256
-
     return FileFacts(path.stat().st_size, file_sha256(path))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lits_runtime.errors import OutputError
 from lits_runtime.files.output_rule import Inputs, check_target, check_targets
-from lits_runtime.messages import is_nifti, printable, stem_and_ending
+from lits_runtime.messages import printable
 from lits_runtime.records.record_file import explains, read_record, record_path
+from lits_runtime.volumes.names import WRITTEN_WORDS, is_written, stem_and_ending
 
 
 def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
@@ -35,9 +36,9 @@ def check_endings(results: Iterable[Path]) -> None:
         OutputError: one of them.
     """
     for path in results:
-        if not is_nifti(path.name):
+        if not is_written(path.name):
             name = printable(str(path))
-            raise OutputError(f"{name}: expected a name ending in .nii or .nii.gz")
+            raise OutputError(f"{name}: expected a name ending in {WRITTEN_WORDS}")
 
 
 def probability_path(probability: Path, class_name: str) -> Path:

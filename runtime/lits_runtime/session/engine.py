@@ -141,9 +141,9 @@ class Engine:
             return self._pool
 
     @property
-    def model_file(self) -> Path | None:
-        """Where the model was read from; no output may replace it."""
-        return self.opening.model if isinstance(self.opening.model, Path) else None
+    def origins(self) -> tuple[Path, ...]:
+        """The file that the model was read from, if any; no output may replace it."""
+        return (self.opening.model,) if isinstance(self.opening.model, Path) else ()
 
     @property
     def closed(self) -> bool:

@@ -6,6 +6,7 @@ posterior, columns from the patient's right to the left. In nibabel's words the 
 """
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.system.cached import cached_property
+from lits_runtime.system.cached_property import cached_property
 
 CANONICAL_AXES = ("L", "P", "S")
 VOXEL_MM = (1e-5, 1e5)
@@ -175,6 +176,29 @@ class Geometry:
     def head_to_feet(self) -> bool:
         """Whether the slices are stored against the canonical order."""
         return bool(self._to_canonical[self.canonical_axes[0], 1] < 0)
+
+    def slab_ranges(self, size: int) -> Iterator[tuple[int, int]]:
+        """Start and stop of all slabs of `size` canonical slices, in the order of their storage.
+
+        Slabs begin at multiples of `size`, so that a scan has the same ones whichever way it is
+        stored. They come from feet to head, but in the reverse order where the slices are the
+        slowest stored axis and run from head to feet.
+
+        >>> list(Geometry((4, 4, 5), np.diag([1, 1, 3, 1])).slab_ranges(2))
+        [(0, 2), (2, 4), (4, 5)]
+        >>> list(Geometry((4, 4, 5), np.diag([1, 1, -3, 1])).slab_ranges(2))
+        [(4, 5), (2, 4), (0, 2)]
+        """
+        slices = self.canonical_shape[0]
+        starts = range(0, slices, size)
+        descending = self.slices_are_slowest and self.head_to_feet
+        for start in reversed(starts) if descending else starts:
+            yield start, min(start + size, slices)
+
+    @property
+    def slices_are_slowest(self) -> bool:
+        """Whether whole axial slices are stored one after the other."""
+        return self.canonical_axes[0] == 2
 
     def stored_range(self, start: int, stop: int) -> tuple[slice, slice, slice]:
         """Index expression for the canonical slices `start` to `stop` of a stored array."""

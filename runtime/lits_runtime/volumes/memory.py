@@ -1,5 +1,8 @@
-"""HU and an affine that a caller holds in memory, as the image that stands for their file."""
+"""Volumes that a caller holds in memory, as a source, and labels that are kept there, as a sink."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -8,7 +11,11 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.messages import printable
 from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.nifti.grid import grid_of
+from lits_runtime.volumes.source import Verified
 
 FORMS = (
     "expected a path, a file opened with 'rb', a nibabel image, or a tuple of an array (i, j, k) "
@@ -16,6 +23,75 @@ FORMS = (
 )
 _WIDEST = np.iinfo(np.int32)
 _NIFTI1_SIZE = 2**15 - 1
+
+
+class MemorySource:
+    """A nibabel image, of whatever format and with or without a file; see `VolumeSource`."""
+
+    in_memory = True
+    size_bytes = None
+
+    def __init__(self, image: SpatialImage, name: str, origins: tuple[Path, ...] = ()) -> None:
+        self.image, self.name, self.origins = image, printable(name), origins
+        self.geometry, self.notes = grid_of(image, self.name)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the image's values."""
+        dtype: np.dtype[Any] = self.image.get_data_dtype()
+        return dtype
+
+    @contextmanager
+    def planes(self) -> Iterator["_ArrayPlanes"]:
+        """Begin a pass; nibabel loads the values if it has not."""
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            values = plain(np.asanyarray(self.image.dataobj))
+        yield _ArrayPlanes(values.reshape(self.geometry.shape))
+
+    def read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Any part."""
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            further = (0,) * (len(self.image.shape) - 3)
+            return plain(np.asanyarray(self.image.dataobj[(*index, *further)]))
+
+    def to_hu(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """The same: nibabel has scaled the values."""
+        return stored
+
+    def close(self) -> None:
+        """The image stays its owner's."""
+
+
+class _ArrayPlanes:
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values, self._position = values, 0
+
+    def read(self, count: int) -> NDArray[Any]:
+        first, self._position = self._position, self._position + count
+        return self._values[:, :, first : self._position].T
+
+    def finish(self) -> Verified:
+        return Verified()
+
+
+class ArraySink:
+    """Keeps a mask in memory, in the scan's stored axis order; see `LabelSink`."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self.labels = np.zeros(geometry.shape, np.uint8, order="F")
+        """(i, j, k)."""
+
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Keep canonical slices."""
+        index = self._geometry.stored_range(start, start + len(labels))
+        self.labels[index] = self._geometry.from_canonical(labels)
+
+    def finish(self) -> None:
+        """All is there."""
+
+    def close(self) -> None:
+        """What was kept stays."""
 
 
 def image_of_array(source: tuple[Any, ...]) -> SpatialImage:

@@ -1,17 +1,79 @@
-"""What a caller may give as a scan: paths, open files, images."""
+"""Which format a path, an open file, an image or an array is in, and who reads or writes it."""
 
 import io
 import os
-from os import PathLike
+from collections.abc import Iterator
+from contextlib import closing
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.files.atomic import NewFile, NewFiles
+from lits_runtime.files.stable_file import FileState, SteadyFile
 from lits_runtime.messages import printable
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.memory import FORMS
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
+from lits_runtime.volumes.names import pair_paths
+from lits_runtime.volumes.nifti.reader import NiftiFile
+from lits_runtime.volumes.nifti.source import NiftiSource
+from lits_runtime.volumes.nifti.writer import NiftiSink
+from lits_runtime.volumes.source import Content, LabelSink, VolumeSource
+
+_SLAB = 16
+
+
+def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
+    """Read the header of a path, a binary file object, a nibabel image, or (HU, affine).
+
+    Args:
+        given: see `memory.FORMS`.
+        state: of the file at a path, when it was looked at before; it must still be so.
+
+    Raises:
+        VolumeError: not a readable 3D volume.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(given, SpatialImage):
+        return MemorySource(given, name_of(given), origins(given))
+    if isinstance(given, tuple):
+        return MemorySource(image_of_array(given), "array", origins(given))
+    if isinstance(given, str | PathLike):
+        path = path_of(given)
+        if state is not None:  # before a parser sees what may have become of the file
+            with SteadyFile(path, state).opened():
+                pass
+        return NiftiSource(NiftiFile.open(path), origins(path), state)
+    return NiftiSource(NiftiFile.open(seekable(given)), origins(given))
+
+
+def open_sink(file: NewFile, source: VolumeSource, content: Content) -> LabelSink:
+    """A mask of a scan, in the format that the name of its file asks for.
+
+    Args:
+        file: of `NewFiles`, whose target has a name that `names.is_written` accepts.
+        source: of the scan; a mask in its own format takes its header.
+        content: what the values mean.
+    """
+    return NiftiSink(file, source, content)
+
+
+def save_labels(
+    path: Path, labels: NDArray[np.uint8], source: VolumeSource, content: Content
+) -> None:
+    """Write a mask that is held in memory, (i, j, k) as its scan is stored; whole or not at all."""
+    canonical = source.geometry.to_canonical(labels)
+    with NewFiles() as new:
+        with closing(open_sink(new.open(path), source, content)) as sink:
+            for start, stop in source.geometry.slab_ranges(_SLAB):
+                sink.put(start, canonical[start:stop])
+            sink.finish()
+        new.close()
+        new.take_names()
 
 
 def name_of(image: SpatialImage) -> str:
@@ -51,3 +113,42 @@ def seekable(source: Any) -> BinaryIO:
     with damage_as_volume_error("file object", "not readable"):
         content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
         return content
+
+
+def origins(source: Any) -> tuple[Path, ...]:
+    """Absolute paths behind a source of `Scan.open`, both of a pair; empty for values alone.
+
+    An open file tells its name, a nibabel image those of its file map, an array that is mapped
+    into memory its own.
+
+    >>> origins("/scans/a.hdr")
+    (PosixPath('/scans/a.hdr'), PosixPath('/scans/a.img'))
+    """
+    return tuple(dict.fromkeys(path.absolute() for path in _paths(source)))
+
+
+def _paths(source: Any) -> Iterator[Path]:
+    if isinstance(source, str | bytes | PathLike):
+        yield from pair_paths(Path(os.fsdecode(source)))
+    elif isinstance(source, tuple):
+        yield from _mapped(source[0] if source else None)
+    elif (file_map := getattr(source, "file_map", None)) is not None:  # nibabel's images
+        for holder in file_map.values():
+            yield from _paths_of_holder(holder)
+        yield from _mapped(getattr(source, "dataobj", None))
+    elif isinstance(name := getattr(source, "name", None), str):  # open files
+        yield Path(name)
+
+
+def _paths_of_holder(holder: Any) -> Iterator[Path]:
+    for name in (getattr(holder, "filename", None), getattr(holder.fileobj, "name", None)):
+        if isinstance(name, str | PathLike):
+            yield Path(fspath(name))
+
+
+def _mapped(values: Any) -> Iterator[Path]:
+    """The file of a memory-mapped array, or of one that it is a view of."""
+    while values is not None:
+        if isinstance(name := getattr(values, "filename", None), str | PathLike):
+            yield Path(fspath(name))
+        values = getattr(values, "base", None)

@@ -17,7 +17,7 @@ import pytest
 
 from lits_runtime import DatasetError, VolumeError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.files.stable_file import SteadyFile
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import find_cases, usable_cases

@@ -23,7 +23,7 @@ Change = Callable[[Values], Values]
 
 def overview_of(scan: Scan) -> NDArray[np.int16]:
     overview = Overview(scan.geometry)
-    for run in scan.runs(16):
+    for run in scan.slabs(16):
         slab_hu = scan.slab_hu(run)
         labels = np.zeros(slab_hu.shape, np.uint8)
         overview.put(run.start, overview.sample(run.start, slab_hu), labels)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lits_runtime.errors import DatasetError, VolumeError
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, SteadyFile
 from lits_runtime.messages import brief
 from lits_train.data.cases import Case, find_cases
 from lits_train.prepared.index_content import (

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.files.inflate import gunzip, inflated
 from lits_runtime.files.regular_file import HashedFile, Watched, hash_content, open_regular
-from lits_runtime.files.steady_file import SteadyFile
-from lits_runtime.messages import header_and_voxels, is_gzip, printable
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.file_kinds import BYTES, misnamed, refusal
+from lits_runtime.files.stable_file import SteadyFile
+from lits_runtime.messages import printable
+from lits_runtime.volumes.foreign_formats import BYTES, misnamed, refusal
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.names import header_and_voxels, is_gzip
+from lits_runtime.volumes.nifti.grid import pixdim_notes
 from lits_runtime.volumes.nifti.header import read_header
 from lits_runtime.volumes.nifti.voxel_offset import true_offset, voxel_bytes
 from lits_runtime.volumes.nifti.voxel_stream import VoxelStream
-from lits_runtime.volumes.spacing import pixdim_notes
 
 MAX_HEADER_BYTES = 2**24
 """Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
@@ -185,15 +186,6 @@ class NiftiFile:
                     raise VolumeError(f"{self.name}: changed while it was read: another header")
             plane = (self.shape[1], self.shape[0])
             yield VoxelStream(self.name, plane, self.header.get_data_dtype(), stream, digest)
-
-
-def file_sha256(path: Path) -> str:
-    """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
-    digest = hashlib.sha256()
-    for part in dict.fromkeys(_pair(path)):
-        with open_regular(cast(Path, part)) as file:
-            hash_content(file, digest)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.nifti.behind_voxels import padding_behind
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.nifti.padding import padding_behind
+from lits_runtime.volumes.source import Verified
 
 
 class VoxelStream:
@@ -19,7 +20,6 @@ class VoxelStream:
     ) -> None:
         self._name, self._stream, self._digest = name, stream, digest
         self._plane, self._dtype = plane, dtype
-        self.padding = 0  # bytes behind the voxels, once `finish` has seen them
 
     def read(self, count: int) -> NDArray[Any]:
         """The next `count` planes as stored: (k, j, i), unscaled, in the file's byte order.
@@ -45,13 +45,14 @@ class VoxelStream:
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return np.frombuffer(content, self._dtype).reshape(count, *self._plane)
 
-    def finish(self) -> str:
-        """The SHA-256 of the file, once all planes are read.
+    def finish(self) -> Verified:
+        """The SHA-256 of the file, once all planes are read, and a warning of padding.
 
         Raises:
             VolumeError: there is more than the header says, or a checksum is wrong.
         """
         plane = math.prod((*self._plane, self._dtype.itemsize))
         with damage_as_volume_error(self._name, "truncated or damaged"):
-            self.padding = padding_behind(self._stream, plane, self._name)
-        return str(self._digest.hexdigest())
+            padding = padding_behind(self._stream, plane, self._name)
+        warning = f"{padding} zero bytes behind the voxels, less than a slice, are ignored"
+        return Verified(str(self._digest.hexdigest()), (warning,) if padding else ())

@@ -1,8 +1,8 @@
 """Writing a mask on the scan's own grid, under the scan's own header."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,7 +13,9 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.files.atomic import NewFile, atomic_path
-from lits_runtime.messages import is_gzip
+from lits_runtime.volumes.names import is_gzip
+from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
+from lits_runtime.volumes.source import Content, VolumeSource
 
 _GZIP_LEVEL = 1  # masks are long runs: higher levels are slower and save little
 
@@ -50,6 +52,21 @@ def write_image(image: nib.Nifti1Image, path: Path) -> None:
         image.to_stream(cast(Any, stream))
 
 
+def write_volume(file: NewFile, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write a volume that has no header yet.
+
+    Args:
+        file: of `NewFiles`, whose target ends in .nii or .nii.gz.
+        values: (i, j, k), of a type that NIfTI has.
+        affine: (4, 4) voxel-to-world, mm, RAS+.
+    """
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    stream_image(image, file)
+
+
 def stream_image(image: nib.Nifti1Image, file: NewFile) -> None:
     """Write to a file of `NewFiles`, whose target ends in .nii or .nii.gz."""
     with _compressed(file.target, file) as stream:
@@ -57,20 +74,8 @@ def stream_image(image: nib.Nifti1Image, file: NewFile) -> None:
 
 
 @contextmanager
-def mask_writer(
-    file: NewFile, shape: tuple[int, int, int], scan: SpatialImage, slope: float = 1.0
-) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """Write a uint8 volume run by run along its slowest axis.
-
-    Args:
-        file: of `NewFiles`, whose target ends in .nii or .nii.gz; it is left open.
-        shape: (i, j, k) of the volume.
-        scan: whose header and affine the file takes.
-        slope: what a stored 1 stands for.
-
-    Yields:
-        A function that takes the next planes, uint8 (i, j, n).
-    """
+def mask_writer(file: NewFile, shape: Any, scan: SpatialImage, slope: float = 1.0) -> Iterator[Any]:
+    """Until segment/ writes through `NiftiSink`."""
     header = mask_image(np.broadcast_to(np.uint8(0), shape), scan).header
     header.set_slope_inter(slope, 0)
     start = io.BytesIO()
@@ -85,15 +90,86 @@ def mask_writer(
         yield write
 
 
+class NiftiSink:
+    """A mask in a .nii or .nii.gz file, under its scan's header; see `LabelSink`."""
+
+    def __init__(self, file: NewFile, source: VolumeSource, content: Content) -> None:
+        """Write the header.
+
+        Args:
+            file: of `NewFiles`; it is left open.
+            source: of the scan. If it has a nibabel image the mask takes that header.
+            content: what the values mean.
+        """
+        self._geometry = source.geometry
+        shape, axis = source.geometry.shape, source.geometry.canonical_axes[0]
+        self._scratch = None if axis == 2 else Scratch(shape, np.uint8, axis, 2)
+        zeros = np.broadcast_to(np.uint8(0), shape)
+        header = mask_image(zeros, _image_of(source)).header
+        header.set_slope_inter(content.slope, 0)
+        start = io.BytesIO()
+        header.write_to(start)
+        self._gzip: Any = _gzip(file) if is_gzip(file.target) else None
+        self._stream: Any = self._gzip or file
+        self._stream.write(start.getvalue().ljust(header.get_data_offset(), b"\0"))
+
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Write canonical slices, or hold them on disk if they are not the slowest stored axis."""
+        stored = self._geometry.from_canonical(labels)
+        if self._scratch is None:
+            self._write(stored)
+            return
+        axis = self._geometry.canonical_axes[0]
+        place = self._geometry.stored_range(start, start + len(labels))[axis]
+        self._scratch.put(place.start, stored)
+
+    def finish(self) -> None:
+        """Write what was held, and end the gzip stream."""
+        if self._scratch is not None:
+            i, j, k = self._geometry.shape
+            count = max(1, BLOCK_BYTES // (i * j))
+            for first in range(0, k, count):
+                self._write(self._scratch.take(first, min(first + count, k)))
+        if self._gzip is not None:
+            self._gzip.close()
+            self._gzip = None
+
+    def close(self) -> None:
+        """Let go of the scratch file, and of a gzip stream that was not finished."""
+        if self._scratch is not None:
+            self._scratch.close()
+        if self._gzip is not None:
+            with suppress(OSError, ValueError):  # its end goes into a file that is not kept
+                self._gzip.close()
+
+    def _write(self, stored: NDArray[np.uint8]) -> None:
+        for plane in stored.T:
+            self._stream.write(np.ascontiguousarray(plane).data)
+
+
+def _image_of(source: VolumeSource) -> SpatialImage:
+    """The scan's own image, or one of its grid alone if it is in another format."""
+    image = getattr(source, "image", None)
+    if isinstance(image, SpatialImage):
+        return image
+    zeros = np.broadcast_to(np.uint8(0), source.geometry.shape)
+    return nib.Nifti1Image(zeros, source.geometry.affine)
+
+
 @contextmanager
 def _compressed(path: Path, file: Any) -> Iterator[BinaryIO]:
     """Gzip into a file if its name says so."""
     if is_gzip(path):
-        gzip: Any = igzip.IGzipFile
-        with gzip("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+        with _gzip(file) as stream:
             yield stream
     else:
         yield file
+
+
+def _gzip(file: Any) -> Any:
+    """A gzip stream without a name and a date, so that equal masks give equal bytes."""
+    gzip: Any = igzip.IGzipFile
+    return gzip("", "wb", _GZIP_LEVEL, file, mtime=0)
 
 
 def _single(scan: SpatialImage, kind: Any) -> Any:

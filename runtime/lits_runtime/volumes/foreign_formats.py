@@ -1,4 +1,4 @@
-"""What a file is that is not NIfTI, told by its first bytes, and what would make a scan of it."""
+"""Formats that we do not read, recognised by first bytes or by ending, and how to convert them."""
 
 import struct
 import zlib
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from lits_runtime.messages import printable
+from lits_runtime.volumes.names import is_damaged_name
 
 BYTES = 544
 """From the start of a file; more tell nothing more."""
@@ -44,6 +45,31 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
 )
 _DICOM = "DICOM; convert the series with dcm2niix"
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
+
+
+_ENDINGS = {
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "FreeSurfer's": (".mgz", ".mgh"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "MINC": (".mnc", ".mnc.gz"),
+    "compressed otherwise than by gzip": (".nii.zst", ".nii.bz2", ".nii.xz", ".nii.zip", ".nii.7z"),
+    "GIPL": (".gipl", ".gipl.gz"),
+}
+
+
+def by_ending(name: str) -> str | None:
+    """Why a file is left out whose name ends as those of another image format; None: it does not.
+
+    >>> by_ending("ct.mha"), by_ending("ct.nii")
+    ('MetaImage, not NIfTI; convert it to NIfTI', None)
+    """
+    lower = name.lower()
+    for what, endings in _ENDINGS.items():
+        if lower.endswith(endings):
+            how = "it with dcm2niix" if what == "DICOM" else "it to NIfTI"
+            return f"{what}, not NIfTI; convert {how}"
+    return "a copy or part of a file, by its ending" if is_damaged_name(name) else None
 
 
 def kind_of(start: bytes) -> str | None:

@@ -1,15 +1,46 @@
-"""Affines in millimetres, whatever unit or gap a NIfTI header has, with a word on what was done."""
+"""The grid of a nibabel image, in millimetres whatever its header counts in."""
 
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
+
+from lits_runtime.errors import VolumeError
+from lits_runtime.volumes.geometry import Geometry
 
 _IN_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 """By the code in `xyzt_units`; 2 is mm, and 0, unknown, is taken for it, as all readers do."""
 _UNIT_BITS = 7
 _LIKELY_MM = (0.1, 20.0)
+
+
+def grid_of(image: SpatialImage, name: str) -> tuple[Geometry, tuple[str, ...]]:
+    """The grid of an image of one CT volume, and notes on what its header leaves open.
+
+    Args:
+        image: its fourth and further dimensions may be 1.
+        name: for messages.
+
+    Raises:
+        VolumeError: not one volume of numbers, or no affine, or none that spans a volume.
+    """
+    shape = tuple(int(size) for size in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise VolumeError(f"{name}: {len(shape)} dimensions {shape}, expected one volume")
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise VolumeError(f"{name}: voxels of type {dtype}, expected integers or floats")
+    if image.affine is None:
+        raise VolumeError(f"{name}: no affine; save the volume with an sform or a qform")
+    try:
+        affine, notes = affine_mm(image)
+        return Geometry((shape[0], shape[1], shape[2]), affine), tuple(notes)
+    except VolumeError as error:
+        raise VolumeError(f"{name}: {error}") from None
 
 
 def affine_mm(image: Any) -> tuple[NDArray[np.float64], list[str]]:

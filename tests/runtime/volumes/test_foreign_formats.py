@@ -13,7 +13,7 @@ import pytest
 
 from lits_runtime import Segmenter, VolumeError
 from lits_runtime.segment.options import Options
-from lits_runtime.volumes.file_kinds import kind_of
+from lits_runtime.volumes.foreign_formats import kind_of
 from lits_runtime.volumes.scan import Scan
 from support.scans import LPS_AFFINE, random_hu
 
