@@ -57,7 +57,7 @@ class Command(click.Command):
         if isinstance(error, OSError):
             return str(error)
         if isinstance(error, MemoryError):
-            return f"memory ran out: {error}" if str(error) else "memory ran out"
+            return f"out of memory: {error}" if str(error) else "out of memory"
         return (
             f"{type(error).__name__}: {error} (a fault of lits-toolkit: please report what --debug "
             "prints)"

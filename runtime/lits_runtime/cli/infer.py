@@ -13,8 +13,8 @@ import click
 from lits_runtime.cli.command import Command, shared_options
 
 if TYPE_CHECKING:
+    from lits_runtime.batch import Outcome, Settings
     from lits_runtime.batch.jobs import Job
-    from lits_runtime.batch.local import Outcome, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -165,8 +165,8 @@ def _settle_process() -> None:
 
 
 def _settings(wishes: dict[str, Any]) -> "Settings":
-    from lits_runtime.batch.local import Settings
-    from lits_runtime.segment.options import MAX_VOXELS, Options
+    from lits_runtime.batch import Settings
+    from lits_runtime.segment.options import Options
 
     names = (
         "thresholds",
@@ -177,8 +177,7 @@ def _settings(wishes: dict[str, Any]) -> "Settings":
         "strict",
     )
     options = Options(**{name: wishes.pop(name) for name in names})
-    max_voxels = wishes.pop("max_voxels") or MAX_VOXELS
-    return Settings(options=options, max_voxels=max_voxels, **wishes)
+    return Settings(options=options, **wishes)
 
 
 def _run(
@@ -188,7 +187,7 @@ def _run(
     report: Path | None,
     also_read: list[Path],
 ) -> "tuple[list[Outcome], int | None]":
-    from lits_runtime.batch.local import run_batch
+    from lits_runtime.batch import run_batch
     from lits_runtime.cli.progress import ProgressBar, stopping_on_signals
 
     file = None

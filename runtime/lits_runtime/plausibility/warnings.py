@@ -3,7 +3,7 @@
 import numpy as np
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.measure.report import Tally
+from lits_runtime.measure.volumes_ml import Tally
 from lits_runtime.plausibility.anatomy import Found, result_warnings
 from lits_runtime.plausibility.hounsfield import value_warnings
 from lits_runtime.plausibility.overview import Overview

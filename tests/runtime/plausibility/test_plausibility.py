@@ -159,7 +159,7 @@ def test_headers_that_are_read_with_a_grain_of_salt(
     np.testing.assert_array_equal(again.affine, load_nifti(scan).affine)
     assert again.header["xyzt_units"] == load_nifti(scan).header["xyzt_units"]
     mask.unlink()
-    with pytest.raises(VolumeError, match="a warning, but for --strict"):
+    with pytest.raises(VolumeError, match="a warning, and an error with --strict"):
         segmenter.segment_file(scan, mask, Options(strict=True))
     assert not mask.exists()
 

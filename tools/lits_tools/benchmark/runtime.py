@@ -35,7 +35,7 @@ size = slab_slices(segmenter.provider, context)
 slabs = [scan.slab_hu(run, context) for run in scan.slabs(size, context)]
 segmenter.labels(slabs[0])
 began = time.perf_counter()
-for labels in ordered_map(segmenter.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
+for labels in ordered_map(segmenter.engine.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
     pass
 print(time.perf_counter() - began)
 """
