@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,8 +218,9 @@ def write_phantom(
     """
     ending = ".nii.gz" if gzip else ".nii"
     paths = (folder / f"volume-{case_id}{ending}", folder / f"segmentation-{case_id}{ending}")
+    volumes: tuple[NDArray[Any], ...] = (phantom.volume_hu, phantom.labels)
     with NewFiles() as new:
-        for path, values in zip(paths, (phantom.volume_hu, phantom.labels), strict=True):
+        for path, values in zip(paths, volumes, strict=True):
             write_volume(new.open(path), values, phantom.affine)
         for path, facts in new.close().items():
             same = is_as_told(path, facts.to_json())
