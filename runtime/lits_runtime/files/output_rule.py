@@ -17,6 +17,8 @@ from lits_runtime.files.atomic import LOCK_PREFIX
 from lits_runtime.files.regular_file import kind_of
 from lits_runtime.messages import printable
 
+_REMEDY = "move it away, choose another output, or overwrite it with --force (force=True)"
+
 
 class Inputs:
     """The input files of a command, known by path and by inode, so that links count."""
@@ -92,10 +94,7 @@ def check_target(
         if (other := kind_of(mode)) is not None:
             raise OutputError(f"{name}: {other}, expected a file to write; choose another output")
     if not force and not ours:
-        raise OutputError(
-            f"{name} {found}; move it away, choose another output, or overwrite it with --force "
-            "(force=True)"
-        )
+        raise OutputError(f"{name} {found}; {_REMEDY}")
 
 
 def check_folder(target: Path, inputs: Inputs, *, force: bool) -> None:
@@ -108,10 +107,7 @@ def check_folder(target: Path, inputs: Inputs, *, force: bool) -> None:
         raise OutputError(f"{printable(str(target))}: holds {what}; choose another output")
     _check_folder(printable(str(target)), place_of(target))
     if os.path.lexists(place_of(target)) and not force:
-        raise OutputError(
-            f"{printable(str(target))} exists; move it away, choose another output, or overwrite "
-            "it with --force (force=True)"
-        )
+        raise OutputError(f"{printable(str(target))} exists; {_REMEDY}")
 
 
 def _check_folder(name: str, place: str) -> None:

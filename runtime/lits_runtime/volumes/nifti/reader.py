@@ -79,26 +79,16 @@ class NiftiFile:
             if image_class is None:
                 raise VolumeError(f"{name}: not a readable NIfTI volume: {refusal(start)}")
             kind = image_class.header_class
-            size = kind.template_dtype.itemsize
             if isinstance(source, Path) and kind.is_single != (header_source is voxel_source):
                 form = "one file (.nii)" if kind.is_single else "a pair (.hdr and .img)"
                 raise VolumeError(f"{name}: its header is that of {form}, which its name denies")
+            size = kind.template_dtype.itemsize
             header = kind(start[:size], check=False)
             notes = tuple(pixdim_notes(header))
-            end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
-            offset = None
-            if 0 <= end < size + 4:
-                end = offset = true_offset(header, source, name)
-                header["vox_offset"] = size + 4
-            if not size <= end <= MAX_HEADER_BYTES:
-                raise VolumeError(
-                    f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected "
-                    f"{size} to {MAX_HEADER_BYTES}"
-                )
+            end, offset = _header_end(header, source, name)
             stored = start[:end] + stream.read(max(end - len(start), 0))
             header = read_header(kind, header.binaryblock + stored[size:])
-            header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
-            header.get_slope_inter()
+            _check_fields(header)
             offset = header.get_data_offset() if offset is None else offset
         sources = (header_source, voxel_source)
         return cls(name, image_class, header, offset, *sources, stored, watched, notes)
@@ -186,6 +176,29 @@ class NiftiFile:
                     raise VolumeError(f"{self.name}: changed while it was read: another header")
             plane = (self.shape[1], self.shape[0])
             yield VoxelStream(self.name, plane, self.header.get_data_dtype(), stream, digest)
+
+
+def _header_end(header: Any, source: ByteSource, name: str) -> tuple[int, int | None]:
+    """Where header and extensions end at most, and where voxels begin if the header is wrong."""
+    size = int(header.template_dtype.itemsize)
+    end, offset = int(header.get_data_offset()) if header.is_single else MAX_HEADER_BYTES, None
+    if 0 <= end < size + 4:
+        end = offset = true_offset(header, source, name)
+        header["vox_offset"] = size + 4
+    if not size <= end <= MAX_HEADER_BYTES:
+        raise VolumeError(
+            f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected {size} to "
+            f"{MAX_HEADER_BYTES}"
+        )
+    return end, offset
+
+
+def _check_fields(header: Any) -> None:
+    """Let nibabel raise now, not later, what it cannot make of a field."""
+    header.get_data_shape()
+    header.get_data_dtype()
+    header.get_best_affine()
+    header.get_slope_inter()
 
 
 @contextmanager
