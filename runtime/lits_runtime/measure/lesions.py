@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from math import pi
+from typing import Any
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.labels import lesion_mask
 from lits_runtime.measure.diameter import Points, bounding, diameters_mm
 from lits_runtime.measure.lesion_parts import (
     COLUMNS,
@@ -22,7 +24,6 @@ from lits_runtime.measure.lesion_parts import (
 )
 from lits_runtime.volumes.geometry import Geometry
 
-LESION = 2
 MAX_LESIONS = 1000
 """The largest that are kept: a noisy label map has millions of specks, which fit no table."""
 MAX_POINTS = 2**20
@@ -148,7 +149,7 @@ class LesionTracker:
         open_points = np.concatenate([np.zeros((4, 0), np.int32), *self._points], 1)
         parts = LesionParts.joined([self._finished, self._measured(open_parts, open_points)])
         if labels is not None:
-            parts = parts[labels[np.unravel_index(parts.anchor, labels.shape)] == LESION]
+            parts = parts[lesion_mask(labels[np.unravel_index(parts.anchor, labels.shape)])]
         count = len(parts) + self._forgotten
         parts = parts[parts.largest_first()[:MAX_LESIONS]]
         return tuple(self._lesion(parts, row) for row in range(len(parts))), count
@@ -165,7 +166,7 @@ class LesionTracker:
         slab_hu: NDArray[np.float32],
         probability: NDArray[np.float32] | None,
     ) -> None:
-        mask = labels == LESION
+        mask = lesion_mask(labels)
         lines = mask.any(2).any(0)
         if not lines.any():
             return
@@ -270,8 +271,8 @@ class LesionTracker:
         )
 
 
-def _span(hit: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and one past the last that are hit; at least one is."""
+def _span(hit: Any) -> tuple[int, int]:
+    """First, and one past the last, that is true of a bool array; at least one is."""
     where = np.flatnonzero(hit)
     return int(where[0]), int(where[-1]) + 1
 

@@ -6,9 +6,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.labels import BACKGROUND, LIVER, lesion_mask, liver_mask
 from lits_runtime.segment.options import Options
-
-BACKGROUND, LIVER, LESION = 0, 1, 2
 
 
 def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> None:
@@ -16,14 +15,14 @@ def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> No
 
     Components are connected face to face; lesions are kept or dropped whole.
     """
-    box = _bounding_box(labels > BACKGROUND)
+    box = _bounding_box(liver_mask(labels))
     if box is None:
         return
     inside = labels[box]
     if options.keep_largest_liver:
-        liver, sizes = _components(inside > BACKGROUND)
+        liver, sizes = _components(liver_mask(inside))
         inside[liver != 1 + int(np.argmax(sizes[1:]))] = BACKGROUND
-    lesions, sizes = _components(inside == LESION)
+    lesions, sizes = _components(lesion_mask(inside))
     in_liver = np.zeros(len(sizes), bool)
     in_liver[np.unique(lesions[_beside(inside == LIVER)])] = True
     if options.drop_lesions_outside_liver:

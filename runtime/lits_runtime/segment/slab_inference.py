@@ -149,7 +149,7 @@ def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[
         reason = onnxruntime_reason(error)
         if isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY):
             raise OutOfMemoryError(
-                f"memory ran out for a slab of {shape}: {reason}; take a smaller batch size, or "
+                f"out of memory for a slab of {shape}: {reason}; use a smaller batch size or "
                 "fewer threads"
             ) from error
         raise ModelError(f"the model failed on a slab of {shape}: {reason}") from error

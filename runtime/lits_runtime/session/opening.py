@@ -2,15 +2,12 @@
 
 import importlib.resources
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lits_runtime.arguments import described, file_path, whole_number
 from lits_runtime.errors import ArgumentError, OptionsError
-from lits_runtime.model.checked_file import check, read_content
-from lits_runtime.session.providers import open_session
+from lits_runtime.model.checked_file import read_content
 
 BUNDLED_MODEL = "bundled.onnx"
 MAX_THREADS = 1024
@@ -67,14 +64,3 @@ def checked_opening(
         whole_number("device_id", device_id, 0),
         sha256,
     )
-
-
-def reopener(opening: Opening, threads: int) -> Callable[[str], Any]:
-    """What opens the session once more on a provider, as a forked process must."""
-
-    def reopen(provider: str) -> Any:
-        content = opening.content()
-        check(content, opening.sha256)  # the file may have been replaced
-        return open_session(content, provider, threads, opening.device_id)
-
-    return reopen

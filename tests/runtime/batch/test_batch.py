@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lits_runtime.batch import Settings, run_batch, segment_scan
 from lits_runtime.batch.jobs import Job, plan, read_list, shard
-from lits_runtime.batch.local import Settings, run_batch, segment_scan
 from lits_runtime.cli.infer import main
 from lits_runtime.segment.options import Options
 from support.batches import invoke, litter, statuses

@@ -12,8 +12,8 @@ import nibabel as nib
 import pytest
 
 from lits_runtime import Segmenter, VolumeError
+from lits_runtime.batch import run_batch
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import run_batch
 from lits_runtime.volumes.scan import Scan
 from support.batches import contents, litter, settings
 from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan

@@ -110,7 +110,8 @@ def run_within_bounds(content: bytes) -> None:
     try:
         segmenter = Segmenter.open(content, provider="cpu", threads=1)
         slab_hu = np.full((2 + 2 * segmenter.metadata.context_slices, 8, 9), 70, np.float32)
-        run(segmenter.session, ["labels", "probability"], slab_hu)
+        with segmenter.engine.in_use() as session:
+            run(session, ["labels", "probability"], slab_hu)
         labels = segmenter.segment((np.full((9, 8, 2), 70, np.float32), np.eye(4))).labels
     except ModelError:
         return

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lits_runtime import OutputError
+from lits_runtime.batch import run_batch, segment_scan
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import run_batch, segment_scan
 from lits_runtime.batch.results_file import write_report
 from lits_runtime.cli.infer import _tell
 from lits_runtime.records.record_file import our_files, record_path

@@ -91,7 +91,7 @@ def test_gpu_slabs_keep_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     from lits_runtime.segment import slab_inference as inference
 
     segmenter = Segmenter.open(tiny_model(), provider="cpu")
-    segmenter.provider, segmenter.lanes = "cuda", 1
+    segmenter.engine.provider, segmenter.engine.lanes = "cuda", 1
     shapes = []
     run = inference.run
 
