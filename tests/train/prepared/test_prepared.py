@@ -139,7 +139,7 @@ def test_another_size_needs_force(tmp_path: Path) -> None:
     write_case(data, "2")
     prepared(data, folder)
     (data / "volume-2.nii").unlink()
-    with pytest.raises(DatasetError, match="prepared at 32 x 32, asked for 64 x 64"):
+    with pytest.raises(DatasetError, match="prepared at 32 x 32, requested 64 x 64"):
         prepare(find_cases(data), folder, 64)
     prepare(find_cases(data), folder, 64, force=True)
     assert sorted(contents(folder)) == ["hu-1.npy", "labels-1.npy", "shares-1.npy"]
