@@ -10,7 +10,7 @@ from lits_runtime.files.output_rule import Inputs, check_targets, file_key
 from lits_runtime.messages import printable
 from lits_runtime.records.record_file import record_path
 from lits_runtime.records.result_files import check_endings, probability_path
-from lits_runtime.volumes.origins import pair_paths
+from lits_runtime.volumes.names import pair_paths
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lits_runtime.finding.given_file import why_no_file
-from lits_runtime.messages import is_nifti, printable, stem_and_ending
-from lits_runtime.records.made_here import made_by_us
+from lits_runtime.finding.path_problems import why_no_file
+from lits_runtime.messages import printable
+from lits_runtime.records.own_outputs import made_by_us
+from lits_runtime.volumes.names import WRITTEN, WRITTEN_WORDS, is_written, stem_and_ending
 
 if TYPE_CHECKING:
     from lits_runtime.finding.find import LeftOut
@@ -143,7 +144,8 @@ def _names(
 def _in_folder(
     folder: Path, outputs: Sequence[Path], pattern: str | None, left_out: "list[LeftOut]"
 ) -> Iterator[_Name]:
-    from lits_runtime.finding.find import SCAN_NAMES, find_scans, nothing_in
+    from lits_runtime.finding.find import find_scans, nothing_in
+    from lits_runtime.volumes.names import SCAN_NAMES
 
     found = find_scans(folder, pattern=pattern, outputs=outputs)
     left_out += (one for one in found.left_out if not one.lost)
@@ -202,10 +204,10 @@ def _job(name: _Name, output: Path | None, probability: Path | None, single: boo
 
 
 def _target(name: _Name, output: Path | None, what: str, single: bool) -> Path:
-    file = f"{stem(name.path)}_{what}.nii.gz"
+    file = f"{stem(name.path)}_{what}{WRITTEN[0]}"
     if output is None:
         return name.path.parent / file
-    if is_nifti(output.name) and not output.is_dir():
+    if is_written(output.name) and not output.is_dir():
         if not single:
             raise ValueError(f"{output}: one file for several scans; give a folder")
         return output
@@ -213,12 +215,12 @@ def _target(name: _Name, output: Path | None, what: str, single: bool) -> Path:
 
 
 def _check_output(output: Path) -> None:
-    if is_nifti(output.name) or output.is_dir():
+    if is_written(output.name) or output.is_dir():
         return
     if output.exists() or output.suffix.lower() in _NO_FOLDERS:
         raise ValueError(
-            f"{printable(str(output))}: expected a folder, or a name ending in .nii or .nii.gz, "
-            "which are what can be written"
+            f"{printable(str(output))}: expected a folder, or a name ending in "
+            f"{WRITTEN_WORDS}, which are what can be written"
         )
 
 

@@ -25,10 +25,17 @@ def reports(folder: Path, *options: str, status: int = 0) -> dict[str, dict[str,
     return {report["case_id"]: report for report in map(json.loads, lines)}
 
 
+@pytest.fixture(scope="module")
+def sound_case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    write_phantom(folder, 0, make_phantom(0, matrix=96, slices=30, lesions=2), gzip=False)
+    return folder
+
+
 @pytest.fixture
-def case(tmp_path: Path) -> Path:
-    """A sound case 0 of 96 x 96 x 30; its folder."""
-    write_phantom(tmp_path, 0, make_phantom(0, matrix=96, slices=30, lesions=2), gzip=False)
+def case(sound_case: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of a sound case 0 of 96 x 96 x 30."""
+    shutil.copytree(sound_case, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -79,3 +79,36 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(CheckpointError, match="not a weight file"):
         SegmentationNetwork(BASELINE).load_encoder(str(tmp_path / "text.pth"))
+
+
+def test_the_baseline_is_the_original_network() -> None:
+    network = SegmentationNetwork(BASELINE)
+    assert BASELINE.classes == ("lesion",)
+    assert not BASELINE.window_hu
+    assert BASELINE.size == 128
+    with torch.no_grad():
+        assert network.eval()(torch.rand(1, 3, 128, 128)).shape == (1, 1, 128, 128)
+    kinds = [type(module).__name__ for module in network.decoder.modules()]
+    assert kinds.count("ConvTranspose2d") == kinds.count("Conv2d") == kinds.count("ReLU") == 5
+    assert "BatchNorm2d" not in kinds
+
+
+def test_skip_connections_reach_the_decoder() -> None:
+    recipe = DEFAULT.override(size=64)
+    network = SegmentationNetwork(recipe).eval()
+    widths = [stage.conv[0].in_channels for stage in network.decoder]  # type: ignore[union-attr, index]
+    assert widths == [32 + 208, 24 + 104, 16 + 48, 16 + 32]
+
+
+def test_a_subpixel_head_halves_the_stride() -> None:
+    scaled = torch.rand(2, 3, 64, 64)
+    for stages, size in ((4, 32), (3, 16)):
+        recipe = DEFAULT.override(size=64, decoder_channels=(16, 16, 16, 16)[:stages])
+        plain, subpixel = (
+            SegmentationNetwork(one).eval()(scaled)
+            for one in (recipe, recipe.override(subpixel_head=True))
+        )
+        assert plain.shape == (2, 2, size, size)
+        assert subpixel.shape == (2, 2, 2 * size, 2 * size)
+    with pytest.raises(ValueError, match="subpixel_head: five decoder stages"):
+        recipe.override(decoder_channels=(16,) * 5, subpixel_head=True)

@@ -139,14 +139,14 @@ def test_another_size_needs_force(tmp_path: Path) -> None:
     write_case(data, "2")
     prepared(data, folder)
     (data / "volume-2.nii").unlink()
-    with pytest.raises(DatasetError, match="prepared at 32 x 32, asked for 64 x 64"):
+    with pytest.raises(DatasetError, match="prepared at 32 x 32, requested 64 x 64"):
         prepare(find_cases(data), folder, 64)
     prepare(find_cases(data), folder, 64, force=True)
     assert sorted(contents(folder)) == ["hu-1.npy", "labels-1.npy", "shares-1.npy"]
     assert np.load(folder / "hu-1.npy").shape == (5, 64, 64)
 
 
-def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> None:
+def test_unusable_cases_are_skipped_and_end_in_status_1(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "prepared"
     for case_id in ("1", "2", "3"):
         write_case(data, case_id)

@@ -177,7 +177,7 @@ def test_intensities_change_and_labels_do_not(batch: Sample) -> None:
 
 
 def test_neighbours_lie_at_many_distances_and_say_so() -> None:
-    """Slices whose HU is their number: what comes out tells how far the neighbours were."""
+    """Slices whose HU is their number: the result shows how far the neighbours were."""
     n, reach = 400, 3
     heights = torch.arange(-reach, reach + 1.0)
     batch = Sample(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lits_runtime.finding.find import LeftOut, find_volumes, tell
 from lits_runtime.finding.layouts import case_of_layout
+from lits_runtime.volumes.names import is_written, stem_and_ending
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?i:(volume|segmentation))-(.+?)(?i:\.nii(\.gz)?)")
+_NAME = re.compile(r"(volume|segmentation)-(.+)", re.IGNORECASE)
 
 
 def find_files(folder: Path) -> dict[str, dict[str, list[Path]]]:
@@ -40,9 +41,9 @@ def _kind_and_case(path: Path) -> tuple[str, str] | None:
     """The kind and case ID of a file by its folder or name; None if neither says."""
     if by_folder := case_of_layout(path):
         kind, stem = by_folder
-        match = re.fullmatch(r"(?i:volume|segmentation)-(.+)", stem)
-        return kind, match[1] if match else stem
-    if match := _NAME.fullmatch(path.name):
+        match = _NAME.fullmatch(stem)
+        return kind, match[2] if match else stem
+    if is_written(path.name) and (match := _NAME.fullmatch(stem_and_ending(path.name)[0])):
         return match[1].lower(), match[2]
     return None
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState
+from lits_runtime.labels import BACKGROUND, LESION, LIVER
 from lits_runtime.volumes.label_volume import rounded_by, rounded_note, to_labels
-from lits_runtime.volumes.scan import Geometry, Scan
+from lits_runtime.volumes.scan import Scan
 from lits_train.data.case_files import find_files, pairing_problem
 from lits_train.data.cases_json import Statements, read_statements
 from lits_train.data.repair import repaired
@@ -100,20 +101,12 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
         VolumeError: a file is not readable, or has changed since `check_case`.
     """
     states = case.states or (None, None)
-    for path, state in zip((case.volume, case.segmentation), states, strict=True):
-        with SteadyFile(path, state).opened():  # before a parser sees a file that was replaced
-            pass
-    volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
-    for scan, state in zip((volume, mask), states, strict=True):
-        if scan.steady is not None:
-            scan.steady.state = state
+    volume = Scan.open(case.volume, affine=case.affine, state=states[0])
+    mask = Scan.open(case.segmentation, affine=volume.geometry.affine, state=states[1])
     if volume.geometry.shape != mask.geometry.shape:
         raise DatasetError(
             f"volume is {volume.geometry.shape} and segmentation {mask.geometry.shape}"
         )
-    if case.affine is not None:
-        volume.geometry = Geometry(volume.geometry.shape, case.affine)
-    mask.geometry = volume.geometry
     return volume, mask
 
 
@@ -133,12 +126,12 @@ def check_case(case: Case) -> Case:
     volume, mask = open_pair(replace(case, states=states))
     shape = volume.geometry.canonical_shape
     counts, off = np.zeros((shape[0], 3), np.int64), 0.0
-    for run in mask.runs(1):
-        values = mask.slab_hu(run)
+    for slab in mask.slabs(1):
+        values = mask.slab_hu(slab)
         labels = to_labels(values, "segmentation")
         off = max(off, rounded_by(values))
-        for label in (0, 1, 2):
-            counts[run.start, label] = np.count_nonzero(labels == label)
+        for label in (BACKGROUND, LIVER, LESION):
+            counts[slab.start, label] = np.count_nonzero(labels == label)
     volume.read_stored(shape[0] - 1, shape[0])  # fails if the file is truncated
     liver = np.flatnonzero(counts[:, 1:].any(axis=1))
     affine, notes = repaired(volume, mask, liver, case.stated_spacing_mm)

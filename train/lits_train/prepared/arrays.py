@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import DatasetError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState
+from lits_runtime.files.stable_file import FileState
 from lits_runtime.messages import brief
 from lits_train.limits import shown
 

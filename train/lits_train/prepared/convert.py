@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.files.output_rule import Inputs, check_target
-from lits_runtime.volumes.nifti.reader import file_sha256
+from lits_runtime.volumes.digest import file_sha256
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space
@@ -59,7 +59,7 @@ def prepare(
         OutputError: arrays of these names exist that no preparation wrote.
         OSError: the disk is full, or the folder is not writable.
     """
-    index = PreparedIndex(folder, size, anew=force)
+    index = PreparedIndex(folder, size, start_over=force)
     remove_abandoned(folder)
     todo = [case for case in cases if not _is_prepared(index, case)]
     _check_outputs(index, todo, force)
@@ -184,15 +184,15 @@ def _write(
         write_hu = stack.enter_context(array_file(hu_path, shape, np.int16))
         write_labels = stack.enter_context(array_file(labels_path, shape, np.uint8))
         write_shares = stack.enter_context(array_file(shares_path, of_shares, np.uint8))
-        for run, mask_run in zip(volume.runs(_SLAB), mask.runs(_SLAB), strict=True):
-            mask_slab = mask.slab_hu(mask_run)
-            hu, ranges, labels = resized_slab(volume.slab_hu(run), mask_slab, size)
-            full = torch.from_numpy(mask_slab.astype(np.uint8))
+        for slab, mask_slab in zip(volume.slabs(_SLAB), mask.slabs(_SLAB), strict=True):
+            stored_labels = mask.slab_hu(mask_slab)
+            hu, ranges, labels = resized_slab(volume.slab_hu(slab), stored_labels, size)
+            full = torch.from_numpy(stored_labels.astype(np.uint8))
             shares = label_shares(full, (size, size)).flatten(0, 1)
-            write_hu(run.start, rounded_hu(hu.numpy()))
-            write_labels(run.start, labels.numpy())
-            write_shares(2 * run.start, shares.numpy())
-            range_hu[run.start : run.stop] = ranges.numpy()
+            write_hu(slab.start, rounded_hu(hu.numpy()))
+            write_labels(slab.start, labels.numpy())
+            write_shares(2 * slab.start, shares.numpy())
+            range_hu[slab.start : slab.stop] = ranges.numpy()
     return range_hu
 
 

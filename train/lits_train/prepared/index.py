@@ -13,7 +13,7 @@ from lits_train.prepared.index_content import FORMAT_VERSION, INDEX_NAME, Entry,
 class PreparedIndex:
     """The index of a prepared folder; every change is on disk when the method returns."""
 
-    def __init__(self, folder: Path, size: int, *, anew: bool = False) -> None:
+    def __init__(self, folder: Path, size: int, *, start_over: bool = False) -> None:
         """Read the index of a folder, or start one.
 
         Raises:
@@ -25,12 +25,12 @@ class PreparedIndex:
         """Cases still to be prepared."""
         self.skipped: dict[str, str] = {}
         """By case ID, why it could not be prepared."""
-        if anew or not (folder / INDEX_NAME).exists():
+        if start_over or not (folder / INDEX_NAME).exists():
             return
         content = read_index(folder)
         if content.size != size:
             raise DatasetError(
-                f"{folder}: prepared at {content.size} x {content.size}, asked for "
+                f"{folder}: prepared at {content.size} x {content.size}, requested "
                 f"{size} x {size}: choose another folder, or start over with --force"
             )
         self.cases, self.pending = content.cases, content.pending

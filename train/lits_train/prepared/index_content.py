@@ -82,7 +82,9 @@ def _index_content(content: dict[str, Any]) -> IndexContent:
         raise ValueError(f"size {shown(size)}")
     if not isinstance(pending, list) or not all(isinstance(case_id, str) for case_id in pending):
         raise ValueError(f"pending {shown(pending)}")
-    if not isinstance(skipped, dict) or not all(isinstance(said, str) for said in skipped.values()):
+    if not isinstance(skipped, dict) or not all(
+        isinstance(reason, str) for reason in skipped.values()
+    ):
         raise ValueError(f"skipped {shown(skipped)}")
     if not isinstance(cases, dict):
         raise ValueError(f"cases {shown(cases)}")

@@ -19,11 +19,8 @@ def slice_kinds(cases: Sequence[Case]) -> NDArray[np.uint8]:
     for case in cases:
         liver = case.label_counts[:, 1:].any(axis=1)
         lesion = (case.label_counts[:, 2] > 0) & (not case.liver_only)
-        kinds.append(
-            np.where(lesion, LESION_SLICE, np.where(liver, LIVER_SLICE, OTHER_SLICE)).astype(
-                np.uint8
-            )
-        )
+        kind = np.where(lesion, LESION_SLICE, np.where(liver, LIVER_SLICE, OTHER_SLICE))
+        kinds.append(kind.astype(np.uint8))
     return np.concatenate(kinds)
 
 
