@@ -20,14 +20,13 @@ from lits_export.lowering.stored_weights import size_ratio
 from lits_export.lowering.trace import OPSET, trace_checkpoint
 from lits_export.lowering.training_facts import scan_count, shareable_parity, shareable_training
 from lits_export.parity.compare import (
-    TOLERANCES,
     Compared,
     ParityReport,
-    Tolerance,
     WorstSlice,
     compare,
 )
 from lits_export.parity.slabs import calibration_slabs, check_slabs, scan_files
+from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_export.parity.worst_slice import draw_worst_slice
 from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.files.atomic import atomic_path

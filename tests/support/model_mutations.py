@@ -11,8 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from lits_runtime.model.bundled import bundled_model
 from support.costly_models import ONES, RESIZE, computing, ints, window
-from support.models import tiny_model
-from support.threshold_model import threshold_model
+from support.models import positional_model, tiny_model
 from support.wire_tree import LENGTH, VARINT, Field, dump, everywhere, hidden_tag, parse, varint
 
 _NUMBERS = (0, 1, 2, 7, 10, 18, 127, 128, 255, 2**31 - 1, 2**31, 2**32, 2**32 + 7, 2**63, 2**64 - 1)
@@ -22,7 +21,7 @@ _MOST_CHANGES = 3
 
 def seeds() -> list[bytes]:
     """Models that pass the check: by hand, with most operators, and the first bundled nodes."""
-    return [tiny_model(), threshold_model(), windows(), shortened(30)]
+    return [tiny_model(), positional_model(), windows(), shortened(30)]
 
 
 def windows() -> bytes:

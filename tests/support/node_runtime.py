@@ -3,14 +3,16 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from lits_export.parity.compare import TOLERANCES
+from lits_export.parity.tolerance import TOLERANCES
 from lits_runtime import Segmenter
 from lits_tools.scores.overlap import overlap
 from support.paths import ROOT
@@ -24,9 +26,14 @@ FOLDER = ROOT / "tests/node"
 
 @cache
 def missing() -> str | None:
-    """Why there is no Node.js with our packages; installs them when they are not there."""
+    """Why there is no Node.js with our packages; installs them once, in one process at a time."""
     if not shutil.which("node") or not shutil.which("npm"):
         return "node and npm are not installed"
+    with FileLock(Path(tempfile.gettempdir(), "lits-node-modules.lock")):
+        return _install()
+
+
+def _install() -> str | None:
     lock, stamp = FOLDER / "package-lock.json", FOLDER / "node_modules/.installed"
     if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
         return None

@@ -13,7 +13,8 @@ from lits_export.lowering.float16 import STEM, in_float16
 from lits_export.lowering.int8 import Calibrated
 from lits_export.lowering.stored_weights import store_in_float16
 from lits_export.lowering.trace import Traced, check, tidy
-from lits_export.parity.compare import Tolerance, WorstSlice
+from lits_export.parity.compare import WorstSlice
+from lits_export.parity.tolerance import Tolerance
 from lits_train.network.slab_segmenter import SlabSegmenter
 
 logger = logging.getLogger(__name__)

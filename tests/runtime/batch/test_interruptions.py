@@ -162,6 +162,7 @@ def by_interrupt(batch: Any) -> None:
         batch.throw(KeyboardInterrupt)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see open files")
 @pytest.mark.parametrize("leave", [by_break, by_exception, by_closing, by_interrupt])
 @pytest.mark.parametrize("second", ["sound", "damaged", "absent", "collides"])

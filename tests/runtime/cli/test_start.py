@@ -53,6 +53,7 @@ def interrupted(process: "subprocess.Popen[str]", imports: int, number: int) -> 
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("command", ["lits-infer", "lits-eval"])
 def test_a_signal_at_any_import_is_one_line_and_its_exit_status(
@@ -212,6 +213,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("content", "word"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_onnxruntime_is_one_line(content: str | None, word: str, tmp_path: Path) -> None:
     """`pip uninstall` of one of onnxruntime and onnxruntime-gpu empties the folder of the other."""

@@ -160,6 +160,7 @@ def test_what_is_skipped_is_said_once_and_listed(caplog: pytest.LogCaptureFixtur
     }
 
 
+@pytest.mark.slow
 def test_a_voxel_that_is_no_number_costs_its_slices_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for seed in range(3):
@@ -241,6 +242,7 @@ def seven_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX's")
 @pytest.mark.parametrize(("form", "workers"), [("volume-*.nii.gz", 0), ("hu-*.npy", 2)])
 def test_training_outlives_files_that_are_cut_replaced_and_removed(
@@ -261,6 +263,7 @@ def test_training_outlives_files_that_are_cut_replaced_and_removed(
     assert sum("a named pipe" in reason for reason in reasons) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="no signals")
 def test_a_killed_loading_process_ends_the_run_with_a_word(
     seven_cases: Path, tmp_path: Path

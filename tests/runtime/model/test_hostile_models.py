@@ -79,8 +79,8 @@ def test_a_hostile_model_is_refused(
     model.write_bytes(HOSTILE_MODELS[name]())
     assert_refused(infer, infer_arguments(folder), folder, capfd)
     if name not in NEEDS_A_RUN:
-        assert_refused(export, ["--inspect", str(model)], folder, capfd)
-        assert_refused(export, ["--triton", str(folder / "triton"), str(model)], folder, capfd)
+        assert_refused(export, ["inspect", str(model)], folder, capfd)
+        assert_refused(export, ["triton", str(model), str(folder / "triton")], folder, capfd)
 
 
 @pytest.mark.parametrize("name", COSTLY_MODELS)
@@ -162,7 +162,7 @@ def test_oversize_files_are_refused_unread(folder: Path, capfd: pytest.CaptureFi
     arguments = [str(checkpoint), "-o", str(folder / "other.onnx")]
     for command, given in (
         (infer, infer_arguments(folder)),
-        (export, ["--inspect", str(model)]),
+        (export, ["inspect", str(model)]),
         (export, arguments),
     ):
         assert str(2**30) in assert_refused(command, given, folder, capfd)
@@ -199,6 +199,7 @@ def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin(
     assert FLIPS / 3 < refused < FLIPS
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_checkpoint_is_found_or_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     path.write_bytes(GOOD)

@@ -84,6 +84,7 @@ def test_the_unchanged_models_pass() -> None:
         assert_same(content, check(content))
 
 
+@pytest.mark.slow
 def test_mutated_models_are_refused_or_read_the_same() -> None:
     random, models = Random(7), seeds()
     counts: Counter[str] = Counter()

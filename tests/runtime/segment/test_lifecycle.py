@@ -184,6 +184,7 @@ def test_a_forked_child_may_close_or_drop_what_it_inherits(
     assert "ClosedError" in in_child(lambda: held[0].segment(scan))
 
 
+@pytest.mark.slow
 @fork_only
 def test_a_fork_while_other_threads_segment_hangs_nowhere(segmenter: Segmenter, scan: Path) -> None:
     expected = segmenter.segment(scan).labels.tobytes()
@@ -296,6 +297,7 @@ def labels_of(segmenter: Segmenter, scan: Path) -> bytes:
     return segmenter.segment(scan).labels.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_segmenter_travels_to_other_processes(
     method: str, tiny_model_path: Path, scan: Path

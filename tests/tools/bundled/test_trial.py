@@ -25,6 +25,8 @@ from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared.slices import open_cases
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, SEED
 
+pytestmark = pytest.mark.slow
+
 TABLE = "lits,patient,msd_slices_case\n6,B,10084\n10,B,10003\n11,,10012\n"
 SMALL = replace(DEFAULT, size=32, decoder_channels=(8, 8), batch_size=8, epochs=2, epoch_slices=16)
 

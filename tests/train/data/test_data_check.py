@@ -38,6 +38,7 @@ def rewrite(path: Path, change: Any, affine: Any = None) -> None:
     nib.save(nib.Nifti1Image(stored, image.affine if affine is None else affine), path)
 
 
+@pytest.mark.slow
 def test_a_real_case_is_told_as_it_is(real_case: tuple[Path, Path], tmp_path: Path) -> None:
     for path in real_case:
         (tmp_path / path.name).symlink_to(path)
@@ -138,6 +139,7 @@ def test_liver_only_cases_have_no_lesion_count(case: Path) -> None:
     assert " ?" in check(case)
 
 
+@pytest.mark.slow
 def test_processes_find_the_same_as_one(phantom_folder: Path) -> None:
     assert reports(phantom_folder, "--jobs", "2") == reports(phantom_folder)
 

@@ -44,6 +44,7 @@ def bare_forms(state: dict[str, torch.Tensor], folder: Path) -> dict[str, Path]:
     return paths | {"old": folder / "old.pth", "safe": folder / "bare.safetensors"}
 
 
+@pytest.mark.slow
 def test_weights_alone_of_the_seed_recipe_are_accepted(tmp_path: Path) -> None:
     state = SegmentationNetwork(SEED).state_dict()
     for name, path in bare_forms(state, tmp_path).items():
@@ -65,6 +66,7 @@ def test_safetensors_may_carry_their_recipe(tmp_path: Path) -> None:
     assert torch.equal(loaded.state_dict["head.weight"], state["head.weight"])
 
 
+@pytest.mark.slow
 def test_an_encoder_starts_from_any_of_these_files(checkpoint: Path, tmp_path: Path) -> None:
     source = SegmentationNetwork(SEED)
     forms = bare_forms(source.state_dict(), tmp_path)

@@ -63,6 +63,7 @@ def test_samples_are_those_of_the_nifti_files(phantom_folder: Path, tmp_path: Pa
     assert_same_samples(phantom_folder, tmp_path, 32)
 
 
+@pytest.mark.slow
 def test_samples_of_a_real_case(real_case: tuple[Path, Path], tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -91,6 +92,7 @@ def test_every_axis_order_and_a_lost_header_come_out_the_same(tmp_path: Path) ->
     assert any("assumed" in note for note in index["cases"]["28"]["notes"])
 
 
+@pytest.mark.slow
 def test_training_takes_a_prepared_folder(phantom_folder: Path, tmp_path: Path) -> None:
     prepared(phantom_folder, tmp_path / "prepared")
     options = ["--recipe", "seed", "--weights", "none", "--epochs", "1", "--batch-size", "8"]
@@ -159,6 +161,7 @@ def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> 
     assert not list(folder.glob(".lits-*"))
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_whole_cases_and_the_rest_is_made_later(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "prepared"
     for number in range(40):

@@ -17,6 +17,8 @@ from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 from lits_train.settings.recipe import RECIPES
 from support.scans import load_nifti
 
+pytestmark = pytest.mark.slow
+
 GRADIENT_TOLERANCE = 1e-6
 """Relative; the network computes in float64 and the loss in float32."""
 LOSS_TOLERANCE = 5e-4

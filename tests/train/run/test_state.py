@@ -13,6 +13,8 @@ from lits_train.run.state import TrainingState
 from lits_train.settings.recipe import DEFAULT
 from lits_train.settings.run import RunSettings
 
+pytestmark = pytest.mark.slow
+
 RECIPE = DEFAULT.override(
     size=32, epochs=10, warmup_steps=0, ema_decay=0.3, clip_norm=0.5, schedule="poly"
 )

@@ -29,6 +29,8 @@ from lits_train.training.loop import train
 from support.full_disk import largest_file
 from support.hostile_checkpoints import Payload
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"size": 32, "batch_size": 4, "epochs": 2}
 SAME = ("epoch", "step", "loss", "validation_dice", "learning_rate")
 """What metrics of two equal runs have in common; the rest is speed and memory."""

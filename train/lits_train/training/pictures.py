@@ -9,7 +9,7 @@ from torchvision.utils import draw_segmentation_masks, make_grid, save_image
 
 from lits_runtime.files.atomic import atomic_path
 
-_WINDOW_HU = (-150.0, 250.0)
+WINDOW_HU = (-150.0, 250.0)
 _COLOURS = {"liver": "yellow", "lesion": "red"}
 
 
@@ -25,7 +25,7 @@ def comparison(hu: Tensor, masks_gt: Tensor, masks_pred: Tensor, classes: Sequen
     Returns:
         uint8 (3, height of all rows, width of all columns).
     """
-    low, high = _WINDOW_HU
+    low, high = WINDOW_HU
     grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).to(torch.uint8)
     colours = [_COLOURS[name] for name in classes]
     cells: list[Tensor] = []

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,7 @@ def overflowing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_overflow_that_the_cpu_would_hide_is_kept_in_float32(
     overflowing_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +199,7 @@ def test_weights_that_matter_most_stay_in_float32(checkpoint: Path) -> None:
 
 
 def test_onnxruntime_restores_stored_weights_when_it_opens_the_file(
-    exported: dict[str, ExportResult], tmp_path: Path
+    exported: Mapping[str, ExportResult], tmp_path: Path
 ) -> None:
     """Else every slab would pay for it."""
     import onnxruntime

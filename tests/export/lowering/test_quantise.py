@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,22 @@ import pytest
 from lits_export.export import ExportResult
 from lits_export.lowering.float16 import STEM
 from lits_export.lowering.int8 import METHODS, Calibrated, quantisable
-from lits_export.parity.compare import Tolerance
 from lits_export.parity.slabs import CALIBRATION_SLICES, calibration_slabs
+from lits_export.parity.tolerance import Tolerance
 from lits_runtime import Segmenter
 from lits_train.network.checkpoint import load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
 
 
 @pytest.fixture(scope="module")
-def calibrated(exported: dict[str, ExportResult], checkpoint: Path) -> Calibrated:
+def calibrated(exported: Mapping[str, ExportResult], checkpoint: Path) -> Calibrated:
     context = load_checkpoint(checkpoint).recipe.context_slices
     rng = np.random.default_rng(0)
     slabs = [rng.uniform(-200, 300, (1 + 2 * context, 64, 64)).astype("f4") for _ in range(2)]
     return Calibrated(onnx.load(exported["fp32"].model), slabs)
 
 
-def test_int8_file_says_how_it_was_made(exported: dict[str, ExportResult]) -> None:
+def test_int8_file_says_how_it_was_made(exported: Mapping[str, ExportResult]) -> None:
     model = onnx.load(exported["int8"].model)
     parity = Segmenter.open(exported["int8"].model).metadata.parity
     assert parity["calibration"]["method"] in METHODS
@@ -63,7 +64,7 @@ def test_root_logger_is_left_as_it_was(calibrated: Calibrated) -> None:
     assert logging.getLogger().level == level
 
 
-def test_first_and_last_and_pooling_stay_in_float(exported: dict[str, ExportResult]) -> None:
+def test_first_and_last_and_pooling_stay_in_float(exported: Mapping[str, ExportResult]) -> None:
     modules = list(quantisable(onnx.load(exported["fp32"].model)).values())
     assert not any(m.startswith(STEM) or ".se." in m or m == "head" for m in modules)
     stages = [m for m in modules if m.startswith("decoder")]
@@ -71,7 +72,7 @@ def test_first_and_last_and_pooling_stay_in_float(exported: dict[str, ExportResu
     assert len(modules) > 40
 
 
-def load_checkpoint_decoder(exported: dict[str, ExportResult]) -> tuple[int, ...]:
+def load_checkpoint_decoder(exported: Mapping[str, ExportResult]) -> tuple[int, ...]:
     settings = Segmenter.open(exported["fp32"].model).metadata.settings
     return tuple(settings["decoder_channels"])
 
@@ -85,7 +86,7 @@ def test_calibration_slices_show_what_the_network_finds(checkpoint: Path) -> Non
     assert len({slab.tobytes() for slab in slabs}) == len(slabs)
 
 
-def test_volume_is_part_of_the_tolerance(exported: dict[str, ExportResult]) -> None:
+def test_volume_is_part_of_the_tolerance(exported: Mapping[str, ExportResult]) -> None:
     report = exported["int8"].parity[0]
     strict = Tolerance(probability=None, dice=0.0, volume_percent=1e-9)
     assert "of" in report.broken(strict) and "ml (at most 1e-09 %)" in report.broken(strict)
