@@ -1,3 +1,5 @@
+"""Float16: one trace, modules by precision, what overflows or is sensitive stays in float32."""
+
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -34,7 +34,7 @@ HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a scan, to be found as it was."""
+    """A working folder with a scan, which has to stay as it is."""
     save(tmp_path / "scan.nii", random_hu((8, 7, 6)), LPS_AFFINE)
     return tmp_path
 
@@ -85,14 +85,14 @@ def test_a_hostile_model_is_refused(
 
 @pytest.mark.parametrize("name", COSTLY_MODELS)
 def test_a_costly_model_is_refused_for_what_makes_it_costly(name: str) -> None:
-    """By the check, before anything runs; ReduceMin only joins the costly part to the labels."""
+    """Refused before anything runs; ReduceMin only joins the costly part to the labels."""
     with pytest.raises(ModelError, match=r"^the model (holds|takes) (?!.*ReduceMin)"):
         check(COSTLY_MODELS[name]())
 
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_onnx_runtime_reads_what_is_hidden(name: str) -> None:
-    """It takes these files, with their loops and all: else they would test nothing."""
+    """ONNX Runtime loads these files, loops included; otherwise they would test nothing."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -180,7 +180,7 @@ def test_a_model_of_another_sha256_is_refused(
 
 
 def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin() -> None:
-    """Not every flip can be seen: one in a constant is another model, which only a pin tells."""
+    """A flip in a constant makes another valid model, which only its SHA-256 gives away."""
     content, slab_hu = tiny_model(), np.full((2, 4, 5), 70, np.float32)
     pinned = hashlib.sha256(content).hexdigest()
     generator, refused = random.Random(3), 0
