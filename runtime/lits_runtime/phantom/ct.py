@@ -218,8 +218,8 @@ def write_phantom(
     ending = ".nii.gz" if gzip else ".nii"
     paths = (folder / f"volume-{case_id}{ending}", folder / f"segmentation-{case_id}{ending}")
     with NewFiles() as new:
-        for path, values in zip(paths, (phantom.volume_hu, phantom.labels), strict=True):
-            write_volume(new.open(path), values, phantom.affine)
+        write_volume(new.open(paths[0]), phantom.volume_hu, phantom.affine)
+        write_volume(new.open(paths[1]), phantom.labels, phantom.affine)
         for path, facts in new.close().items():
             same = is_as_told(path, facts.to_json())
             check_target(path, Inputs(), force=force, ours=same, found="exists with other content")
