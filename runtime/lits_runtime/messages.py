@@ -1,14 +1,14 @@
-"""Names and messages of others, as they may stand in ours and in tables."""
+"""Foreign text made safe to show: file names and error messages, in messages and in tables."""
 
 import unicodedata
 from typing import Any
 
 _LONGEST = 300
-"""Characters of somebody else's message that one of ours quotes."""
+"""Characters of a foreign message that are quoted."""
 
 
 def printable(name: str) -> str:
-    r"""The name with everything escaped that a terminal would act on or could not show.
+    r"""A name with all characters escaped that a terminal would interpret or cannot show.
 
     >>> printable("scan\x1b[2J\n.nii")
     'scan\\x1b[2J\\n.nii'
@@ -19,7 +19,7 @@ def printable(name: str) -> str:
 
 
 def brief(message: object) -> str:
-    r"""The first line of a foreign message or name, printable and not overly long.
+    r"""The first line of a foreign message or name, printable and shortened.
 
     >>> brief(ValueError("\n no  such\tkey \n at line 1"))
     'no such key'
@@ -30,9 +30,9 @@ def brief(message: object) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    r"""A value for a table that people open with a spreadsheet: text is never a formula there.
+    r"""A value for a CSV that is opened in a spreadsheet, where no text may become a formula.
 
-    Numbers pass. Text that a spreadsheet would calculate is quoted as one would type it.
+    Numbers are kept. Text that looks like a formula gets a leading apostrophe.
 
     >>> csv_cell("=1+1"), csv_cell("a\tb"), csv_cell(-1.5)
     ("'=1+1", 'a\\tb', -1.5)
@@ -40,7 +40,7 @@ def csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     shown = printable(value)
-    first = unicodedata.normalize("NFKC", value.lstrip()[:1])  # some read full-width signs too
+    first = unicodedata.normalize("NFKC", value.lstrip()[:1])  # full-width signs count too
     return f"'{shown}" if first in _FORMULA or value[:1] in ("\t", "\r", "\n") else shown
 
 

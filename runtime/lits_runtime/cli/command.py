@@ -1,7 +1,5 @@
 """What all commands share: options, help, logging, and errors in one line with an exit status."""
 
-import atexit
-import gc
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +10,7 @@ import click
 from lits_runtime.errors import LitsError, OutputBusyError, OutputError
 from lits_runtime.messages import printable
 from lits_runtime.system.extras import explain_import
+from lits_runtime.system.process import skip_last_collection
 from lits_runtime.system.signals import ending_in_order
 
 TRACEBACKS = 1
@@ -40,7 +39,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; see the class for what happens to its errors."""
-        atexit.register(gc.freeze)  # nothing is worth collecting then: a tenth of a short run
+        skip_last_collection()
         debug = bool(ctx.params.pop("debug", False))
         _set_up_logging(ctx.params.pop("quiet", False), ctx.params.pop("verbose", 0))
         try:

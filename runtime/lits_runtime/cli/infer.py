@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lits_runtime.cli.command import Command, section, shared_options
+from lits_runtime.system.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from lits_runtime.batch import Outcome, Settings
@@ -140,7 +141,7 @@ def main(
     identifies its content as ours, or with --force; a scan or the model never is. The exit status
     is 0 only if all scans succeeded.
     """
-    _settle_process()
+    keep_freed_memory()
     from lits_runtime.batch.jobs import plan, read_list
     from lits_runtime.batch.jobs import shard as shard_of
 
@@ -162,15 +163,6 @@ def _list_file(listed: Any) -> list[Path]:
     """The file that --list reads; nothing for stdin."""
     name = getattr(listed, "name", None)
     return [Path(name)] if isinstance(name, str) and os.path.exists(name) else []
-
-
-def _settle_process() -> None:
-    """What only a process of our own may do to start sooner: 3 % of a scan of 300 slices."""
-    # Nothing here uses numpy's BLAS, whose threads spin for their first 30 ms.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # glibc returns freed blocks to the system, to be given back page by page, while they are larger
-    # than the largest freed so far, up to 32 MB (mallopt(3)): so one is freed, never touched.
-    bytes(2**25 - 2**13)
 
 
 def _settings(settings: dict[str, Any]) -> "Settings":

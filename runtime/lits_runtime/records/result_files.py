@@ -1,4 +1,4 @@
-"""Masks and probabilities: their file names, and the rule for outputs written without a record."""
+"""Files of masks and probabilities: names, and the rule for outputs that get no record."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from lits_runtime.volumes.names import WRITTEN_WORDS, is_written, stem_and_endin
 
 
 def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
-    """Hold masks and probabilities that are written without a record to the rule.
+    """Apply the rule for outputs to masks and probabilities that get no record.
 
     Args:
-        results: .nii or .nii.gz files; ours is what the record of a batch explains.
+        results: the files, the mask first; those that the record of a batch accounts for are ours.
         inputs: scan and model.
         force: replace other files.
 
@@ -30,7 +30,7 @@ def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> No
 
 
 def check_endings(results: Iterable[Path]) -> None:
-    """Refuse names of files that we do not write.
+    """Refuse names with the endings of other formats.
 
     Raises:
         OutputError: one of them.
@@ -42,6 +42,6 @@ def check_endings(results: Iterable[Path]) -> None:
 
 
 def probability_path(probability: Path, class_name: str) -> Path:
-    """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+    """The file of one class: p_lesion.nii.gz for p.nii.gz."""
     stem, ending = stem_and_ending(probability.name)
     return probability.with_name(f"{stem}_{class_name}{ending}")

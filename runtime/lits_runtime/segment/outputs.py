@@ -70,7 +70,7 @@ class ToFiles:
 
 
 class Sink(Protocol):
-    """Takes the slabs of one scan in the order of `Scan.runs`."""
+    """Takes the slabs of one scan in the order of `Geometry.slab_ranges`."""
 
     def put(self, start: int, result: SlabResult) -> None:
         """Take a slab from canonical slice `start` on."""

@@ -1,4 +1,4 @@
-"""Volumes that a caller holds in memory, as a source, and labels that are kept there, as a sink."""
+"""The format "in memory": nibabel images and arrays as sources, an array as a sink."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,12 +97,12 @@ class ArraySink:
 def image_of_array(source: tuple[Any, ...]) -> SpatialImage:
     """A nibabel image of (array (i, j, k) of HU, affine (4, 4)).
 
-    The array is not copied, but for types that NIfTI or its other readers do not take: float16
-    becomes float32, wider floats float64, 64-bit integers int32.
+    The array is copied only if NIfTI or common readers lack its type: float16 becomes float32,
+    wider floats float64, 64-bit integers int32.
 
     Raises:
-        VolumeError: the tuple is of another form, the array does not hold numbers, or numbers
-            beyond int32, or the affine is not one of a volume.
+        VolumeError: the tuple has another form, the array holds no numbers, or some beyond int32,
+            or the affine is not that of a volume.
     """
     if len(source) != 2:
         raise VolumeError(f"a tuple of {len(source)}: {FORMS}")
@@ -126,10 +126,10 @@ def image_of_array(source: tuple[Any, ...]) -> SpatialImage:
 
 
 def plain(values: NDArray[Any]) -> NDArray[Any]:
-    """An array without a mask.
+    """An array that is not a masked array.
 
     Raises:
-        VolumeError: values are masked, so that nobody knows their HU.
+        VolumeError: values are masked, so that their HU are unknown.
     """
     if not isinstance(values, np.ma.MaskedArray):
         return values
@@ -149,11 +149,11 @@ def _of_nifti_type(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         if values.dtype.itemsize == 2:
             return values.astype(np.float32)
-        with np.errstate(over="ignore"):  # what overflows is refused with the values
+        with np.errstate(over="ignore"):  # infinite values are refused later
             return values.astype(np.float64) if values.dtype.itemsize > 8 else values
     if values.dtype.itemsize < 8:
         return values
     low, high = int(values.min()), int(values.max())
     if low < _WIDEST.min or high > _WIDEST.max:
-        raise VolumeError(f"values from {low} to {high} are not HU: convert the array, and rescale")
+        raise VolumeError(f"values from {low} to {high} are not HU: convert and rescale the array")
     return values.astype(np.int32)

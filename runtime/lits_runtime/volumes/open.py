@@ -1,4 +1,4 @@
-"""Which format a path, an open file, an image or an array is in, and who reads or writes it."""
+"""Opening sources and sinks: which format a path, an open file, an image or an array has."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.files.atomic import NewFile, NewFiles
-from lits_runtime.files.stable_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import printable
 from lits_runtime.volumes.library_errors import damage_as_volume_error
 from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
@@ -45,7 +45,7 @@ def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
     if isinstance(given, str | PathLike):
         path = path_of(given)
         if state is not None:  # before a parser sees what may have become of the file
-            with SteadyFile(path, state).opened():
+            with StableFile(path, state).opened():
                 pass
         return NiftiSource(NiftiFile.open(path), origins(path), state)
     return NiftiSource(NiftiFile.open(seekable(given)), origins(given))
@@ -77,38 +77,38 @@ def save_labels(
 
 
 def name_of(image: SpatialImage) -> str:
-    """What a message calls a nibabel image: its file, where it has one."""
+    """The name of a nibabel image for messages: its file, if it has one."""
     name = image.get_filename()
     return name if isinstance(name, str) and name else "image"
 
 
 def path_of(source: str | PathLike[str]) -> Path:
-    """The path of a file name.
+    """A file name as a path.
 
     Raises:
-        VolumeError: it is none.
+        VolumeError: it cannot be a file name.
     """
     try:
         path = Path(os.fsdecode(source))
-    except TypeError as error:  # a `__fspath__` that gives something else
+    except TypeError as error:  # `__fspath__` returned something else
         raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
     with damage_as_volume_error(printable(str(path)), "not a path"):
-        path.is_file()  # of a name with a NUL in it, an error
+        path.is_file()  # raises if the name has a NUL
     return path
 
 
 def seekable(source: Any) -> BinaryIO:
-    """A binary file object that can seek, or the content of one that cannot.
+    """A seekable binary file object: the source itself, or its content in memory.
 
     Raises:
-        VolumeError: the source is none of what `Scan.open` takes.
+        VolumeError: the source is nothing that `Scan.open` accepts.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         raise VolumeError(f"a scan as {type(source).__name__}: {FORMS}; wrap bytes in io.BytesIO")
     if isinstance(source, io.TextIOBase):
         raise VolumeError("a scan from a file opened as text: open it with 'rb'")
     if not (callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))):
-        what = "an array without its affine" if hasattr(source, "__array__") else "a scan"
+        what = "an array without an affine" if hasattr(source, "__array__") else "a scan"
         raise VolumeError(f"{what}, of type {type(source).__name__}: {FORMS}")
     with damage_as_volume_error("file object", "not readable"):
         content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
@@ -116,10 +116,10 @@ def seekable(source: Any) -> BinaryIO:
 
 
 def origins(source: Any) -> tuple[Path, ...]:
-    """Absolute paths behind a source of `Scan.open`, both of a pair; empty for values alone.
+    """Absolute paths of the files behind what `Scan.open` accepts; empty for plain values.
 
-    An open file tells its name, a nibabel image those of its file map, an array that is mapped
-    into memory its own.
+    A path may stand for a pair. Open files have names, nibabel images a file map, and memory-mapped
+    arrays a file.
 
     >>> origins("/scans/a.hdr")
     (PosixPath('/scans/a.hdr'), PosixPath('/scans/a.img'))
@@ -147,7 +147,7 @@ def _paths_of_holder(holder: Any) -> Iterator[Path]:
 
 
 def _mapped(values: Any) -> Iterator[Path]:
-    """The file of a memory-mapped array, or of one that it is a view of."""
+    """The file of a memory-mapped array, or of the one that an array is a view of."""
     while values is not None:
         if isinstance(name := getattr(values, "filename", None), str | PathLike):
             yield Path(fspath(name))

@@ -18,7 +18,7 @@ from lits_runtime.volumes.open import open_source
 from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.volumes.source import Planes, VolumeSource
 
-__all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Run", "Scan", "ScanSource", "StoredSlab"]
+__all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Scan", "ScanSource", "StoredSlab"]
 
 MAX_VOXELS = 2**31
 """A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
@@ -47,9 +47,6 @@ class StoredSlab:
     high: int
     stored: NDArray[Any]
     """(i, j, k) as stored, not yet in HU, cut along the slice axis."""
-
-
-Run = StoredSlab
 
 
 class Scan:
@@ -162,18 +159,6 @@ class Scan:
             yield from self._stream(size, context_slices)
         else:
             yield from self._turn(size, context_slices)
-
-    runs = slabs  # these three until segment/ writes through LabelSink
-
-    @property
-    def image(self) -> Any:
-        """Nibabel's."""
-        return getattr(self.source, "image", None)
-
-    @property
-    def file(self) -> Any:
-        """NIfTI's."""
-        return getattr(self.source, "file", None)
 
     def _ranges(self, size: int, context_slices: int) -> Iterator[tuple[int, int, int, int]]:
         """Start, stop, low and high of all slabs."""

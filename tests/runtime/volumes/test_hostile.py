@@ -73,7 +73,7 @@ def test_a_small_gzip_cannot_claim_a_large_volume(tmp_path: Path) -> None:
     packed = tmp_path / "scan.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     scan = Scan.open(packed)
-    with pytest.raises(VolumeError, match="asks for 1073742176 bytes, the file holds at most"):
+    with pytest.raises(VolumeError, match="needs 1073742176 bytes, the file holds at most"):
         scan.load()
 
 

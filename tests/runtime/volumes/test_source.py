@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lits_runtime import VolumeError
+from lits_runtime import Segmenter, VolumeError
 from lits_runtime.files.atomic import NewFiles
 from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.volumes.geometry import Geometry
@@ -19,7 +19,8 @@ from lits_runtime.volumes.memory import ArraySink
 from lits_runtime.volumes.open import open_sink, save_labels
 from lits_runtime.volumes.scan import Scan
 from lits_runtime.volumes.source import Content, LabelSink, Verified, VolumeSource
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
+from support.models import positional_model
+from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
 
 CONTENT = Content(LABEL_VALUES)
 
@@ -168,6 +169,26 @@ def test_an_affine_takes_the_place_of_the_headers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.slab_hu(slabs[-1]), lowest)
     with pytest.raises(VolumeError, match="not span three directions"):
         Scan.open(path, affine=np.diag([0.0, 0, 0, 1]))
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAI", "SPL", "ILP"])
+def test_a_scan_of_any_source_is_segmented(codes: str, tmp_path: Path) -> None:
+    """By the whole runtime, into memory and into a file, as the same scan from a NIfTI file is."""
+    volume, affine = reorient(random_hu((9, 8, 7)), LPS_AFFINE, codes)
+    save(tmp_path / "scan.nii", volume, affine)
+    with Segmenter.open(positional_model(), provider="cpu") as segmenter:
+        expected = segmenter.segment(tmp_path / "scan.nii")
+        found = segmenter.segment(Scan(SeriesSource(volume, affine)))
+        report = segmenter.segment_file(Scan(SeriesSource(volume, affine)), tmp_path / "a.nii.gz")
+    found.save(tmp_path / "b.nii.gz")
+    assert set(np.unique(expected.labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    for name in ("a.nii.gz", "b.nii.gz"):
+        image = load_nifti(tmp_path / name)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), expected.labels)
+        np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    assert {"made up", "one plane was bent"} <= set(report.warnings)
+    assert report.scan_sha256 is not None
 
 
 def test_closing_a_scan_closes_its_source() -> None:

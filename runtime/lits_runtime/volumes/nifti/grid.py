@@ -1,4 +1,4 @@
-"""The grid of a nibabel image, in millimetres whatever its header counts in."""
+"""The grid of a nibabel image, in millimetres whatever the unit of its header."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.geometry import Geometry
 
 _IN_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
-"""By the code in `xyzt_units`; 2 is mm, and 0, unknown, is taken for it, as all readers do."""
+"""By the code in `xyzt_units`. Code 2 is mm; 0, unknown, counts as mm too, as for all readers."""
 _UNIT_BITS = 7
 _LIKELY_MM = (0.1, 20.0)
 
 
 def grid_of(image: SpatialImage, name: str) -> tuple[Geometry, tuple[str, ...]]:
-    """The grid of an image of one CT volume, and notes on what its header leaves open.
+    """The grid of an image of one CT volume, and notes on its header.
 
     Args:
-        image: its fourth and further dimensions may be 1.
+        image: of three dimensions, or more of which the fourth and later are 1.
         name: for messages.
 
     Raises:
-        VolumeError: not one volume of numbers, or no affine, or none that spans a volume.
+        VolumeError: not one volume of numbers, or without a valid affine.
     """
     shape = tuple(int(size) for size in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -44,10 +44,10 @@ def grid_of(image: SpatialImage, name: str) -> tuple[Geometry, tuple[str, ...]]:
 
 
 def affine_mm(image: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """The affine of a nibabel image, (4, 4) in mm, and a note if its header counts in other units.
+    """The affine of a nibabel image, (4, 4) in mm, and a note if its header has another unit.
 
-    NIfTI lets a header count in metres or micrometres. Some say so of numbers that are millimetres:
-    where only one of the two gives voxels of a size that CT has, that one is taken.
+    NIfTI allows metres and micrometres. Some headers name such a unit although their numbers are
+    millimetres: if only one reading gives voxels of a size that CT has, it is taken.
     """
     affine = np.array(image.affine, float)
     if not isinstance(image, nib.Nifti1Pair):
@@ -56,17 +56,17 @@ def affine_mm(image: Any) -> tuple[NDArray[np.float64], list[str]]:
     if code not in _IN_MM:
         return affine, []
     name, factor = _IN_MM[code]
-    with np.errstate(all="ignore"):  # numbers that are none are refused with the geometry
+    with np.errstate(all="ignore"):  # NaN is refused with the geometry
         if not _likely(affine * factor) and _likely(affine):
-            return affine, [f"the header counts in {name}, which cannot be: taken for mm"]
+            return affine, [f"the header's unit is {name}, which cannot be right: taken as mm"]
         affine[:3] *= factor
-    return affine, [f"the header counts in {name}: converted to mm"]
+    return affine, [f"the header's unit is {name}: converted to mm"]
 
 
 def pixdim_notes(header: Any) -> list[str]:
-    """What a NIfTI header as stored says of voxel sizes that its reader would pass over.
+    """What is odd about the voxel sizes of a NIfTI header as stored.
 
-    nibabel puts 1 mm for a size of 0, and takes a negative one for positive.
+    nibabel silently replaces a size of 0 by 1 mm, and drops the sign of a negative one.
     """
     sizes = np.array(header["pixdim"][1:4], float)
     sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
@@ -74,10 +74,10 @@ def pixdim_notes(header: Any) -> list[str]:
         if sform:
             return []
         if (sizes != 0).all():
-            return [f"pixdim is {_words(sizes)}, and no sform is set: taken without signs"]
+            return [f"pixdim is {_sizes(sizes)} and no sform is set: the signs are ignored"]
         return [
-            f"pixdim is {_words(sizes)}, and no sform is set: 1 mm is taken for 0, and volumes in "
-            "ml and diameters in mm are likely wrong"
+            f"pixdim is {_sizes(sizes)} and no sform is set: 0 is taken as 1 mm, and volumes in ml "
+            "and diameters in mm are likely wrong"
         ]
     if not sform or qform:
         return []
@@ -87,7 +87,7 @@ def pixdim_notes(header: Any) -> list[str]:
         agree = np.allclose(by_sform, sizes, rtol=0.05, atol=0)
     if agree:
         return []
-    return [f"pixdim says {_words(sizes)}, the sform {_words(by_sform)} mm: the sform is taken"]
+    return [f"pixdim says {_sizes(sizes)}, the sform {_sizes(by_sform)} mm: the sform is used"]
 
 
 def _likely(affine: NDArray[np.float64]) -> bool:
@@ -95,5 +95,5 @@ def _likely(affine: NDArray[np.float64]) -> bool:
     return bool(((sizes >= _LIKELY_MM[0]) & (sizes <= _LIKELY_MM[1])).all())
 
 
-def _words(sizes: NDArray[np.float64]) -> str:
+def _sizes(sizes: NDArray[np.float64]) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.files.stable_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.volumes.library_errors import damage_as_volume_error
 from lits_runtime.volumes.nifti.grid import grid_of
 from lits_runtime.volumes.nifti.header_notes import header_notes
@@ -38,7 +38,7 @@ class NiftiSource:
         """nibabel's; masks take its header."""
         self.geometry, self._notes = grid_of(self.image, self.name)
         voxels = file.voxel_source
-        self._stable = SteadyFile(voxels, state) if isinstance(voxels, Path) else None
+        self._stable = StableFile(voxels, state) if isinstance(voxels, Path) else None
 
     @property
     def dtype(self) -> np.dtype[Any]:
