@@ -130,7 +130,7 @@ def test_a_label_that_the_metadata_does_not_promise_is_refused(
     labels[0, 0, : len(promised)] = promised
     check_contract(metadata, "labels", labels, (2, 4, 5))
     labels[1, 3, 4] = wrong
-    with pytest.raises(ModelError, match=f"gave label {wrong}"):
+    with pytest.raises(ModelError, match=f"returned label {wrong}"):
         check_contract(metadata, "labels", labels, (2, 4, 5))
 
 
