@@ -1,6 +1,6 @@
-"""The values of label maps, the names of their classes, and the mask of each."""
+"""Label values, class names, and the mask of each class."""
 
-TYPE_CHECKING = False  # commands that draw no mask start without NumPy
+TYPE_CHECKING = False  # commands start without NumPy
 if TYPE_CHECKING:
     from typing import Any
 
@@ -13,7 +13,7 @@ LABEL_VALUES = {"liver": LIVER, "lesion": LESION}
 
 
 def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
-    """Voxels of the liver, its lesions among them, of labels of any shape.
+    """Voxels of the liver, including its lesions; labels may have any shape.
 
     >>> import numpy as np
     >>> liver_mask(np.array([0, 1, 2]))
@@ -24,7 +24,7 @@ def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
 
 
 def lesion_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
-    """Voxels of lesions, of labels of any shape.
+    """Voxels of lesions; labels may have any shape.
 
     >>> import numpy as np
     >>> lesion_mask(np.array([0, 1, 2]))

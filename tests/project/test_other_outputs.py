@@ -43,11 +43,11 @@ def test_files_that_exist_need_force_and_inputs_are_never_overwritten(
         (view, ["-o", "link.png", "--force"], "overwrite the scan"),
         (view, ["-o", "none/there/../../a.png"], "--force"),
         (score, ["-o", "a.csv"], "--force"),
-        (score, ["-o", "b.csv", "-o", "B.csv"], "are one file"),
+        (score, ["-o", "b.csv", "-o", "B.csv"], "are the same file"),
         (score, ["-o", "link.csv", "--force"], "overwrite a file to score"),
         ((export_main, [model]), ["-o", "a.onnx"], "--force"),
         ((export_main, [model]), ["-o", "x.pth", "--force"], "overwrite the checkpoint"),
-        ((export_main, [model]), ["-o", "n.png", "--worst-slice", "n.png"], "are one file"),
+        ((export_main, [model]), ["-o", "n.png", "--worst-slice", "n.png"], "are the same file"),
         ((export_main, [model, "--worst-slice", folder / "a.png"]), ["-o", "n.onnx"], "--force"),
     ):
         named = [word if word.startswith("-") else str(folder / word) for word in output]

@@ -33,8 +33,8 @@ class BatchEngine(Protocol):
         """Of the model that all jobs run with."""
 
     @property
-    def model_file(self) -> Path | None:
-        """Where the model was read from; no output may replace it."""
+    def origins(self) -> tuple[Path, ...]:
+        """The file that the model was read from, if any; no output may replace it."""
 
     def run(
         self,
@@ -82,7 +82,7 @@ def run_batch(
     running = open_engine(engine, settings)
     settings.options.check(running.metadata)
     sound = [job for job in jobs if job.problem is None]
-    inputs = Inputs("the model", [running.model_file] if running.model_file else [])
+    inputs = Inputs("the model", running.origins)
     inputs.add("a file that this run reads", also_read)
     plan = OutputPlan(sound, running.metadata.classes, inputs)
     if report is not None:

@@ -59,13 +59,13 @@ class LocalEngine:
         return self._engine.metadata
 
     @property
-    def model_file(self) -> Path | None:
-        """Where the model was read from."""
-        return self._engine.model_file
+    def origins(self) -> tuple[Path, ...]:
+        """The file that the model was read from, if any."""
+        return self._engine.origins
 
     def segment(self, job: Job) -> dict[str, Any]:
         """Run one job that belongs to no batch; its record."""
-        inputs = Inputs("the model", [self.model_file] if self.model_file else [])
+        inputs = Inputs("the model", self.origins)
         return self._open(job, OutputPlan([job], self.metadata.classes, inputs)).finish()[1]
 
     def run(

@@ -19,7 +19,7 @@ from lits_runtime.segment.callbacks import Cancel, Progress, is_cancelled
 from lits_runtime.segment.one_scan import OneScan
 from lits_runtime.segment.outputs import ToFiles
 from lits_runtime.session.engine import Engine
-from lits_runtime.volumes.scan import Scan
+from lits_runtime.volumes.scan import MAX_VOXELS, Scan
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class OneJob:
 
     def _open_scan(self) -> OneScan:
         settings = self._settings
-        scan = Scan.open(self._job.scan, max_voxels=settings.max_voxels)
+        scan = Scan.open(self._job.scan, max_voxels=settings.max_voxels or MAX_VOXELS)
         return OneScan.open(self._engine, scan, settings.options, settings.batch_size)
 
     def _segment(

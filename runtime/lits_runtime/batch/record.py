@@ -24,6 +24,7 @@ from lits_runtime.records.record_shape import is_complete
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.outputs import ToFiles
 from lits_runtime.system.versions import versions
+from lits_runtime.volumes.digest import file_sha256
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,6 @@ class JobRecord:
 
     def committed(self, scan: Path) -> dict[str, Any] | None:
         """The record, if it commits this scan, model and settings, and its files are intact."""
-        from lits_runtime.volumes.nifti.reader import file_sha256
-
         record = read_record(self.path)
         if record is None or not is_complete(record) or record["settings"] != self.settings():
             return None

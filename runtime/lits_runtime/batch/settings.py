@@ -6,7 +6,7 @@ from typing import Any
 
 from lits_runtime.batch.jobs import Job
 from lits_runtime.messages import printable
-from lits_runtime.segment.options import MAX_VOXELS, Options
+from lits_runtime.segment.options import Options
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Settings:
     batch_size: int | None = None
     options: Options = field(default_factory=Options)
     mask_kind: str = "labels"
-    max_voxels: int = MAX_VOXELS
+    max_voxels: int | None = None
+    """Of the largest scan to accept; None: `volumes.scan.MAX_VOXELS`."""
     force: bool = False
     """Redo what is committed, and overwrite files of others; never a scan or the model."""
     lock_wait_s: float = 600.0

@@ -1,19 +1,20 @@
-"""Masks and probabilities: their file names, and the rule for outputs written without a record."""
+"""Files of masks and probabilities: names, and the rule for outputs that get no record."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lits_runtime.errors import OutputError
 from lits_runtime.files.output_rule import Inputs, check_target, check_targets
-from lits_runtime.messages import is_nifti, printable, stem_and_ending
+from lits_runtime.messages import printable
 from lits_runtime.records.record_file import explains, read_record, record_path
+from lits_runtime.volumes.names import WRITTEN_WORDS, is_written, stem_and_ending
 
 
 def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
-    """Hold masks and probabilities that are written without a record to the rule.
+    """Apply the rule for outputs to masks and probabilities that get no record.
 
     Args:
-        results: .nii or .nii.gz files; ours is what the record of a batch explains.
+        results: the files, the mask first; those that the record of a batch accounts for are ours.
         inputs: scan and model.
         force: replace other files.
 
@@ -29,18 +30,18 @@ def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> No
 
 
 def check_endings(results: Iterable[Path]) -> None:
-    """Refuse names of files that we do not write.
+    """Refuse names with the endings of other formats.
 
     Raises:
         OutputError: one of them.
     """
     for path in results:
-        if not is_nifti(path.name):
+        if not is_written(path.name):
             name = printable(str(path))
-            raise OutputError(f"{name}: expected a name ending in .nii or .nii.gz")
+            raise OutputError(f"{name}: expected a name ending in {WRITTEN_WORDS}")
 
 
 def probability_path(probability: Path, class_name: str) -> Path:
-    """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+    """The file of one class: p_lesion.nii.gz for p.nii.gz."""
     stem, ending = stem_and_ending(probability.name)
     return probability.with_name(f"{stem}_{class_name}{ending}")

@@ -13,7 +13,7 @@ from lits_runtime.plausibility.warnings import scan_warnings
 from lits_runtime.segment.cleanup import clean_up
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.slab_inference import SlabResult
-from lits_runtime.system.cached import cached_property
+from lits_runtime.system.cached_property import cached_property
 from lits_runtime.volumes.geometry import Geometry
 
 

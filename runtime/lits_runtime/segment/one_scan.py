@@ -25,7 +25,7 @@ from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, To
 from lits_runtime.segment.slab_inference import Inference, transforms_of
 from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
-from lits_runtime.volumes.scan import Run, Scan, ScanSource
+from lits_runtime.volumes.scan import Scan, ScanSource, StoredSlab
 
 BeforeNaming: TypeAlias = Callable[[dict[Path, FileFacts]], None]
 
@@ -57,7 +57,7 @@ class OneScan:
         self.warnings = geometry_warnings(scan)
         self._engine, self._options, self._batch_size = engine, options, batch_size
         self._findings = Findings(scan.geometry, engine.metadata.classes, options)
-        self._runs: Prefetched[Run] | None = None
+        self._ahead: Prefetched[StoredSlab] | None = None
 
     @classmethod
     def open(
@@ -98,8 +98,8 @@ class OneScan:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._runs is not None:
-            self._runs.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def to_memory(
         self, output: ToMemory, progress: Progress | None = None, cancel: Cancel | None = None
@@ -181,23 +181,25 @@ class OneScan:
         self.warnings = [*findings.warnings(), *self.warnings, *self.scan.warnings]
         self._refuse_warnings()
 
-    def _read_ahead(self) -> Prefetched[Run]:
-        if self._runs is None:
-            runs = self.scan.runs(self._batch_size, self._engine.metadata.context_slices)
-            self._runs = Prefetched(runs, self._engine.lanes + 1)
-        return self._runs
+    def _read_ahead(self) -> Prefetched[StoredSlab]:
+        if self._ahead is None:
+            slabs = self.scan.slabs(self._batch_size, self._engine.metadata.context_slices)
+            self._ahead = Prefetched(slabs, self._engine.lanes + 1)
+        return self._ahead
 
     def _slabs(self, infer: Inference) -> Generator[ExaminedSlab, None, None]:
-        with self._read_ahead() as runs:
+        with self._read_ahead() as stored:
             segment_slab = partial(self._segment_slab, infer)
-            yield from ordered_map(self._engine.pool(), segment_slab, runs, 2 * self._engine.lanes)
+            yield from ordered_map(
+                self._engine.pool(), segment_slab, stored, 2 * self._engine.lanes
+            )
 
-    def _segment_slab(self, infer: Inference, run: Run) -> ExaminedSlab:
+    def _segment_slab(self, infer: Inference, stored: StoredSlab) -> ExaminedSlab:
         context = self._engine.metadata.context_slices
-        slab_hu = self.scan.slab_hu(run, context)
+        slab_hu = self.scan.slab_hu(stored, context)
         result = infer(slab_hu)
-        own_hu = slab_hu[context : context + run.stop - run.start]
-        return self._findings.examine(run.start, own_hu, result)
+        own_hu = slab_hu[context : len(slab_hu) - context]
+        return self._findings.examine(stored.start, own_hu, result)
 
     def _refuse_warnings(self) -> None:
         if self._options.strict and self.warnings:
@@ -224,5 +226,5 @@ class OneScan:
             model_sha256=engine.model_sha256,
             scan_sha256=self.scan.sha256,
             seconds=seconds,
-            scan_bytes=None if self.scan.file is None else self.scan.file.watched.bytes,
+            scan_bytes=self.scan.source.size_bytes,
         )

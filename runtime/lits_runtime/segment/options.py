@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_VOXELS = 2**31
-"""A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
 MASK_KINDS = ("labels", *MASKS)
 """All labels, or 0 and 1 for one class."""
 

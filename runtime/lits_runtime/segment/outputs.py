@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.files.atomic import NewFiles
+from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.records.result_files import probability_path
 from lits_runtime.segment.options import check_mask_kind, mask_of
-from lits_runtime.segment.sinks import ArraySink, LabelSink, open_sink
 from lits_runtime.segment.slab_inference import SlabResult
 from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.memory import ArraySink
+from lits_runtime.volumes.open import open_sink
 from lits_runtime.volumes.scan import Scan
+from lits_runtime.volumes.source import Content, LabelSink
 
 CleanUp: TypeAlias = Callable[[NDArray[np.uint8]], None]
 """Changes labels in place: all of a scan, canonical (slices, height, width)."""
-_PROBABILITY_SCALE = 1 / 255
+_CERTAIN = 255
+"""What a probability of 1 is stored as."""
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,15 @@ class ToFiles:
         """All files written with a model of these classes: the mask, then the probabilities."""
         return self.mask, *self.probabilities(classes).values()
 
+    def mask_values(self, classes: tuple[str, ...]) -> dict[str, int]:
+        """The value of each class in the mask."""
+        if self.mask_kind == "labels":
+            return {name: LABEL_VALUES[name] for name in classes}
+        return {self.mask_kind: 1}
+
 
 class Sink(Protocol):
-    """Takes the slabs of one scan in the order of `Scan.runs`."""
+    """Takes the slabs of one scan in the order of `Geometry.slab_ranges`."""
 
     def put(self, start: int, result: SlabResult) -> None:
         """Take a slab from canonical slice `start` on."""
@@ -84,17 +95,17 @@ class MemorySink:
     @property
     def labels(self) -> NDArray[np.uint8]:
         """(i, j, k) in the scan's stored axis order."""
-        return self._labels.array
+        return self._labels.labels
 
     @property
     def canonical(self) -> NDArray[np.uint8]:
         """The labels as canonical (slices, height, width), a view."""
-        return self._geometry.to_canonical(self._labels.array)
+        return self._geometry.to_canonical(self._labels.labels)
 
     @property
     def probability(self) -> dict[str, NDArray[np.uint8]]:
         """By class, (i, j, k) in 255ths."""
-        return {name: sink.array for name, sink in self._probability.items()}
+        return {name: sink.labels for name, sink in self._probability.items()}
 
     def put(self, start: int, result: SlabResult) -> None:
         """Take a slab from canonical slice `start` on."""
@@ -111,6 +122,7 @@ class FileSink:
     """A mask and probabilities as files, written as slabs come, or at the end after a clean-up.
 
     Args:
+        geometry: of the scan.
         mask: takes the mask.
         mask_kind: what the mask holds.
         probability: take the probabilities, one for each class of the model.
@@ -119,11 +131,13 @@ class FileSink:
 
     def __init__(
         self,
+        geometry: Geometry,
         mask: LabelSink,
         mask_kind: str,
         probability: Sequence[LabelSink],
         held: MemorySink | None,
     ) -> None:
+        self._geometry = geometry
         self._mask, self._mask_kind, self._probability = mask, mask_kind, probability
         self._held = held
 
@@ -141,14 +155,20 @@ class FileSink:
             new: gives the files, and names them once they are complete.
             whole: hold the labels until `finish`, which will clean them up.
         """
-        with ExitStack() as files:
+        with ExitStack() as sinks:
+
+            def sink(path: Path, content: Content) -> LabelSink:
+                opened = open_sink(new.open(path), scan.source, content)
+                sinks.callback(opened.close)
+                return opened
+
             probability = [
-                files.enter_context(open_sink(new.open(path), scan, _PROBABILITY_SCALE))
-                for path in output.probabilities(classes).values()
+                sink(path, Content({name: _CERTAIN}, slope=1 / _CERTAIN))
+                for name, path in output.probabilities(classes).items()
             ]
-            mask = files.enter_context(open_sink(new.open(output.mask), scan))
+            mask = sink(output.mask, Content(output.mask_values(classes)))
             held = MemorySink(scan.geometry, ()) if whole else None
-            yield cls(mask, output.mask_kind, probability, held)
+            yield cls(scan.geometry, mask, output.mask_kind, probability, held)
 
     def put(self, start: int, result: SlabResult) -> None:
         """Take a slab from canonical slice `start` on."""
@@ -162,7 +182,9 @@ class FileSink:
         """Clean up and write what is held, and complete the files."""
         if self._held is not None:
             self._held.finish(clean_up)
-            self._mask.put(0, mask_of(self._held.canonical, self._mask_kind))
+            for start, stop in self._geometry.slab_ranges(_SLICES_AT_ONCE):
+                labels = self._held.canonical[start:stop]
+                self._mask.put(start, mask_of(labels, self._mask_kind))
         for sink in (self._mask, *self._probability):
             sink.finish()
 
@@ -172,4 +194,4 @@ def _put_probability(sinks: Iterable[LabelSink], start: int, result: SlabResult)
     if result.probability is None:
         return
     for channel, sink in enumerate(sinks):
-        sink.put(start, np.rint(result.probability[:, channel] * 255).astype(np.uint8))
+        sink.put(start, np.rint(result.probability[:, channel] * _CERTAIN).astype(np.uint8))

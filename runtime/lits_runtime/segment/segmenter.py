@@ -101,7 +101,7 @@ class Segmenter:
     @property
     def model_file(self) -> Path | None:
         """Where the model was read from; no output may replace it."""
-        return self.engine.model_file
+        return next(iter(self.engine.origins), None)
 
     def __reduce__(self) -> "tuple[Callable[[Opening], Segmenter], tuple[Opening]]":
         if self.closed:
@@ -148,9 +148,9 @@ class Segmenter:
                 sink.labels,
                 one_scan.scan.geometry,
                 report,
-                one_scan.scan.image,
+                one_scan.scan.source,
                 sink.probability if output.with_probability else None,
-                (*one_scan.scan.origins, *self._model_files),
+                (*one_scan.scan.origins, *self.engine.origins),
             )
 
     def segment_file(
@@ -204,7 +204,7 @@ class Segmenter:
             None if probability is None else file_path("probability", probability),
         )
         with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
-            inputs = Inputs("the scan", one_scan.scan.origins).add("the model", self._model_files)
+            inputs = Inputs("the scan", one_scan.scan.origins).add("the model", self.engine.origins)
             files = output.files(self.metadata.classes)
 
             def check(*_: object) -> None:
@@ -212,10 +212,6 @@ class Segmenter:
 
             check()
             return one_scan.to_files(output, progress, cancel, before_naming=check)
-
-    @property
-    def _model_files(self) -> list[Path]:
-        return [] if self.model_file is None else [self.model_file]
 
     def probability(self, slab_hu: "ArrayLike") -> "NDArray[np.float32]":
         """Probabilities, float32 (n, classes, height, width), of a slab in canonical orientation.

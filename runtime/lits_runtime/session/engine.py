@@ -146,15 +146,15 @@ class Engine:
 
     @property
     def advice(self) -> str | None:
-        """What to do so that this model runs faster here, where something can be done."""
+        """What would make this model faster here; None if nothing would."""
         if (self.metadata.precision, self.provider) == ("fp16", "cpu"):
             return FP16_ON_CPU
         return None
 
     @property
-    def model_file(self) -> Path | None:
-        """Where the model was read from; no output may replace it."""
-        return self.opening.model if isinstance(self.opening.model, Path) else None
+    def origins(self) -> tuple[Path, ...]:
+        """The file that the model was read from, if any; no output may replace it."""
+        return (self.opening.model,) if isinstance(self.opening.model, Path) else ()
 
     @property
     def closed(self) -> bool:

@@ -106,8 +106,8 @@ def test_names_are_checked_with_the_class_put_in(
     before = contents(tmp_path)
     for job, message in (
         (Job(scan, tmp_path / "m.nii.gz", tmp_path / "p.nii.gz"), "overwrite the scan"),
-        (Job(scan, tmp_path / "q_liver.nii.gz", tmp_path / "q.nii.gz"), "are one file"),
-        (Job(scan, tmp_path / "Q_LIVER.nii.gz", tmp_path / "q.nii.gz"), "are one file"),
+        (Job(scan, tmp_path / "q_liver.nii.gz", tmp_path / "q.nii.gz"), "are the same file"),
+        (Job(scan, tmp_path / "Q_LIVER.nii.gz", tmp_path / "q.nii.gz"), "are the same file"),
     ):
         with pytest.raises(OutputError, match=message):
             way(tiny_model_path, job, force)

@@ -17,7 +17,7 @@ import pytest
 
 from lits_runtime import DatasetError, VolumeError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.files.stable_file import StableFile
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import find_cases, usable_cases
@@ -48,7 +48,7 @@ def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_gzip_reads_the_same_at_any_position(compressed: Path) -> None:
-    file = pickle.loads(pickle.dumps(SteadyFile(compressed)))
+    file = pickle.loads(pickle.dumps(StableFile(compressed)))
     rng = np.random.default_rng(1)
     for start in (0, len(CONTENT) - 10, *rng.integers(0, len(CONTENT), 20).tolist()):
         count = int(rng.integers(1, 2**20))
@@ -65,7 +65,7 @@ def test_a_cut_or_damaged_gzip_ends(compressed: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(kept)
         with (
             pytest.raises((EOFError, zlib.error)),
-            SteadyFile(tmp_path / name).opened(compressed=True) as stream,
+            StableFile(tmp_path / name).opened(compressed=True) as stream,
         ):
             stream.read(len(CONTENT))
 

@@ -113,7 +113,7 @@ def test_close_ends_every_thread_and_refuses_what_comes_after(
         lambda: opened.labels(slab),
         lambda: opened.probability(slab),
         lambda: pickle.dumps(opened),
-        lambda: opened.pool(),
+        lambda: opened.engine.pool(),
     ):
         with pytest.raises(ClosedError, match="closed"):
             use()

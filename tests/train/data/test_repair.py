@@ -46,7 +46,7 @@ def test_a_lost_orientation_is_found_by_the_anatomy(
         assert np.array_equal(wanted["hu"], found["hu"])
         assert np.array_equal(wanted["labels"], found["labels"])
     volume, mask = open_pair(repaired)
-    assert volume.geometry is mask.geometry
+    assert volume.geometry == mask.geometry
     assert volume.geometry.spacing_mm == pytest.approx(TYPICAL_MM[::-1])
     assert any("assumed" in note for note in repaired.notes)
 

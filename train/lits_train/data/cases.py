@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState
 from lits_runtime.finding.find import LeftOut, find_volumes, tell
 from lits_runtime.finding.layouts import case_of_layout
 from lits_runtime.messages import brief
 from lits_runtime.volumes.label_volume import rounded_by, rounded_note, to_labels
-from lits_runtime.volumes.scan import Geometry, Scan
+from lits_runtime.volumes.scan import Scan
 from lits_train.data.repair import repaired
 from lits_train.given_files import read_json
 from lits_train.limits import shown
@@ -208,20 +208,12 @@ def open_pair(case: Case) -> tuple[Scan, Scan]:
         VolumeError: a file is not readable, or, once it is read, not what `check_case` found.
     """
     states = case.states or (None, None)
-    for path, state in zip((case.volume, case.segmentation), states, strict=True):
-        with SteadyFile(path, state).opened():  # before a parser sees what has become of it
-            pass
-    volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
-    for scan, state in zip((volume, mask), states, strict=True):
-        if scan.steady is not None:
-            scan.steady.state = state
+    volume = Scan.open(case.volume, affine=case.affine, state=states[0])
+    mask = Scan.open(case.segmentation, affine=volume.geometry.affine, state=states[1])
     if volume.geometry.shape != mask.geometry.shape:
         raise DatasetError(
             f"volume is {volume.geometry.shape} and segmentation {mask.geometry.shape}"
         )
-    if case.affine is not None:
-        volume.geometry = Geometry(volume.geometry.shape, case.affine)
-    mask.geometry = volume.geometry
     return volume, mask
 
 
@@ -241,7 +233,7 @@ def check_case(case: Case) -> Case:
     volume, mask = open_pair(replace(case, states=states))
     shape = volume.geometry.canonical_shape
     counts, off = np.zeros((shape[0], 3), np.int64), 0.0
-    for run in mask.runs(1):
+    for run in mask.slabs(1):
         values = mask.slab_hu(run)
         labels = to_labels(values, "segmentation")
         off = max(off, rounded_by(values))

@@ -104,7 +104,7 @@ def examine(files: CaseFiles) -> CaseReport:
 
 def _of_headers(report: CaseReport, case: Case) -> CaseReport:
     volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
-    geometry, mask_type = volume.geometry, mask.image.get_data_dtype()
+    geometry, mask_type = volume.geometry, mask.source.dtype
     warnings = [] if is_lost(geometry) else geometry_warnings(volume)
     if mask_type.kind == "f":
         warnings.append(f"labels are stored as {mask_type}")
@@ -147,7 +147,7 @@ def _of_values(report: CaseReport, case: Case) -> CaseReport:
     volume, mask = open_pair(case)
     tracker, sides = LesionTracker(volume.geometry), BodySides()
     least, greatest = np.inf, -np.inf
-    for run, mask_run in zip(volume.runs(1), mask.runs(1), strict=True):
+    for run, mask_run in zip(volume.slabs(1), mask.slabs(1), strict=True):
         slice_hu = volume.slab_hu(run)[0]
         labels = to_labels(mask.slab_hu(mask_run)[0], "segmentation")
         least, greatest = min(least, slice_hu.min()), max(greatest, slice_hu.max())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.files.output_rule import Inputs, check_target
-from lits_runtime.volumes.nifti.reader import file_sha256
+from lits_runtime.volumes.digest import file_sha256
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space
@@ -190,7 +190,7 @@ def _write(volume: Scan, mask: Scan, task: _Task) -> NDArray[np.float32]:
         write_hu = stack.enter_context(array_file(hu_path, shape, np.int16))
         write_labels = stack.enter_context(array_file(labels_path, shape, np.uint8))
         write_shares = stack.enter_context(array_file(shares_path, of_shares, np.uint8))
-        for run, mask_run in zip(volume.runs(_RUN), mask.runs(_RUN), strict=True):
+        for run, mask_run in zip(volume.slabs(_RUN), mask.slabs(_RUN), strict=True):
             mask_slab = mask.slab_hu(mask_run)
             hu, ranges, labels = resized_slab(volume.slab_hu(run), mask_slab, task.size)
             full = torch.from_numpy(mask_slab.astype(np.uint8))

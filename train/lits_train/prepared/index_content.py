@@ -16,7 +16,7 @@ import numpy as np
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState
+from lits_runtime.files.stable_file import FileState
 from lits_runtime.messages import brief
 from lits_train.given_files import read_json
 from lits_train.limits import is_kind, shown

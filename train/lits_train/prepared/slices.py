@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lits_runtime.errors import DatasetError, VolumeError
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import brief
 from lits_train.data.cases import Case, find_cases
 from lits_train.prepared.index_content import (
@@ -54,9 +54,9 @@ class PreparedSlices:
     def __init__(self, case: PreparedCase) -> None:
         self.case = case
         states = case.states or (None, None)
-        self._hu = SteadyFile(case.volume, states[0])
-        self._labels = SteadyFile(case.segmentation, states[1])
-        self._shares = SteadyFile(case.shares, case.shares_state)
+        self._hu = StableFile(case.volume, states[0])
+        self._labels = StableFile(case.segmentation, states[1])
+        self._shares = StableFile(case.shares, case.shares_state)
         self._range_hu = torch.from_numpy(case.range_hu)
 
     @property
@@ -79,7 +79,7 @@ class PreparedSlices:
         return hu, range_hu, labels, torch.from_numpy(shares)
 
     def _planes(
-        self, array: SteadyFile, low: int, high: int, dtype: type[np.generic]
+        self, array: StableFile, low: int, high: int, dtype: type[np.generic]
     ) -> NDArray[Any]:
         size, count = self.case.size, self.case.slices * (2 if array is self._shares else 1)
         planes = np.empty((high - low, size, size), dtype)

@@ -1,4 +1,4 @@
-"""What a file is that is not NIfTI, told by its first bytes, and what would make a scan of it."""
+"""Formats that we do not read, recognised by first bytes or by ending, and how to convert them."""
 
 import struct
 import zlib
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from itertools import chain
 
 from lits_runtime.messages import printable
+from lits_runtime.volumes.names import is_damaged_name
 
 BYTES = 544
-"""From the start of a file; more tell nothing more."""
+"""How many of the first bytes are needed."""
 
 _CONVERT = "convert it to NIfTI, for example with SimpleITK or 3D Slicer"
 _GUNZIP = "decompress it, or compress it with gzip"
@@ -46,8 +47,33 @@ _DICOM = "DICOM; convert the series with dcm2niix"
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
+_ENDINGS = {
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "FreeSurfer's": (".mgz", ".mgh"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "MINC": (".mnc", ".mnc.gz"),
+    "compressed otherwise than by gzip": (".nii.zst", ".nii.bz2", ".nii.xz", ".nii.zip", ".nii.7z"),
+    "GIPL": (".gipl", ".gipl.gz"),
+}
+
+
+def by_ending(name: str) -> str | None:
+    """Why a file is left out whose name has the ending of another image format; else None.
+
+    >>> by_ending("ct.mha"), by_ending("ct.nii")
+    ('MetaImage, not NIfTI; convert it to NIfTI', None)
+    """
+    lower = name.lower()
+    for what, endings in _ENDINGS.items():
+        if lower.endswith(endings):
+            how = "it with dcm2niix" if what == "DICOM" else "it to NIfTI"
+            return f"{what}, not NIfTI; convert {how}"
+    return "a copy or part of a file, by its ending" if is_damaged_name(name) else None
+
+
 def kind_of(start: bytes) -> str | None:
-    """What a file is whose first bytes, up to `BYTES`, are these, and what to do; None: unknown."""
+    """The format of a file by its first `BYTES` bytes, and how to convert it; None if unknown."""
     for kind in (_by_start, _dicom, _mgh, _analyze, _gzip, _empty, _text):
         if found := kind(start):
             return found
@@ -55,21 +81,21 @@ def kind_of(start: bytes) -> str | None:
 
 
 def refusal(start: bytes) -> str:
-    """Why a file that begins so is refused, as the end of a message."""
+    """Why a file with these first bytes is refused, as the end of a message."""
     kind = kind_of(start)
-    return f"it is {kind}" if kind else "no NIfTI magic bytes, and no other format that is known"
+    return f"it is {kind}" if kind else "no NIfTI magic bytes, and no other known format"
 
 
 def misnamed(start: bytes, name: str) -> str:
-    """Why a file is refused that holds gzip where its name denies it, or none where it does not."""
+    """Why a file is refused that is gzip although its name denies it, or the reverse."""
     compressed = start[:2] == b"\x1f\x8b"
     inside = inflated_start(start) if compressed else start
     if compressed and _is_nifti(inside):
-        return f"gzip inside, which the name denies; rename it to {printable(name)}.gz"
+        return f"it is gzip, which its name denies; rename it to {printable(name)}.gz"
     if _is_nifti(inside):
-        return f"no gzip inside, which the name denies; rename it to {printable(name[:-3])}"
+        return f"it is not gzip, which its name denies; rename it to {printable(name[:-3])}"
     if compressed and not kind_of(inside):
-        return "gzip inside, which the name denies, and no NIfTI magic bytes within it"
+        return "it is gzip, which its name denies, and holds no NIfTI magic bytes"
     return refusal(start)
 
 
@@ -78,7 +104,7 @@ def _is_nifti(start: bytes) -> bool:
 
 
 def inflated_start(start: bytes) -> bytes:
-    """The first bytes of what a gzip holds, as far as its own first bytes tell."""
+    """The first decompressed bytes of a gzip file, of which only the first bytes are given."""
     try:
         return zlib.decompressobj(wbits=31).decompress(start, BYTES)
     except zlib.error:
@@ -114,7 +140,7 @@ def _mgh(start: bytes) -> str | None:
 def _analyze(start: bytes) -> str | None:
     if len(start) >= 348 and 348 in struct.unpack("<i", start[:4]) + struct.unpack(">i", start[:4]):
         return (
-            "an Analyze 7.5 header, with no NIfTI magic bytes, that does not tell left from right; "
+            "an Analyze 7.5 header with no NIfTI magic bytes, which does not tell left from right; "
             "convert the original to NIfTI"
         )
     return None
@@ -141,7 +167,7 @@ def _empty(start: bytes) -> str | None:
 def _text(start: bytes) -> str | None:
     lower = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if lower.startswith(_WEB_PAGES) or (lower.startswith(b"<?xml") and b"<html" in lower):
-        return "a web page, perhaps of a failed download or a log-in; download the file again"
+        return "a web page, perhaps from a failed download or a log-in; download the file again"
     if lower.startswith(b"<"):
         return "XML"
     if lower.startswith((b"{", b"[")) and _is_text(start):

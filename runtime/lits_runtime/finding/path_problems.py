@@ -1,4 +1,4 @@
-"""Whether a name that somebody gave is one of a file to read, asked without opening anything."""
+"""Why a path cannot be read, found out without opening it, so that a FIFO cannot block."""
 
 import os
 import stat
@@ -9,10 +9,7 @@ from lits_runtime.messages import printable
 
 
 def why_no_file(path: Path | str) -> str | None:
-    """Why a name that somebody gave is not that of a file to open or a folder to search; or None.
-
-    Nothing is opened, so that a FIFO cannot block.
-    """
+    """Why a given path is neither a file to read nor a folder to search; None if it is one."""
     if not str(path):
         return "an empty name"
     try:
@@ -37,7 +34,7 @@ _FORMS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 def no_regular_file(mode: int) -> str | None:
-    """What lies there by its mode, if no regular file."""
+    """What an entry is by its mode, if it is not a regular file."""
     if stat.S_ISREG(mode):
         return None
     form = next((form for is_it, form in _FORMS if is_it(mode)), "something")
@@ -45,7 +42,7 @@ def no_regular_file(mode: int) -> str | None:
 
 
 def cannot_be_read(file: Path) -> str | None:
-    """Why a regular file holds nothing to read; None if it may."""
+    """Why a regular file cannot be read: it is empty, or out of reach; else None."""
     try:
         return "an empty file" if file.stat().st_size == 0 else None
     except OSError as error:
@@ -53,6 +50,6 @@ def cannot_be_read(file: Path) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """What the system says, in a few words."""
+    """The reason of an error of the operating system, in a few words."""
     text = getattr(error, "strerror", None) or str(error)
     return f"cannot be read: {printable(text)}"

@@ -1,4 +1,4 @@
-"""Which files of a folder are outputs of ours, by the records that lie there."""
+"""Which files in a folder we wrote, according to the records there."""
 
 import json
 import os
@@ -17,12 +17,12 @@ def made_here(
     places: Iterable[Path] = (),
     explained: Callable[[Path], set[Path]] = our_files,
 ) -> dict[str, str]:
-    """Which files of a folder are outputs of ours, by name, and the reason.
+    """The files in a folder that are outputs of lits-infer, by name, with the reason for a log.
 
     Args:
         folder: with the files.
-        places: other folders with records, of which some may tell of files in `folder`.
-        explained: gives the files that the records in a folder tell of.
+        places: other folders with records, which may list files in `folder`.
+        explained: returns the files that the records in a folder list.
     """
     real = Path(os.path.realpath(folder))
     ours = set[Path]().union(*map(explained, dict.fromkeys((folder, *places))))
@@ -30,14 +30,14 @@ def made_here(
 
 
 def made_by_us(file: Path) -> str | None:
-    """Why a file is a mask of ours, by the record beside it; None if there is none."""
+    """Why a file is no scan: the record beside it says that we wrote it; else None."""
     if file.name in made_here(file.parent):
         return "made by lits-infer; name the scan that it was made from"
     return None
 
 
 def read_json(path: Path, *, starts: bytes = rb"\s*\{") -> dict[str, Any] | None:
-    """The object in a regular file of usual size that starts so; None if there is none."""
+    """The JSON object in a regular file of usual size that starts with a pattern; else None."""
     try:
         if not path.is_file() or path.stat().st_size > _MOST_JSON_BYTES:
             return None

@@ -13,7 +13,7 @@ import pytest
 
 from lits_runtime import Segmenter, VolumeError
 from lits_runtime.segment.options import Options
-from lits_runtime.volumes.file_kinds import kind_of
+from lits_runtime.volumes.foreign_formats import kind_of
 from lits_runtime.volumes.scan import Scan
 from support.scans import LPS_AFFINE, random_hu
 
@@ -128,7 +128,7 @@ def test_voxels_are_found_where_the_size_of_the_file_says(
 def test_voxels_in_the_header_are_refused_with_all_counts(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii"
     path.write_bytes(with_offset(0, 352)[:-3])
-    with pytest.raises(VolumeError, match=r"from byte 0 on, .* its 769 bytes .* 352 .* 348 .* 420"):
+    with pytest.raises(VolumeError, match=r"from byte 0 on .* its 769 bytes .* 352 .* 348 .* 420"):
         Scan.open(path)
 
 
@@ -140,10 +140,10 @@ SLICE = 7 * 6 * 2
     ("behind", "message"),
     [
         (bytes(SLICE - 1), None),
-        (bytes(SLICE), f"{SLICE} bytes behind the voxels, 1 slices, all zero"),
-        (bytes(9) + b"x", "10 bytes behind the voxels, not all zero"),
+        (bytes(SLICE), f"{SLICE} bytes after the voxels, 1 slices, all zero"),
+        (bytes(9) + b"x", "10 bytes after the voxels, not all zero"),
         (b"x" * 2 * SLICE, "2 slices, not all zero"),
-        (bytes(2**22 + 2**16), "bytes or more behind"),
+        (bytes(2**22 + 2**16), "bytes or more after"),
     ],
 )
 def test_bytes_behind_the_voxels_are_padding_or_counted(
@@ -154,7 +154,7 @@ def test_bytes_behind_the_voxels_are_padding_or_counted(
     segmenter, mask = Segmenter.open(tiny_model_path, provider="cpu"), tmp_path / "mask.nii"
     if message is None:
         report = segmenter.segment_file(path, mask)
-        assert any(f"{len(behind)} zero bytes behind" in warning for warning in report.warnings)
+        assert any(f"{len(behind)} zero bytes after" in warning for warning in report.warnings)
         with pytest.raises(VolumeError, match="--strict"):
             segmenter.segment_file(path, tmp_path / "strict.nii", Options(strict=True))
         return

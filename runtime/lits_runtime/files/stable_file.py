@@ -1,8 +1,8 @@
-"""Files that others may replace, cut or remove while they are read: each read tells, none hangs.
+"""Random access to files that may be replaced or truncated meanwhile: a read fails, it never hangs.
 
-A file is opened for each read and closed after it. Nothing is mapped into memory, where a file cut
-short ends the process (SIGBUS), and no C library keeps offsets into a file that may have become
-another one since: indexed_gzip then loops for ever or crashes.
+A file is opened for each read and closed after it. Nothing is mapped into memory, where truncating
+the file would kill the process (SIGBUS). No C library keeps offsets into a file that may since have
+been replaced, which makes indexed_gzip loop for ever or crash.
 """
 
 import bisect
@@ -20,16 +20,16 @@ from lits_runtime.files.regular_file import open_regular
 from lits_runtime.messages import printable
 
 _COMPRESSED_PIECE = 2**14
-"""Bytes of a .gz at a time: they expand to 16 MB at most, usually to some 30 kB."""
+"""Compressed bytes to read at a time. They expand to 16 MB at most, usually to some 30 kB."""
 _BETWEEN_POINTS = 2**22
-"""Bytes between two points at which inflating can begin. A point takes about 40 kB."""
+"""Bytes between two points where decompression can begin. A point takes about 40 kB."""
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file is still the one it was.
+    """Size and date of a file, by which a change is noticed.
 
-    Not its inode: some network file systems number a file anew each time it is opened.
+    The inode is left out: some network file systems give a new one each time a file is opened.
     """
 
     size: int
@@ -43,32 +43,32 @@ class FileState:
         return cls(status.st_size, status.st_mtime_ns)
 
 
-class SteadyFile:
-    """A file, gzip or plain, that is read at random and must stay what it was.
+class StableFile:
+    """A file, gzip or plain, for random access, which must not change between reads.
 
-    It holds no open file: it can be shared by processes, and there may be thousands of them.
+    No file stays open, so instances can be sent to other processes, and there may be thousands.
     """
 
     def __init__(self, path: Path, state: FileState | None = None) -> None:
-        """Nothing is opened yet.
+        """Open nothing yet.
 
         Args:
             path: of the file.
-            state: as it was when it was looked at before; None: as at the first read.
+            state: the state that the file must have; None: that of the first read.
         """
         self.path, self.state = path, state
         self._points: list[_Point] = []
 
     @contextmanager
     def opened(self, *, compressed: bool = False, buffering: int = -1) -> Iterator[BinaryIO]:
-        """The file's content, inflated if it is compressed, for reads at any position.
+        """The content of the file, decompressed if need be, for reads at any position.
 
         Args:
-            compressed: whether it is gzip.
-            buffering: as of `open`.
+            compressed: whether the file is gzip.
+            buffering: as in `open`.
 
         Raises:
-            VolumeError: the file is not what it was, before the reads or after them.
+            VolumeError: the file had changed before the reads, or has changed after them.
             OSError: it is missing, or may not be read.
         """
         with open_regular(self.path, buffering=buffering) as file:
@@ -76,7 +76,7 @@ class SteadyFile:
             try:
                 yield cast(BinaryIO, _Inflated(file, self._points)) if compressed else file
             except (OSError, ValueError, zlib.error, EOFError):
-                self._check(file)  # rather this reason than what it led to
+                self._check(file)  # a change is the better reason
                 raise
             self._check(file)
 
@@ -97,19 +97,20 @@ class SteadyFile:
 
 @dataclass(frozen=True)
 class _Point:
-    """Where inflating can begin."""
+    """A point where decompression can begin."""
 
     position: int
-    """In the inflated content."""
+    """In the decompressed content."""
     compressed_position: int
     decoder: Any
-    """zlib's, with all that it knows at this point."""
+    """zlib's, in its state at this point."""
 
 
 class _Inflated(io.RawIOBase):
-    """The content of an open gzip file, read at any position from the last point before it.
+    """The decompressed content of an open gzip file, with random access.
 
-    Each round of the loop consumes bytes of the file or ends it, so that no damage makes it hang.
+    A read starts at the last point before its position. Each round of the loop consumes bytes of
+    the file or ends, so that no damage can make it hang.
     """
 
     def __init__(self, file: BinaryIO, points: list[_Point]) -> None:
@@ -130,7 +131,7 @@ class _Inflated(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position from the start or from here; the end is not known."""
+        """Go to a position relative to the start or to here; the end is not known."""
         if whence == io.SEEK_END:
             raise io.UnsupportedOperation("seek from the end of compressed content")
         self._position = max(offset + (self._position if whence == io.SEEK_CUR else 0), 0)
@@ -150,7 +151,7 @@ class _Inflated(io.RawIOBase):
         return filled
 
     def _piece(self) -> memoryview:
-        """What is inflated from the position on, at least a byte; nothing at the end."""
+        """What is decompressed from the position on: at least a byte, or nothing at the end."""
         reach = self._held_from + len(self._held)
         if not self._held_from <= self._position <= reach + _BETWEEN_POINTS:
             places = [point.position for point in self._points]
@@ -167,7 +168,7 @@ class _Inflated(io.RawIOBase):
         self._waiting = b""
 
     def _inflate(self) -> bool:
-        """Hold the next piece instead of the one before; False at the end of the file."""
+        """Decompress the next piece in place of the last; False at the end of the file."""
         self._held_from += len(self._held)
         self._held = b""
         compressed = self._waiting or self._file.read(_COMPRESSED_PIECE)
@@ -176,7 +177,7 @@ class _Inflated(io.RawIOBase):
             if not self._decoder.eof:
                 raise EOFError("the compressed stream ends before its end mark")
             return False
-        if self._decoder.eof:  # another gzip stream behind the first, or padding
+        if self._decoder.eof:  # another gzip member follows, or padding
             compressed = compressed.lstrip(b"\0")
             if not compressed:
                 return True

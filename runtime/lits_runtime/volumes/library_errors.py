@@ -1,4 +1,4 @@
-"""What libraries say of damaged bytes, as an error of ours."""
+"""Errors of other libraries about damaged files, as a `VolumeError`."""
 
 import zlib
 from collections.abc import Iterator
@@ -20,19 +20,23 @@ _UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, Key
 
 @contextmanager
 def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
-    """Turn what zlib, nibabel and numpy say of damaged bytes into a `VolumeError`.
+    """Turn the errors of zlib, nibabel and NumPy about damaged bytes into a `VolumeError`.
 
-    An `OSError` that the system numbered (no such file, no permission) passes.
+    An `OSError` with a number (no such file, no permission) passes.
+
+    Args:
+        name: of the volume.
+        what: is wrong with it, for example "truncated or damaged".
     """
     try:
-        with np.errstate(all="ignore"):  # of numbers in a header that are none
+        with np.errstate(all="ignore"):  # headers may hold NaN
             yield
     except VolumeError:
         raise
     except OSError as error:
         if error.errno is not None:
             raise
-        foreign = "Not a gzipped file" in str(error)  # where another gzip might follow
+        foreign = "Not a gzipped file" in str(error)  # where another member may follow
         reason = "bytes that are not gzip follow those that are" if foreign else str(error)
         raise VolumeError(f"{name}: {what}: {printable(reason)}") from error
     except _UNREADABLE as error:

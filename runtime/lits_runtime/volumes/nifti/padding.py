@@ -1,4 +1,4 @@
-"""Bytes behind the voxels of a file: padding, or the sign of another volume's header."""
+"""Bytes after the voxels of a file: padding, or a sign of another volume's header."""
 
 from typing import BinaryIO
 
@@ -8,19 +8,19 @@ _COUNTED = 2**22
 
 
 def padding_behind(stream: BinaryIO, slice_bytes: int, name: str) -> int:
-    """How many zero bytes follow the voxels, fewer than a slice.
+    """The number of zero bytes after the voxels, less than a slice.
 
-    Tapes, tar and disk images pad to full blocks. As long as that is less than a slice and all
-    zero, no slice of the scan can hide there; whatever else follows means that the header says less
-    than the file holds.
+    Tapes, tar and disk images pad to full blocks. If the padding is all zero and shorter than a
+    slice, no slice of the scan can hide in it. Anything else means that the file holds more than
+    its header says.
 
     Args:
-        stream: at its end, if all is well.
+        stream: at its end, unless something follows the voxels.
         slice_bytes: of one stored slice.
         name: for messages.
 
     Raises:
-        VolumeError: more follows than padding.
+        VolumeError: more than padding follows.
     """
     rest = stream.read(1)
     if not rest:
@@ -33,7 +33,7 @@ def padding_behind(stream: BinaryIO, slice_bytes: int, name: str) -> int:
     more = "or more " if count >= _COUNTED else ""
     slices = f", {count / slice_bytes:.4g} slices" if count >= slice_bytes else ""
     raise VolumeError(
-        f"{name}: holds more than its header says: {count} bytes {more}behind the voxels{slices}, "
-        f"{'all zero' if zero else 'not all zero'}; the header is of another volume, or the file "
-        "is damaged"
+        f"{name}: holds more than its header says: {count} bytes {more}after the voxels{slices}, "
+        f"{'all zero' if zero else 'not all zero'}; the header belongs to another volume, or the "
+        "file is damaged"
     )

@@ -1,7 +1,7 @@
-"""A property computed once for each instance, without a lock that a fork could leave locked.
+"""A property that is computed once per instance, without a lock.
 
-functools' own holds, up to Python 3.11, one lock for all instances of a class while it computes:
-a process that is forked in that moment waits for it for ever (python/cpython#87634).
+Up to Python 3.11 that of functools holds one lock for all instances of a class while it computes. A
+process forked at that moment would wait for the lock for ever (python/cpython#87634).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class cached_property(Generic[Value]):
-    """Two threads that ask at once may both compute the value, which must then be the same."""
+    """Two threads at once may both compute the value; both must arrive at the same."""
 
     def __init__(self, function: Callable[[Any], Value]) -> None:
         self._function = function
@@ -28,5 +28,5 @@ class cached_property(Generic[Value]):
         if instance is None:
             return self
         value = self._function(instance)
-        instance.__dict__[self._name] = value  # found there from now on, before this descriptor
+        instance.__dict__[self._name] = value  # from now on found before this descriptor
         return value
