@@ -1,4 +1,4 @@
-"""Models changed at random: bytes, fields as they are stored, and what a valid file may say."""
+"""Models changed at random: bytes, stored fields, and the content of valid files."""
 
 import copy
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def seeds() -> list[bytes]:
 
 
 def windows() -> bytes:
-    """The tiny model with convolutions, integers, and sizes that are taken from shapes."""
+    """The tiny model with convolutions, integers, and sizes computed from shapes."""
     return computing(
         [
             ("Unsqueeze", ["slab", "axis"], "channel1", {}),
@@ -53,7 +53,7 @@ def windows() -> bytes:
 
 
 def shortened(count: int) -> bytes:
-    """The first nodes of the bundled model with a part of their weights, and the tiny one's end."""
+    """The first nodes of the bundled model with part of their weights, and the tiny model's end."""
     model, end = onnx.load(bundled_model()), onnx.load_from_string(tiny_model())
     nodes = [*model.graph.node[:count]]
     used = {name for node in nodes for name in node.input}
@@ -69,7 +69,7 @@ def shortened(count: int) -> bytes:
 
 
 def mutated(content: bytes, random: Random) -> bytes:
-    """One to three changes, all of bytes, or of fields, or of what protobuf writes."""
+    """One to three changes, all to bytes, to stored fields, or through protobuf."""
     kind = random.choice((_change_bytes, _change_fields, _change_fields, _change_message))
     return kind(content, random)
 

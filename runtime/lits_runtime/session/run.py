@@ -13,11 +13,11 @@ _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF
 
 
 def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-    """Run a session, and take some of its outputs.
+    """Run a session, and return some of its outputs.
 
     Raises:
-        ModelError: ONNX Runtime failed, with its reason.
-        OutOfMemoryError: there was no memory for the activations.
+        ModelError: ONNX Runtime failed; the message has its reason.
+        OutOfMemoryError: there was not enough memory for the activations.
     """
     options = load_onnxruntime().RunOptions()
     options.log_severity_level = SILENT

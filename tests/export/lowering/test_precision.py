@@ -1,3 +1,6 @@
+"""Float16: one trace, modules by precision, what overflows or is sensitive stays in float32."""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +202,7 @@ def test_weights_that_matter_most_stay_in_float32(checkpoint: Path) -> None:
 
 
 def test_onnxruntime_restores_stored_weights_when_it_opens_the_file(
-    exported: dict[str, ExportResult], tmp_path: Path
+    exported: Mapping[str, ExportResult], tmp_path: Path
 ) -> None:
     """Else every slab would pay for it."""
     import onnxruntime

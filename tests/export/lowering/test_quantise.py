@@ -1,3 +1,5 @@
+"""Int8: calibration, the modules that stay in float, the tolerance of volumes."""
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""What a model file says about itself, as lits-export prints it."""
+
 import hashlib
 import json
 from pathlib import Path

@@ -18,7 +18,7 @@ from lits_export.cli.export import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
-from lits_runtime.segment.slab_inference import hold_to_contract
+from lits_runtime.segment.slab_inference import check_contract
 from lits_train.cli.train import main as train
 from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
 from support.costly_models import COSTLY_MODELS
@@ -34,7 +34,7 @@ HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a scan, to be found as it was."""
+    """A working folder with a scan, which has to stay as it is."""
     save(tmp_path / "scan.nii", random_hu((8, 7, 6)), LPS_AFFINE)
     return tmp_path
 
@@ -85,14 +85,14 @@ def test_a_hostile_model_is_refused(
 
 @pytest.mark.parametrize("name", COSTLY_MODELS)
 def test_a_costly_model_is_refused_for_what_makes_it_costly(name: str) -> None:
-    """By the check, before anything runs; ReduceMin only joins the costly part to the labels."""
+    """Refused before anything runs; ReduceMin only joins the costly part to the labels."""
     with pytest.raises(ModelError, match=r"^the model (holds|takes) (?!.*ReduceMin)"):
         check(COSTLY_MODELS[name]())
 
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_onnx_runtime_reads_what_is_hidden(name: str) -> None:
-    """It takes these files, with their loops and all: else they would test nothing."""
+    """ONNX Runtime loads these files, loops included; otherwise they would test nothing."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -107,7 +107,7 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
     arguments = infer_arguments(folder, "--probability", str(folder / "p.nii.gz"))
     result = CliRunner().invoke(infer, arguments)
     assert result.exit_code == 1
-    assert "the model gave probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
+    assert "the model returned probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
     assert not (folder / "mask.nii.gz").exists()
 
 
@@ -115,10 +115,10 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
 def test_a_voxel_that_is_no_probability_is_refused(value: float) -> None:
     metadata = check(tiny_model()).metadata
     probability = np.full((2, 2, 4, 5), 0.5, np.float32)
-    hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+    check_contract(metadata, "probability", probability, (2, 4, 5))
     probability[1, 1, 3, 4] = value
     with pytest.raises(ModelError, match="expected 0 to 1"):
-        hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+        check_contract(metadata, "probability", probability, (2, 4, 5))
 
 
 @pytest.mark.parametrize(("promised", "wrong"), [((2,), 1), ((2,), 3), ((1,), 2), ((1, 2), 3)])
@@ -128,10 +128,10 @@ def test_a_label_that_the_metadata_does_not_promise_is_refused(
     metadata = replace(check(tiny_model()).metadata, label_values=promised)
     labels = np.zeros((2, 4, 5), np.uint8)
     labels[0, 0, : len(promised)] = promised
-    hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    check_contract(metadata, "labels", labels, (2, 4, 5))
     labels[1, 3, 4] = wrong
-    with pytest.raises(ModelError, match=f"gave label {wrong}"):
-        hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    with pytest.raises(ModelError, match=f"returned label {wrong}"):
+        check_contract(metadata, "labels", labels, (2, 4, 5))
 
 
 @pytest.mark.parametrize("name", HOSTILE_CHECKPOINTS)
@@ -181,7 +181,7 @@ def test_a_model_of_another_sha256_is_refused(
 
 
 def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin() -> None:
-    """Not every flip can be seen: one in a constant is another model, which only a pin tells."""
+    """A flip in a constant makes another valid model, which only its SHA-256 gives away."""
     content, slab_hu = tiny_model(), np.full((2, 4, 5), 70, np.float32)
     pinned = hashlib.sha256(content).hexdigest()
     generator, refused = random.Random(3), 0

@@ -1,4 +1,4 @@
-"""What the check lets pass says the same to onnx, and runs within bounds in ONNX Runtime."""
+"""What passes the check reads the same in onnx, and runs within bounds in ONNX Runtime."""
 
 import os
 from collections import Counter
@@ -20,11 +20,11 @@ from support.model_mutations import mutated, seeds
 ROUNDS = int(os.environ.get("LITS_FUZZ_MODELS", "1500"))
 """The full size is 100,000."""
 RUNS = 40
-"""Of those that pass, so many are run."""
+"""Models that are run, of those that pass."""
 
 
 def assert_same(content: bytes, file: ModelFile) -> None:
-    """onnx must read what was read here, and nothing besides."""
+    """onnx must read what was read here, and nothing else."""
     model = onnx.load_from_string(content)
     # Nothing merged, dropped, overwritten or stored otherwise:
     assert model.SerializeToString(deterministic=True) == content
@@ -69,7 +69,7 @@ def value_dims(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
 
 
 def unknown_fields(message: Any) -> bool:
-    """Whether this message or one within has fields that its schema has not."""
+    """Whether this message or one within it has fields that are not in its schema."""
     inner = [
         one
         for field, value in message.ListFields()
@@ -107,7 +107,7 @@ def test_mutated_models_are_refused_or_read_the_same() -> None:
 
 
 def run_within_bounds(content: bytes) -> None:
-    """ONNX Runtime refuses it, or gives what fits the slab, or that is refused."""
+    """ONNX Runtime refuses it, or its output fits the slab, or the output is refused."""
     try:
         segmenter = Segmenter.open(content, provider="cpu", threads=1)
         slab_hu = np.full((2 + 2 * segmenter.metadata.context_slices, 8, 9), 70, np.float32)
@@ -121,7 +121,7 @@ def run_within_bounds(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", seeds(), ids=["tiny", "threshold", "windows", "shortened"])
 def test_every_byte_counts(content: bytes) -> None:
-    """A file with any one byte less, or one more at its end, is refused or reads the same."""
+    """A file with one byte less anywhere, or one more at its end, is refused or reads the same."""
     random = Random(3)
     for at in random.sample(range(len(content)), 60):
         shorter = content[:at] + content[at + 1 :]

@@ -1,4 +1,4 @@
-"""Providers: what was asked for, or an error that says what to install; and lits-doctor."""
+"""Providers: the one asked for, or an error that says what to install; and lits-doctor."""
 
 import importlib.metadata
 import json
