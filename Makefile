@@ -1,8 +1,10 @@
-# make demo: segment a phantom CT with the bundled model. make test: make lint, then pytest.
+# make demo: segment a phantom CT with the bundled model.
+# make test: make lint, then all tests. make test-fast: those that take no more than a moment each.
 # make lint: ruff, mypy, and import-linter with the layers of setup.cfg.
 # make bench: speed and memory of the runtime; BENCH='-m fp16=model.onnx --checkpoint seed.pth'.
 # make bench-model: torch against fp32, fp16, int8; BENCH='--checkpoint seed.pth --scan ct.nii.gz'.
 PYTHON ?= python3
+WORKERS ?= 2
 SOURCES := setup.cfg pyproject.toml
 
 .PHONY: demo lint test bench bench-model clean
@@ -22,7 +24,11 @@ lint: .venv-test/installed
 	.venv-test/bin/lint-imports --no-logo
 
 test: lint
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not gpu"
+
+.PHONY: test-fast
+test-fast: .venv-test/installed
+	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 
 bench: .venv-test/installed
 	.venv-test/bin/python -m lits_tools.benchmark.runtime_cli $(BENCH)

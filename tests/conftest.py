@@ -1,8 +1,9 @@
-"""Shared fixtures: real CT where it is at hand, phantoms where not, and a model without weights."""
+"""Shared fixtures: real CT if it is at hand, otherwise phantoms; a tiny model; exports."""
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
+from support.made_once import made_once, session_folder
 from support.models import tiny_model
 from support.paths import SHARED_DATA
 
@@ -19,9 +21,20 @@ from support.paths import SHARED_DATA
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SLOW_FIXTURES = {"exported"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses a slow fixture is slow."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where LITS_NO_SKIPS is set, as in CI, a test that would be skipped fails with its reason."""
+    """If LITS_NO_SKIPS is set, as in CI, a test that would be skipped fails with the reason."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("LITS_NO_SKIPS"):
         _, _, reason = cast(tuple[str, int, str], report.longrepr)
@@ -56,44 +69,18 @@ def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_phantom(tmp_path_factory.mktemp("case"), 44, phantom)
 
 
-@pytest.fixture(scope="session", params=["default", "seed"])
+@pytest.fixture(scope="session", params=["default", "baseline"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network of each recipe, small, whose masks are neither empty nor full."""
-    import torch
+    from support.exports import write_checkpoint
 
-    from lits_export.parity.slabs import phantom_slabs
-    from lits_train.network.checkpoint import Checkpoint, save_checkpoint
-    from lits_train.network.segmentation_network import SegmentationNetwork
-    from lits_train.network.slab_segmenter import SlabSegmenter
-    from lits_train.settings.recipe import RECIPES
-
-    torch.manual_seed(3)
-    recipe = RECIPES[request.param].override(size=64)
-    network = SegmentationNetwork(recipe).eval()
-    slab_hu = next(phantom_slabs(recipe.context_slices)).slab_hu
-    with torch.no_grad():
-        logits = SlabSegmenter(recipe, network).logits(torch.from_numpy(slab_hu))
-        deviation = 8 * logits.std(dim=(0, 2, 3))
-        network.head.weight /= deviation.view(-1, 1, 1, 1)
-        assert network.head.bias is not None
-        medians = logits.transpose(0, 1).flatten(1).median(dim=1).values
-        network.head.bias.sub_(medians).div_(deviation)
-    path = tmp_path_factory.mktemp(request.param) / "checkpoint.pth"
-    save_checkpoint(Checkpoint(recipe, network.state_dict(), {"epochs": 0}), path)
-    return path
+    folder = session_folder(tmp_path_factory) / request.param
+    return made_once(folder, partial(write_checkpoint, request.param))
 
 
 @pytest.fixture(scope="session")
-def exported(checkpoint: Path) -> dict[str, Any]:
-    """The checkpoint in every precision."""
-    from lits_export.export import ExportSettings, export_model
-    from support.export_gates import GATES
+def exported(checkpoint: Path) -> Mapping[str, Any]:
+    """The checkpoint's exports by precision."""
+    from support.exports import Exports
 
-    return {
-        precision: export_model(
-            checkpoint,
-            checkpoint.with_name(f"{precision}.onnx"),
-            ExportSettings(precision, tolerance=tolerance, providers=("cpu",)),
-        )
-        for precision, tolerance in GATES.items()
-    }
+    return Exports(checkpoint)

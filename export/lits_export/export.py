@@ -1,29 +1,37 @@
-"""Checkpoint in, verified model out: traced, lowered, checked, compared, then written."""
+"""Checkpoint in, verified model out: traced, lowered, compared with the network, then written."""
 
 import logging
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from lits_export.lowering.candidates import Candidate, Float16, Float32, Int8, Lowering
+from lits_export.lowering.candidates import (
+    Candidate,
+    Float16,
+    Float16Weights,
+    Float32,
+    Int8,
+    Lowering,
+)
 from lits_export.lowering.stored_weights import size_ratio
-from lits_export.lowering.trace import OPSET
-from lits_export.lowering.training_facts import parity_told, scans_told, training_told
+from lits_export.lowering.trace import OPSET, trace_checkpoint
+from lits_export.lowering.training_facts import scan_count, shareable_parity, shareable_training
 from lits_export.parity.compare import (
-    TOLERANCES,
     Compared,
     ParityReport,
-    Tolerance,
     WorstSlice,
     compare,
 )
 from lits_export.parity.slabs import calibration_slabs, check_slabs, scan_files
+from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_export.parity.worst_slice import draw_worst_slice
 from lits_runtime.errors import ParityError, ProviderError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.model.metadata import (
     DISCLAIMER,
     FORMAT_VERSION,
@@ -35,32 +43,33 @@ from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.session.providers import why_not
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import LABEL_VALUES
 
 logger = logging.getLogger(__name__)
 
-MAX_SIZE = {"fp32": 1.01, "fp16": 0.55, "int8": 0.4}
+MAX_SIZE = {"fp32": 1.01, "fp16-weights": 0.55, "fp16": 0.55, "int8": 0.4}
 """Largest size of a file over that of the same file with float32 weights."""
+DEFAULT_PRECISION = "fp16-weights"
+"""Half the size of fp32, closest to the network after it, and at full speed on every processor."""
 USUAL_PROVIDERS = ("cpu", "cuda")
-"""TensorRT builds engines for minutes: it is compared where it is named."""
+"""TensorRT builds its engine for minutes: it is compared only where it is named."""
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is asked of one export."""
+    """Settings of one export."""
 
-    precision: str = "fp16"
+    precision: str = DEFAULT_PRECISION
     """A key of `TOLERANCES`."""
     check_on: tuple[Path, ...] = ()
     """Scans or folders of scans; the built-in phantom if empty."""
     tolerance: Tolerance | None = None
-    """None: that of the precision."""
+    """None: the precision's own."""
     providers: tuple[str, ...] = ()
-    """On which the written file is compared; those of `USUAL_PROVIDERS` that load if empty."""
+    """Where the file is compared; if empty, on those of `USUAL_PROVIDERS` that load."""
     worst_slice: Path | None = None
     """Picture to draw of the slice that differs most, whether or not the model passes."""
     licence: str = "Apache-2.0"
-    """Of the weights, which may be bound by the data they were trained on."""
+    """Of the weights; the terms of the training data may apply."""
     intended_use: str = DISCLAIMER
 
 
@@ -71,15 +80,15 @@ class ExportResult:
     model: Path
     bytes: int
     parity: tuple[ParityReport, ...]
-    """On each provider, and for fp16 as emulated."""
+    """On each provider, and for fp16 in the emulation."""
 
 
 def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> ExportResult:
-    """Export a checkpoint to one ONNX file that demonstrably says what the network says.
+    """Export a checkpoint to one ONNX file in numerical parity with the PyTorch network.
 
-    The file is compared with the torch network, in float32, on every slab of the check scans and
-    on the boundary cases, through lits_runtime, on each provider. Out of tolerance, or larger than
-    its precision promises, nothing is written and an older file at `model` stays.
+    The file is run through lits_runtime on each provider, and compared with the network in float32
+    on every slab of the check scans and on edge cases. If it is out of tolerance, or larger than
+    its precision allows, nothing is written and an older file at `model` stays.
 
     Raises:
         CheckpointError: the checkpoint is unreadable or of another architecture.
@@ -87,27 +96,21 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
         ProviderError: a provider that was asked for does not load.
         VolumeError: a check scan is not readable, or a folder holds none.
     """
-    settings = replace(settings, check_on=tuple(scan_files(settings.check_on)))  # told once
+    settings = replace(settings, check_on=tuple(scan_files(settings.check_on)))  # searched once
     inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", settings.check_on)
     pictures = [] if settings.worst_slice is None else [settings.worst_slice]
     check_targets([model, *pictures], inputs, force=True)
     loaded = load_checkpoint(checkpoint)
     gate = _Gate(loaded, settings)
-    lowering = gate.lowering()
-    while True:
-        candidate = lowering.candidate()
-        verdict = gate.judge(candidate)
-        if not verdict.broken or not lowering.refine(verdict.worst):
-            break
+    candidate, verdict = gate.best()
     for report in verdict.reports:
         logger.info("%s", report.table())
     if settings.worst_slice is not None:
         draw_worst_slice(verdict.worst[0], loaded.recipe, settings.worst_slice)
     if reason := verdict.broken or gate.too_large(candidate):
         raise ParityError(f"the {settings.precision} model was not written: {reason}")
-    content = _serialise(
-        candidate.model, _metadata(loaded, settings, gate.told(candidate, verdict))
-    )
+    metadata = _metadata(loaded, settings, gate.parity(candidate, verdict))
+    content = _serialise(candidate.model, metadata)
     with atomic_path(model) as temporary:
         temporary.write_bytes(content)
         _reread(temporary, candidate.model)
@@ -116,17 +119,17 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What comparing one candidate gave."""
+    """The result of comparing one candidate."""
 
     reports: list[ParityReport]
     worst: list[WorstSlice]
     """The worst first."""
     broken: str
-    """What is out of tolerance, and where; empty if nothing is."""
+    """What is out of tolerance and where; empty if nothing is."""
 
 
 class _Gate:
-    """What every candidate for one file has to pass."""
+    """The checks that every candidate for one file has to pass."""
 
     def __init__(self, loaded: Checkpoint, settings: ExportSettings) -> None:
         self.loaded, self.settings = loaded, settings
@@ -137,21 +140,34 @@ class _Gate:
                 raise ProviderError(f"provider {provider} is not available: {reason}")
         self.providers = settings.providers or usual_providers()
 
+    def best(self) -> tuple[Candidate, _Verdict]:
+        """The first candidate within tolerance, or the most careful one if none is."""
+        lowering = self.lowering()
+        while True:
+            candidate = lowering.candidate()
+            verdict = self.judge(candidate)
+            if not verdict.broken or not lowering.refine(verdict.worst):
+                return candidate, verdict
+
     def lowering(self) -> Lowering:
-        """How the precision that was asked for makes its candidates."""
-        if self.settings.precision == "int8":
-            return Int8(self.reference, calibration_slabs(self.reference, self.settings.check_on))
-        if self.settings.precision == "fp16":
-            return Float16(self.reference, self.tolerance)
-        return Float32(self.reference)
+        """What makes candidates in the given precision."""
+        traced, precision = trace_checkpoint(self.loaded), self.settings.precision
+        if precision == "int8":
+            return Int8(traced, calibration_slabs(self.reference, self.settings.check_on))
+        if precision == "fp32":
+            return Float32(traced)
+        lowering = Float16 if precision == "fp16" else Float16Weights
+        return lowering(traced, self.reference, self.tolerance)
 
     def judge(self, candidate: Candidate) -> _Verdict:
-        """Compare on each provider and, where there is one, as emulated."""
+        """Compare on each provider, and in the emulation where there is one."""
         content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
-        compared: list[Compared] = [Segmenter.open(content, provider=p) for p in self.providers]
-        compared += [candidate.emulation] if candidate.emulation is not None else []
         slabs = check_slabs(self.settings.check_on, self.loaded.recipe.context_slices)
-        results = compare(self.reference, compared, slabs)
+        with ExitStack() as stack:
+            opened = (Segmenter.open(content, provider=name) for name in self.providers)
+            compared: list[Compared] = [stack.enter_context(segmenter) for segmenter in opened]
+            compared += [candidate.emulation] if candidate.emulation is not None else []
+            results = compare(self.reference, compared, slabs)
         reports = [report for report, _ in results]
         worst = sorted((one for _, found in results for one in found), key=lambda w: -w.difference)
         broken = "; ".join(filter(None, (report.broken(self.tolerance) for report in reports)))
@@ -161,30 +177,30 @@ class _Gate:
         return _Verdict(reports, worst, broken)
 
     def too_large(self, candidate: Candidate) -> str:
-        """Why the file does not keep what its precision promises; empty if it does."""
+        """Why the file is larger than its precision allows; empty if it is not."""
         content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
         ratio, most = size_ratio(candidate.model, content), MAX_SIZE[self.settings.precision]
         return f"it is {ratio:.3f} of fp32's size (at most {most:g})" if ratio > most else ""
 
-    def told(self, candidate: Candidate, verdict: _Verdict) -> dict[str, Any]:
-        """The comparison for the metadata: the first provider's figures, then the others'."""
+    def parity(self, candidate: Candidate, verdict: _Verdict) -> dict[str, Any]:
+        """The parity report for the metadata: the first provider's figures, then the others'."""
         first, *others = (report.to_json() for report in verdict.reports)
         files = scan_files(self.settings.check_on)
         report = {**first, "others": others}
         return {
-            **parity_told(report, files),
+            **shareable_parity(report, files),
             "tolerance": asdict(self.tolerance),
-            "check_scans": scans_told(files),
+            "check_scans": scan_count(files),
             **candidate.facts,
         }
 
 
 def usual_providers() -> tuple[str, ...]:
-    """Those of `USUAL_PROVIDERS` that really load here."""
+    """Those of `USUAL_PROVIDERS` that load on this machine."""
     providers = []
     for provider in USUAL_PROVIDERS:
         try:
-            Segmenter.open(provider=provider)
+            Segmenter.open(provider=provider).close()
         except ProviderError:
             logger.info("not compared on %s, which does not load; see lits-doctor", provider)
         else:
@@ -193,8 +209,8 @@ def usual_providers() -> tuple[str, ...]:
 
 
 def _reread(path: Path, compared: onnx.ModelProto) -> None:
-    """The file on disk must open in the runtime and hold the very graph that was compared."""
-    Segmenter.open(path)
+    """Check that the written file opens in the runtime and holds the graph that was compared."""
+    Segmenter.open(path).close()
     if onnx.load(path).graph != compared.graph:
         raise ParityError(f"the file written to {path.parent} is not the graph that was compared")
 
@@ -222,7 +238,7 @@ def _metadata(
         working_size=recipe.size,
         precision=settings.precision,
         opset=OPSET,
-        training=training_told(checkpoint.training),
+        training=shareable_training(checkpoint.training),
         parity=parity,
         checkpoint_sha256=checkpoint.sha256,
         licence=settings.licence,

@@ -13,22 +13,22 @@ from lits_runtime.model.checked_file import ModelFile, check, read_content
 from lits_runtime.model.onnx_graph import Value
 
 MAX_BATCH_SIZE = 64
-"""Axial slices that Triton may put into one run."""
+"""The most axial slices that Triton may batch together."""
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
 _INDEPENDENT = f"""\
-# The leading axis of every tensor holds axial slices, which this model segments each by itself: it
-# is Triton's batch axis, left out of dims, and requests of one matrix are batched together. A
+# The first axis of every tensor holds axial slices, which this model segments independently. It is
+# Triton's batch axis: dims leaves it out, and requests of equal height and width are batched. A
 # request holds at most max_batch_size = {MAX_BATCH_SIZE} slices."""
 _NEIGHBOURS = """\
-# This model looks at {context} neighbouring slice(s) on either side: slab holds n + {more} slices
-# for n slices of labels. So slices are no independent batch entries, and slabs of two requests must
-# not be joined: no batching by Triton. A request is a batch itself: send slabs of many slices."""
+# This model sees {context} neighbouring slice(s) on either side: slab holds n + {more} slices for n
+# slices of labels. Slices are not independent batch entries, so Triton must not join the slabs of
+# two requests, and its batching is off. To use a GPU well, send many slices in one request."""
 
 
 def write_repository(model: Path, folder: Path) -> Path:
-    """Write `folder`/NAME/config.pbtxt and NAME/1/model.onnx, NAME being the model's without .onnx.
+    """Write `folder`/NAME/config.pbtxt and NAME/1/model.onnx; NAME is the model's without .onnx.
 
-    NAME appears whole or not at all, in place of an older one.
+    NAME appears complete or not at all, and replaces an older one.
 
     Raises:
         ModelError: not a model of lits-export.

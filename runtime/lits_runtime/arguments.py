@@ -1,4 +1,4 @@
-"""Arguments of callers, held to types and ranges before anything is done with them."""
+"""Checks of a caller's arguments: first the type, then the range."""
 
 import operator
 import os
@@ -10,7 +10,7 @@ from lits_runtime.messages import brief
 
 
 def described(value: object) -> str:
-    """A value as a message shows it: its type, and itself if that is short.
+    """A value for a message: its type, and the value itself if it is short.
 
     >>> described([1, 2])
     'list [1, 2]'
@@ -29,10 +29,10 @@ def described(value: object) -> str:
 
 
 def whole_number(name: str, value: object, least: int, most: int = 2**31 - 1) -> int:
-    """An integer, numpy's included.
+    """An integer from `least` to `most`; NumPy's integers count.
 
     Raises:
-        ArgumentError: a bool, a float, a string: anything that does not count.
+        ArgumentError: not an integer, for example a bool or a float.
         OptionsError: out of range.
     """
     try:
@@ -47,10 +47,10 @@ def whole_number(name: str, value: object, least: int, most: int = 2**31 - 1) ->
 
 
 def real_number(name: str, value: object) -> float:
-    """A number that is finite, numpy's scalars included.
+    """A finite number; NumPy's scalars count.
 
     Raises:
-        ArgumentError: a bool, a string: anything that is no real number.
+        ArgumentError: not a real number, for example a bool or a string.
         OptionsError: not finite.
     """
     plain = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
@@ -63,10 +63,10 @@ def real_number(name: str, value: object) -> float:
 
 
 def flag(name: str, value: object) -> bool:
-    """A bool, numpy's included.
+    """A bool; NumPy's counts.
 
     Raises:
-        ArgumentError: anything else: "no" and 0.3 are both true to Python.
+        ArgumentError: anything else, since Python takes "no" and 0.3 for true.
     """
     plain = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
     if not isinstance(plain, bool):
@@ -75,11 +75,11 @@ def flag(name: str, value: object) -> bool:
 
 
 def file_path(name: str, value: object) -> Path:
-    """A path of text.
+    """A path as text.
 
     Raises:
-        ArgumentError: neither a string nor a path, or a path of bytes.
-        OptionsError: empty, or with a NUL in it, which no system takes.
+        ArgumentError: neither a string nor a path, or a path as bytes.
+        OptionsError: empty, or with a NUL character, which no file system allows.
     """
     try:
         text = os.fspath(value)  # type: ignore[call-overload]

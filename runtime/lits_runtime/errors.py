@@ -2,25 +2,25 @@
 
     LitsError
     ├── VolumeError(ValueError)          not a readable 3D CT volume
-    ├── ModelError(ValueError)           not a lits-toolkit model, or a newer or damaged one
-    ├── ProviderError(RuntimeError)      the execution provider asked for did not load
-    ├── OptionsError(ValueError)         a value that an option cannot take, or the model not serve
-    ├── ArgumentError(TypeError)         an argument of a type that is not taken
-    ├── ClosedError(RuntimeError)        used after it was closed, or carried on across a fork
+    ├── ModelError(ValueError)           not a lits-toolkit model, or damaged, or of a newer format
+    ├── ProviderError(RuntimeError)      the requested execution provider did not load
+    ├── OptionsError(ValueError)         a value that an option does not allow, or the model lacks
+    ├── ArgumentError(TypeError)         an argument of the wrong type
+    ├── ClosedError(RuntimeError)        used after it was closed, or continued after a fork
     ├── OutOfMemoryError(MemoryError)    memory ran out for one scan
-    ├── CheckpointError(ValueError)      unreadable or unsafe checkpoint, or another architecture's
-    ├── ParityError(RuntimeError)        the exported model does not say what the network says
+    ├── CheckpointError(ValueError)      checkpoint unreadable, unsafe, or of another architecture
+    ├── ParityError(RuntimeError)        the exported model's output differs from the network's
     ├── DatasetError(ValueError)         scans and masks that do not make a data set
-    ├── OutputError(FileExistsError,     a file that is not ours to write over: a scan, the model,
-    │       ValueError)                  or what no record explains
+    ├── OutputError(FileExistsError,     would overwrite a scan, the model, or a file that we did
+    │       ValueError)                  not write
     │   └── OutputBusyError              another process is writing the same output
-    ├── TrainingError(RuntimeError)      training cannot go on: loss not finite, a process lost
-    └── CancelledError(RuntimeError)     the caller asked for a scan to be given up
+    ├── TrainingError(RuntimeError)      training cannot continue: loss not finite, a process lost
+    └── CancelledError(RuntimeError)     the caller cancelled a scan
 
 Each class is also the builtin that a caller would expect, so that `except ValueError` works
-without an import from here. Every message says what was found and what would work. Beside these a
-caller meets only the system's own OSError (no such file, no permission, disk full), and whatever
-the caller's own callbacks and file objects raise.
+without an import from here. Every message says what was found and what would work. Apart from these
+only the system's own OSError (no such file, no permission, disk full) is raised, and whatever the
+caller's own callbacks and file objects raise.
 """
 
 
@@ -33,23 +33,23 @@ class VolumeError(LitsError, ValueError):
 
 
 class ModelError(LitsError, ValueError):
-    """A file is not a lits-toolkit model, or is damaged, or of a newer format."""
+    """A file is not a lits-toolkit model, or is damaged, or has a newer format."""
 
 
 class ProviderError(LitsError, RuntimeError):
-    """The execution provider asked for did not load."""
+    """The requested execution provider did not load."""
 
 
 class OptionsError(LitsError, ValueError):
-    """An option has a value that it cannot take, or that the model cannot serve."""
+    """An option has a value that it does not allow, or that needs what the model lacks."""
 
 
 class ArgumentError(LitsError, TypeError):
-    """An argument is of a type that is not taken."""
+    """An argument has the wrong type."""
 
 
 class ClosedError(LitsError, RuntimeError):
-    """A segmenter was used after `close`, or work begun before a fork was carried on after it."""
+    """A segmenter was used after `close`, or a segmentation was continued after a fork."""
 
 
 class OutOfMemoryError(LitsError, MemoryError):
@@ -61,7 +61,7 @@ class CheckpointError(LitsError, ValueError):
 
 
 class ParityError(LitsError, RuntimeError):
-    """An exported model does not say what the trained network says."""
+    """An exported model's output differs from the trained network's."""
 
 
 class DatasetError(LitsError, ValueError):
@@ -69,7 +69,7 @@ class DatasetError(LitsError, ValueError):
 
 
 class OutputError(LitsError, FileExistsError, ValueError):
-    """An output would write over what is not ours: a scan, the model, a file no record explains."""
+    """An output would overwrite a scan, the model, or a file that no record accounts for."""
 
 
 class OutputBusyError(OutputError):
@@ -77,8 +77,8 @@ class OutputBusyError(OutputError):
 
 
 class TrainingError(LitsError, RuntimeError):
-    """Training cannot go on: the loss is not finite, or another process of the run failed."""
+    """Training cannot continue: the loss is not finite, or another process of the run failed."""
 
 
 class CancelledError(LitsError, RuntimeError):
-    """The caller asked for a scan to be given up; nothing was written."""
+    """The caller cancelled a scan; nothing was written."""

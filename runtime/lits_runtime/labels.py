@@ -1,6 +1,6 @@
-"""The values of label maps, the names of their classes, and the mask of each."""
+"""Label values, class names, and the mask of each class."""
 
-TYPE_CHECKING = False  # commands that draw no mask start without NumPy
+TYPE_CHECKING = False  # commands start without NumPy
 if TYPE_CHECKING:
     from typing import Any
 
@@ -13,23 +13,25 @@ LABEL_VALUES = {"liver": LIVER, "lesion": LESION}
 
 
 def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
-    """Voxels of the liver, its lesions among them, of labels of any shape.
+    """Voxels of the liver, including its lesions; labels may have any shape.
 
     >>> import numpy as np
     >>> liver_mask(np.array([0, 1, 2]))
     array([False,  True,  True])
     """
-    return labels >= LIVER
+    mask: NDArray[np.bool_] = labels >= LIVER
+    return mask
 
 
 def lesion_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
-    """Voxels of lesions, of labels of any shape.
+    """Voxels of lesions; labels may have any shape.
 
     >>> import numpy as np
     >>> lesion_mask(np.array([0, 1, 2]))
     array([False, False,  True])
     """
-    return labels == LESION
+    mask: NDArray[np.bool_] = labels == LESION
+    return mask
 
 
 MASKS = {"liver": liver_mask, "lesion": lesion_mask}

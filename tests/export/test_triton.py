@@ -9,10 +9,9 @@ import pytest
 from click.testing import CliRunner
 from google.protobuf import text_format
 
-from lits_export import export
 from lits_export.cli.export import main
 from lits_export.triton import write_repository
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.models import tiny_model
 
 
@@ -36,7 +35,7 @@ FP32, UINT8 = 11, 2
 
 
 def test_independent_slices_are_batched(tiny_model_path: Path, tmp_path: Path) -> None:
-    arguments = [str(tiny_model_path), "--triton", str(tmp_path / "models")]
+    arguments = ["triton", str(tiny_model_path), str(tmp_path / "models")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     folder = tmp_path / "models/tiny"
@@ -84,7 +83,7 @@ def test_an_older_model_needs_force_and_survives_a_failure(
     older = tmp_path / "tiny/config.pbtxt"
     older.parent.mkdir()
     older.write_text("older")
-    arguments = [str(tiny_model_path), "--triton", str(tmp_path)]
+    arguments = ["triton", str(tiny_model_path), str(tmp_path)]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
     assert "--force" in refused.stderr
@@ -100,19 +99,3 @@ def test_an_older_model_needs_force_and_survives_a_failure(
     assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 0
     assert parsed(older).name == "tiny"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny"]
-
-
-def test_an_export_can_go_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The export itself has its tests; here only that what it wrote is taken."""
-
-    def exported(checkpoint: Path, model: Path, settings: object) -> export.ExportResult:
-        model.write_bytes(tiny_model())
-        return export.ExportResult(model, 1, None)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(export, "export_model", exported)
-    checkpoint = tmp_path / "run.pth"
-    checkpoint.touch()
-    result = CliRunner().invoke(main, [str(checkpoint), "--triton", str(tmp_path / "models")])
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "models/run/1/model.onnx").read_bytes() == tiny_model()
-    assert (tmp_path / "run.onnx").exists()

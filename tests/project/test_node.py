@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.volumes.scan import Scan
 from support.node_runtime import FOLDER, compare_with_node
 
 
+@pytest.mark.slow
 def test_the_bundled_model_gives_the_same_labels(
     real_case: tuple[Path, Path], tmp_path: Path
 ) -> None:

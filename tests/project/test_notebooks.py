@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from support.models import tiny_model
 from support.paths import ROOT
-from support.threshold_model import threshold_model
 
 NOTEBOOKS = ROOT / "tools" / "notebooks"
 NAMES = ("Training_Notebook", "Inference_Visualization_Notebook")
@@ -58,6 +58,7 @@ def test_outputs_are_stripped(name: str) -> None:
             assert cell.execution_count is None
 
 
+@pytest.mark.slow
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = 'EPOCHS, SIZE, WEIGHTS = 2, 64, "none"\nPHANTOMS, MATRIX, SLICES = 3, 64, 8'
     notebook = execute(NAMES[0], tmp_path, settings, monkeypatch)
@@ -67,8 +68,9 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model.onnx").write_bytes(threshold_model())
+    (tmp_path / "model.onnx").write_bytes(tiny_model())
     settings = 'MODEL = "model.onnx"\nMATRIX, SLICES = 96, 12'
     notebook = execute(NAMES[1], tmp_path, settings, monkeypatch)
     assert pictures(notebook) == 4 + 7

@@ -43,11 +43,11 @@ def test_files_that_exist_need_force_and_inputs_are_never_overwritten(
         (view, ["-o", "link.png", "--force"], "overwrite the scan"),
         (view, ["-o", "none/there/../../a.png"], "--force"),
         (score, ["-o", "a.csv"], "--force"),
-        (score, ["-o", "b.csv", "-o", "B.csv"], "are one file"),
+        (score, ["-o", "b.csv", "-o", "B.csv"], "are the same file"),
         (score, ["-o", "link.csv", "--force"], "overwrite a file to score"),
         ((export_main, [model]), ["-o", "a.onnx"], "--force"),
-        ((export_main, [model]), ["-o", "x.pth", "--force"], "overwrite the file to export"),
-        ((export_main, [model]), ["-o", "n.png", "--worst-slice", "n.png"], "are one file"),
+        ((export_main, [model]), ["-o", "x.pth", "--force"], "overwrite the checkpoint"),
+        ((export_main, [model]), ["-o", "n.png", "--worst-slice", "n.png"], "are the same file"),
         ((export_main, [model, "--worst-slice", folder / "a.png"]), ["-o", "n.onnx"], "--force"),
     ):
         named = [word if word.startswith("-") else str(folder / word) for word in output]
@@ -64,7 +64,7 @@ def test_a_repository_does_not_take_the_model_with_it(
     shutil.copy(tiny_model_path, model)
     with pytest.raises(OutputError, match="holds the model itself"):
         write_repository(model, tmp_path / "models")
-    arguments = [str(model), "--triton", str(tmp_path / "models"), "--force"]
+    arguments = ["triton", str(model), str(tmp_path / "models"), "--force"]
     assert CliRunner().invoke(export_main, arguments).exit_code == 2
     assert model.read_bytes() == tiny_model_path.read_bytes()
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from lits_runtime.model.bundled import bundled_model
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_runtime.session.opening import bundled_model
 from support.paths import ROOT
 from support.scans import load_nifti
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_wheel_runs_without_torch(wheel: Path, tmp_path: Path) -> None:
         assert f"pip install 'lits-toolkit[{extra}]'" in missing.stderr
         assert missing.stderr.count("\n") == 1
     export = str(home / "bin/lits-export")
-    inspected = run(export, "--inspect", "--json", str(bundled_model()))
+    inspected = run(export, "inspect", "--json", str(bundled_model()))
     assert inspected.returncode == 0, inspected.stderr
     assert json.loads(inspected.stdout)["metadata"]["classes"] == ["liver", "lesion"]
     refused = run(infer, str(volume), "-o", "gpu.nii.gz", "--provider", "cuda")

@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from lits_runtime.batch.local import Settings
+from lits_runtime.batch import Settings
 from lits_runtime.cli.infer import main
 from lits_runtime.files.atomic import LOCK_PREFIX, PARTIAL_PREFIX
 

@@ -1,4 +1,4 @@
-"""Models of a few kilobytes that would take gigabytes or minutes, whatever slab they are given."""
+"""Models of a few kilobytes that would take gigabytes or minutes on any slab."""
 
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +92,7 @@ def chain(operator: str, count: int, *more: str, **attributes: Any) -> list[Any]
 
 
 def held_until_the_end() -> bytes:
-    """Twelve large values that a reader of the file would let go one by one."""
+    """Twelve large values, of which a reader in file order would need one at a time."""
     nodes = resized(2048)
     for i in range(12):
         nodes += [
@@ -107,7 +107,7 @@ def held_until_the_end() -> bytes:
 
 
 def claimed(make: Callable[[Any], Any], size: int = 800_000_000) -> bytes:
-    """A size that the file claims of a value, and that ONNX Runtime would take for its own."""
+    """A size that the file declares for a value, and that ONNX Runtime would believe."""
     model = onnx.load_from_string(
         computing(
             [
@@ -327,4 +327,4 @@ COSTLY_MODELS: dict[str, Callable[[], bytes]] = {
         rank=3,
     ),
 }
-"""The first ones took 2.6 to 3.3 GB, or minutes, through a check that did not look at sizes."""
+"""The first ones took 2.6 to 3.3 GB, or minutes, when the check did not look at sizes."""

@@ -14,9 +14,9 @@ from safetensors.torch import save as save_safetensors
 from torchvision.models import regnet_y_400mf
 
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 
-RECIPE = SEED.override(size=32)
+RECIPE = BASELINE.override(size=32)
 
 
 class Payload:

@@ -1,4 +1,4 @@
-"""Models that no command may take: damaged, of others, or made to do harm."""
+"""Models that every command has to refuse: damaged, foreign, or made to do harm."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.models import TINY_METADATA, tiny_model
 from support.wire_tree import LENGTH, VARINT, Field, dump, first, hidden_tag, parse
 
@@ -114,7 +114,7 @@ def rewritten(content: bytes, edit: Callable[[list[Field]], object]) -> bytes:
 
 
 def hidden(content: bytes, message: str, number: int) -> bytes:
-    """A file in which a field is there for protobuf, and for others one of a huge number."""
+    """A file with a field that protobuf reads, and others take for one with a huge number."""
 
     def edit(fields: list[Field]) -> None:
         first(fields, message, number).tag = hidden_tag(number, LENGTH)
@@ -123,7 +123,7 @@ def hidden(content: bytes, message: str, number: int) -> bytes:
 
 
 def stored(message: str, number: int, **changes: Any) -> bytes:
-    """The tiny model with its first such field stored otherwise."""
+    """The tiny model with its first such field stored in another form."""
 
     def edit(fields: list[Field]) -> None:
         for name, value in changes.items():
@@ -342,4 +342,4 @@ NEEDS_A_RUN = {
     *("fails when run", "labels of another shape", "labels without meaning"),
     "a label that was not promised",
 }
-"""What cannot be seen by looking into the file, but when ONNX Runtime runs it."""
+"""Found only when ONNX Runtime runs the file."""

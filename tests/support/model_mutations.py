@@ -1,4 +1,4 @@
-"""Models changed at random: bytes, fields as they are stored, and what a valid file may say."""
+"""Models changed at random: bytes, stored fields, and the content of valid files."""
 
 import copy
 from collections.abc import Callable
@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from lits_runtime.session.opening import bundled_model
+from lits_runtime.model.bundled import bundled_model
 from support.costly_models import ONES, RESIZE, computing, ints, window
-from support.models import tiny_model
-from support.threshold_model import threshold_model
+from support.models import positional_model, tiny_model
 from support.wire_tree import LENGTH, VARINT, Field, dump, everywhere, hidden_tag, parse, varint
 
 _NUMBERS = (0, 1, 2, 7, 10, 18, 127, 128, 255, 2**31 - 1, 2**31, 2**32, 2**32 + 7, 2**63, 2**64 - 1)
@@ -22,11 +21,11 @@ _MOST_CHANGES = 3
 
 def seeds() -> list[bytes]:
     """Models that pass the check: by hand, with most operators, and the first bundled nodes."""
-    return [tiny_model(), threshold_model(), windows(), shortened(30)]
+    return [tiny_model(), positional_model(), windows(), shortened(30)]
 
 
 def windows() -> bytes:
-    """The tiny model with convolutions, integers, and sizes that are taken from shapes."""
+    """The tiny model with convolutions, integers, and sizes computed from shapes."""
     return computing(
         [
             ("Unsqueeze", ["slab", "axis"], "channel1", {}),
@@ -54,7 +53,7 @@ def windows() -> bytes:
 
 
 def shortened(count: int) -> bytes:
-    """The first nodes of the bundled model with a part of their weights, and the tiny one's end."""
+    """The first nodes of the bundled model with part of their weights, and the tiny model's end."""
     model, end = onnx.load(bundled_model()), onnx.load_from_string(tiny_model())
     nodes = [*model.graph.node[:count]]
     used = {name for node in nodes for name in node.input}
@@ -70,7 +69,7 @@ def shortened(count: int) -> bytes:
 
 
 def mutated(content: bytes, random: Random) -> bytes:
-    """One to three changes, all of bytes, or of fields, or of what protobuf writes."""
+    """One to three changes, all to bytes, to stored fields, or through protobuf."""
     kind = random.choice((_change_bytes, _change_fields, _change_fields, _change_message))
     return kind(content, random)
 

@@ -8,6 +8,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from lits_runtime.model.metadata import METADATA_KEY
+
 TINY_METADATA = {
     "format_version": 1,
     "recipe": "tiny",
@@ -29,7 +31,7 @@ TINY_METADATA = {
 
 
 def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
-    """A model that keeps the contract: liver from 50 HU, lesion from 100 HU."""
+    """Liver from 50 HU, lesion from 100 HU; `metadata` replaces entries of `TINY_METADATA`."""
     nodes = [
         helper.make_node("Unsqueeze", ["slab", "axis"], ["channel"]),
         helper.make_node("Sub", ["channel", "offsets"], ["logits"]),
@@ -44,22 +46,7 @@ def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
         helper.make_tensor("offsets", TensorProto.FLOAT, [1, 2, 1, 1], [50, 100]),
         helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("slab", TensorProto.FLOAT, ["n", "height", "width"])],
-        [
-            helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", "height", "width"]),
-            helper.make_tensor_value_info(
-                "probability", TensorProto.FLOAT, ["n", 2, "height", "width"]
-            ),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    helper.set_model_props(model, {"lits": json.dumps(TINY_METADATA | (metadata or {}))})
-    return bytes(model.SerializeToString())
+    return _serialised("tiny", nodes, constants, "n", metadata or {})
 
 
 def positional_model() -> bytes:
@@ -97,23 +84,36 @@ def positional_model() -> bytes:
         for name, n in {"nought": 0, "unit": 1, "nine": 9, "five": 5, "half": 0.5}.items()
     ]
     constants.append(helper.make_tensor("offsets", TensorProto.FLOAT, [1, 2, 1, 1], [100, 300]))
-    slab = helper.make_tensor_value_info("slab", TensorProto.FLOAT, ["n + 2", "height", "width"])
-    outputs = [
-        helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", "height", "width"]),
-        helper.make_tensor_value_info(
-            "probability", TensorProto.FLOAT, ["n", 2, "height", "width"]
-        ),
-    ]
-    graph = helper.make_graph(nodes, "positional", [slab], outputs, constants)
+    return _serialised("positional", nodes, constants, "n + 2", {"context_slices": 1})
+
+
+def _serialised(
+    name: str,
+    nodes: list[onnx.NodeProto],
+    constants: list[TensorProto],
+    slices: str,
+    metadata: dict[str, object],
+) -> bytes:
+    """A checked model with the contract's input and outputs; `slices` is the size of the slab."""
+    plane = ["height", "width"]
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("slab", TensorProto.FLOAT, [slices, *plane])],
+        [
+            helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", *plane]),
+            helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n", 2, *plane]),
+        ],
+        constants,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
-    metadata = TINY_METADATA | {"context_slices": 1}
-    helper.set_model_props(model, {"lits": json.dumps(metadata)})
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(TINY_METADATA | metadata)})
     return bytes(model.SerializeToString())
 
 
 def positional_labels(volume_hu: NDArray[Any]) -> NDArray[np.uint8]:
-    """What the positional model says, of an LPS volume (i, j, k)."""
+    """The positional model's labels of an LPS volume (i, j, k)."""
     hu = volume_hu.astype(np.float32)
     padded = np.concatenate([hu[..., :1], hu, hu[..., -1:]], axis=2)
     columns = 9 * np.arange(1, hu.shape[0] + 1)[:, None, None]

@@ -1,4 +1,4 @@
-"""An ONNX file as the tree of its fields, to be written again otherwise than protobuf would."""
+"""An ONNX file as a tree of fields, to be written in forms that protobuf would not write."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ MODEL = onnx.ModelProto.DESCRIPTOR
 
 @dataclass
 class Field:
-    """One field as it is stored."""
+    """One stored field."""
 
     number: int
     kind: int
     value: "int | bytes | list[Field]"
     message: str = ""
-    """Of which it is a field."""
+    """The message that it belongs to."""
     tag: bytes | None = None
-    """In place of the right one."""
+    """Bytes in place of the right ones."""
     over: int = 0
     """Superfluous bytes of its number or length."""
     lie: int = 0
-    """What the length is too large by."""
+    """By how much the length is too large."""
 
 
 def varint(number: int, over: int = 0) -> bytes:
-    """A number, in as many bytes more than needed as told."""
+    """A number, in so many bytes more than it needs."""
     found = bytearray()
     while number >= 0x80:
         found.append(number & 0x7F | 0x80)
@@ -41,7 +41,7 @@ def varint(number: int, over: int = 0) -> bytes:
 
 
 def hidden_tag(number: int, kind: int) -> bytes:
-    """A tag of five bytes with bit 32 set, which protobuf, of 32 bits, does not see."""
+    """A tag of five bytes with bit 32 set, which protobuf drops."""
     tag = number << 3 | kind
     return bytes([*(tag >> shift & 127 | 128 for shift in (0, 7, 14, 21)), tag >> 28 & 127 | 16])
 
@@ -73,7 +73,7 @@ def dump(fields: list[Field]) -> bytes:
 
 
 def everywhere(fields: list[Field]) -> Iterator[tuple[list[Field], int]]:
-    """Each field, as its place in a list."""
+    """Each field, as a list and an index into it."""
     for at, field in enumerate(fields):
         yield fields, at
         if isinstance(field.value, list):

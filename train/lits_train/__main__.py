@@ -1,4 +1,4 @@
-"""python -m lits_train, which torchrun takes: lits-train."""
+"""lits-train as python -m lits_train, for torchrun."""
 
 from lits_train.cli.entry_points import train
 

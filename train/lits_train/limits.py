@@ -1,4 +1,4 @@
-"""Types and limits of all settings, in one place: what lies outside is a slip or an attack."""
+"""Types and limits of all settings: a value outside them is a mistake or an attack."""
 
 import math
 import reprlib
@@ -13,7 +13,7 @@ from lits_runtime.messages import brief
 
 @dataclass(frozen=True)
 class Limit:
-    """What a number, or each number of several, must lie between."""
+    """The range of a number, or of each number of a tuple."""
 
     least: float
     most: float
@@ -22,45 +22,45 @@ class Limit:
 
 RECIPE_LIMITS: Mapping[str, Limit] = {
     "thresholds": Limit(1e-6, 1 - 1e-6, "a probability of 0 or 1 has no logit"),
-    "size": Limit(32, 608, "the runtime refuses models that need more memory for a slice"),
+    "size": Limit(32, 608, "the runtime refuses models that need more memory per slice"),
     "context_slices": Limit(0, 1, "the network has three channels"),
-    "window_hu": Limit(-65536, 65536, "16 bits hold no other HU"),
+    "window_hu": Limit(-65536, 65536, "beyond it, 16 bits hold no HU"),
     "decoder_channels": Limit(1, 1024, "the encoder's widest stage has 440"),
-    "dice_weight": Limit(0, 1000, "beside a cross-entropy of weight 1"),
-    "learning_rate": Limit(1e-12, 10, "beyond, steps do nothing, or only harm"),
-    "weight_decay": Limit(0, 10, "beyond, nothing is left of the weights"),
-    "batch_size": Limit(1, 4096, "slices that are held in memory together"),
-    "epochs": Limit(1, 100_000, "even seconds for each make more than a day"),
+    "dice_weight": Limit(0, 1000, "relative to a cross-entropy of weight 1"),
+    "learning_rate": Limit(1e-12, 10, "outside it, steps do nothing or only harm"),
+    "weight_decay": Limit(0, 10, "beyond it, the weights vanish"),
+    "batch_size": Limit(1, 4096, "all slices of a batch are held in memory"),
+    "epochs": Limit(1, 100_000, "at a second each, more than a day"),
     "warmup_steps": Limit(0, 10_000_000, "longer than any run"),
     "ema_decay": Limit(0, 0.9999999, "at 1 the average never moves"),
-    "clip_norm": Limit(0, 1e6, "beyond, it never clips"),
-    "focal_gamma": Limit(0, 20, "beyond, no loss is left but of the worst pixels"),
-    "epoch_slices": Limit(0, 10_000_000, "LiTS has 58,638; an epoch's order is held in memory"),
-    "lesion_share": Limit(0, 1, "a part of the slices"),
-    "liver_share": Limit(0, 1, "a part of the slices"),
-    "case_balance": Limit(0, 1, "0 is by slices, 1 by cases"),
-    "rotation_degrees": Limit(0, 180, "either way"),
+    "clip_norm": Limit(0, 1e6, "beyond it, nothing is clipped"),
+    "focal_gamma": Limit(0, 20, "beyond it, only the worst pixels count"),
+    "epoch_slices": Limit(0, 10_000_000, "LiTS has 58,638, and an epoch's order is held in memory"),
+    "lesion_share": Limit(0, 1, "a fraction of the slices"),
+    "liver_share": Limit(0, 1, "a fraction of the slices"),
+    "case_balance": Limit(0, 1, "0 weights by slices, 1 by cases"),
+    "rotation_degrees": Limit(0, 180, "in either direction"),
     "zoom": Limit(0, 3, "a relative change: 3 is a quarter to four times the size"),
-    "shift": Limit(0, 1, "a part of the slice"),
-    "elastic": Limit(0, 0.5, "a part of the slice"),
+    "shift": Limit(0, 1, "a fraction of the slice"),
+    "elastic": Limit(0, 0.5, "a fraction of the slice"),
     "made_up_neighbours": Limit(0, 1, "a probability"),
     "crop": Limit(0, 4064, "less than the slice"),
-    "neighbour_reach": Limit(1, 16, "slices on either side, each of them read"),
+    "neighbour_reach": Limit(1, 16, "slices on either side, all of which are read"),
     "intensity_augmentation": Limit(0, 1, "a probability"),
     "synthetic_lesions": Limit(0, 1, "a probability"),
 }
 RUN_LIMITS: Mapping[str, Limit] = {
     "seed": Limit(0, 2**63 - 1, "torch's generators take 64 bits"),
-    "validation_fraction": Limit(1e-6, 1 - 1e-6, "both parts need cases"),
-    "folds": Limit(0, 10_000, "there are no more cases"),
-    "fold": Limit(0, 10_000, "there are no more cases"),
+    "validation_fraction": Limit(1e-6, 1 - 1e-6, "training and validation both need cases"),
+    "folds": Limit(0, 10_000, "no data set has more cases"),
+    "fold": Limit(0, 10_000, "no data set has more cases"),
     "workers": Limit(0, 256, "each is a process"),
-    "checkpoint_minutes": Limit(0, 1e6, "a year is half of that"),
+    "checkpoint_minutes": Limit(0, 1e6, "a year is half of it"),
     "validate_every": Limit(1, 1_000_000, "epochs"),
     "patience": Limit(0, 1_000_000, "epochs"),
 }
 MOST_BATCH_PIXELS = 2**28
-"""Of a batch's slices: the network's features alone take some 100 bytes for each."""
+"""Pixels of a batch: the network's features alone take some 100 bytes each."""
 MOST_NAME = 255
 """Characters of a name."""
 MOST_PATH = 4096
@@ -71,16 +71,16 @@ _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", st
 def check_fields(
     settings: Any, limits: Mapping[str, Limit], choices: Mapping[str, Collection[str]]
 ) -> None:
-    """Hold every field of a dataclass to its annotated type, and to its limits.
+    """Check every field of a dataclass against its annotated type and its limits.
 
     Args:
-        settings: a dataclass of numbers, text, truth values, paths and tuples of those.
-        limits: of its numbers, by field.
-        choices: of its texts, by field; of a tuple, what it may hold, each once.
+        settings: a dataclass of numbers, text, booleans, paths and tuples of those.
+        limits: of the numbers, by field.
+        choices: allowed text, by field; of a tuple, its allowed items, each at most once.
 
     Raises:
-        ValueError: a value is of another type, out of its limits, not finite, or none of the
-            choices; the message names the field.
+        ValueError: a value has the wrong type, is outside its limits, not finite, or not among
+            the choices; the message names the field.
     """
     kinds = get_type_hints(type(settings))
     for field in fields(settings):
@@ -91,7 +91,7 @@ def check_fields(
         for one in values:
             _check_one(name, one, limits.get(name), choices.get(name))
         if isinstance(value, tuple) and name in choices and len(set(value)) < len(value):
-            raise ValueError(f"{name} {shown(value)}: expected each once")
+            raise ValueError(f"{name} {shown(value)}: expected each at most once")
 
 
 def _check_one(name: str, one: Any, limit: Limit | None, choices: Collection[str] | None) -> None:
@@ -99,7 +99,7 @@ def _check_one(name: str, one: Any, limit: Limit | None, choices: Collection[str
         return
     if isinstance(one, int | float):
         least, most = (limit.least, limit.most) if limit else (-math.inf, math.inf)
-        if not least <= one <= most:  # so written that NaN is none
+        if not least <= one <= most:  # NaN fails this comparison
             reason = f": {limit.reason}" if limit else ""
             raise ValueError(f"{name} {shown(one)}: expected {least:g} to {most:g}{reason}")
     elif choices is not None and one not in choices:
@@ -111,7 +111,7 @@ def _check_one(name: str, one: Any, limit: Limit | None, choices: Collection[str
 
 
 def is_kind(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type, where True is no number and 1 a float as well."""
+    """Whether a value has an annotated type; True is not a number, and 1 is a float, too."""
     if get_origin(kind) is types.UnionType:
         return any(is_kind(value, one) for one in get_args(kind))
     if get_origin(kind) is tuple:
@@ -128,18 +128,18 @@ def is_kind(value: object, kind: Any) -> bool:
 
 
 def expected(kind: Any) -> str:
-    """What a field of an annotated type takes, in words."""
+    """What a field of an annotated type accepts, in words."""
     if get_origin(kind) is types.UnionType:
         return f'{expected(get_args(kind)[0])}, or "none"'
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         count = "values" if ... in kinds else f"{len(kinds)} values"
-        return f"{count} with commas between, each {_EXPECTED[kinds[0]]}"
+        return f"{count} separated by commas, each {_EXPECTED[kinds[0]]}"
     return "a path" if kind is Path else _EXPECTED[kind]
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it, cut short: one that was forged may never end."""
+    """A value as messages quote it, truncated: a forged one may be endless."""
     return brief(value if type(value) in (int, float, bool) and _short(value) else _repr(value))
 
 

@@ -1,24 +1,36 @@
 """lits-export: turn a checkpoint into one verified ONNX file."""
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from lits_runtime.cli.command import Command, shared_options
+from lits_export.cli.models import add_to_repository, inspect, print_description, triton
+from lits_export.cli.subcommands import CommandWithSubcommands
+from lits_export.parity.tolerance import TOLERANCES
+from lits_runtime.cli.command import shared_options
 from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
 from lits_runtime.model.metadata import DISCLAIMER
-
-if TYPE_CHECKING:
-    from lits_export.parity.compare import Tolerance
 
 logger = logging.getLogger(__name__)
 
 
-@click.command(cls=Command)
+def _provider_names(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    from lits_runtime.session.providers import PROVIDERS
+
+    if value is None:
+        return ()
+    names = tuple(PROVIDERS) if value == "all" else tuple(value.split(","))
+    if unknown := [name for name in names if name not in PROVIDERS]:
+        raise click.BadParameter(f"{unknown}: known are {', '.join(PROVIDERS)} and all")
+    return names
+
+
+@click.command(cls=CommandWithSubcommands)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-o",
@@ -28,29 +40,32 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "fp32", "int8"]),
-    default="fp16",
+    type=click.Choice(tuple(TOLERANCES)),
+    default="fp16-weights",
     show_default=True,
-    help="Of the network; scaling, pooling and thresholds stay fp32.",
+    help="fp16-weights: half the size of fp32, as fast; fp16: for GPUs; int8: for CPUs.",
 )
 @click.option(
     "--check-on",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="Scan or folder of scans to compare and calibrate on.  [default: the phantom]",
+    help="Scan, or folder of scans, to compare and calibrate on.  [default: the phantom]",
 )
 @click.option(
     "--providers",
     metavar="NAME,NAME...|all",
-    help="Compare the written file on cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
+    callback=_provider_names,
+    help="Compare on these: cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
 )
-@click.option("--max-difference", type=click.FloatRange(0), help="Tolerance of each probability.")
-@click.option("--min-dice", type=click.FloatRange(0, 1), help="Tolerance of each class's labels.")
+@click.option(
+    "--max-difference", type=click.FloatRange(0), help="Largest difference of any probability."
+)
+@click.option("--min-dice", type=click.FloatRange(0, 1), help="Smallest Dice of a class's masks.")
 @click.option(
     "--max-volume-difference",
     type=click.FloatRange(0),
     metavar="PERCENT",
-    help="Tolerance of each class's volume.  [default: 2 for int8]",
+    help="Largest difference of a class's volume.  [default: 2 for int8]",
 )
 @click.option(
     "--worst-slice",
@@ -58,100 +73,77 @@ logger = logging.getLogger(__name__)
     help="Draw the slice that differs most, as .png or .pdf.",
 )
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
-@click.option("--intended-use", default=DISCLAIMER, help="Text to embed.")
+@click.option("--intended-use", default=DISCLAIMER, help="Text to embed in the model.")
+@click.option("--inspect", "old_inspect", is_flag=True, hidden=True)
+@click.option("--json", "as_json", is_flag=True, hidden=True)
 @click.option(
     "--triton",
+    "old_triton",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the model into this Triton model repository.",
+    hidden=True,
 )
-@click.option("--inspect", is_flag=True, help="Print what the model CHECKPOINT says of itself.")
-@click.option("--json", "as_json", is_flag=True, help="With --inspect: print JSON.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 @shared_options
 def main(
     checkpoint: Path,
     output: Path | None,
-    precision: str,
-    check_on: tuple[Path, ...],
-    providers: str | None,
+    worst_slice: Path | None,
+    old_inspect: bool,
+    as_json: bool,
+    old_triton: Path | None,
+    force: bool,
+    **asked: Any,
+) -> None:
+    """Export a CHECKPOINT of lits-train to one ONNX file, and verify its numerical parity.
+
+    CHECKPOINT is the .pth of a training run, or a .pth or .safetensors with the weights of the
+    baseline recipe's network and nothing else. The file is compared with the PyTorch network on
+    slabs of CT and on edge cases. If it is out of tolerance, or larger than its precision allows,
+    nothing is written and the exit status is 1. Modules that lose most by float16 or int8 are found
+    by measurement and stay in floating point.
+    """
+    if old_inspect:
+        return print_description(checkpoint, as_json)
+    if as_json:
+        raise click.UsageError("--json needs the command inspect: lits-export inspect MODEL --json")
+    if old_triton is not None and checkpoint.suffix == ".onnx":
+        return add_to_repository(checkpoint, old_triton, force=force)
+    if checkpoint.suffix == ".onnx":
+        raise click.UsageError(
+            f"{checkpoint}: a model, expected a checkpoint; models are for lits-export inspect "
+            "and lits-export triton"
+        )
+    model = output or checkpoint.with_suffix(".onnx")
+    inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", asked["check_on"])
+    check_targets([model, *([worst_slice] if worst_slice else [])], inputs, force=force)
+    if old_triton is not None:
+        check_folder(old_triton / model.stem, inputs, force=force)
+    _export(checkpoint, model, worst_slice=worst_slice, **asked)
+    if old_triton is not None:
+        add_to_repository(model, old_triton, force=True)
+
+
+main.add_command(inspect)
+main.add_command(triton)
+
+
+def _export(
+    checkpoint: Path,
+    model: Path,
     max_difference: float | None,
     min_dice: float | None,
     max_volume_difference: float | None,
-    worst_slice: Path | None,
-    licence: str,
-    intended_use: str,
-    triton: Path | None,
-    inspect: bool,
-    as_json: bool,
-    force: bool,
+    **asked: Any,
 ) -> None:
-    """Export the CHECKPOINT of lits-train, and prove that the file says what the network says.
-
-    CHECKPOINT is the .pth of a run, or a .pth or .safetensors of weights alone if they are of the
-    seed recipe's network. Out of tolerance, or larger than the precision promises,
-    nothing is written and the exit status is 1. What float16 or int8 harms most is found by
-    measuring, and stays in floating point. With --inspect, or with --triton and a model (.onnx), a
-    model is taken in place of a checkpoint, and neither torch nor onnx is needed.
-    """
-    if inspect:
-        return _inspect(checkpoint, as_json)
-    if as_json:
-        raise click.UsageError("--json belongs to --inspect")
-    exported = triton is not None and checkpoint.suffix == ".onnx"
-    model = checkpoint if exported else output or checkpoint.with_suffix(".onnx")
-    inputs = Inputs("the file to export", [checkpoint]).add("a scan to check on", check_on)
-    files = [] if exported else [model]
-    check_targets([*files, *([worst_slice] if worst_slice else [])], inputs, force=force)
-    if triton is not None:
-        check_folder(triton / model.stem, inputs, force=force)
-    if exported:
-        return _write_repository(model, triton)
-
     from lits_export.export import ExportSettings, export_model
 
-    tolerance = _tolerance(precision, max_difference, min_dice, max_volume_difference)
-    places = _providers(providers)
-    settings = ExportSettings(
-        precision, check_on, tolerance, places, worst_slice, licence, intended_use
-    )
-    result = export_model(checkpoint, model, settings)
+    limits = {
+        "probability": max_difference,
+        "dice": min_dice,
+        "volume_percent": max_volume_difference,
+    }
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    precision = asked["precision"]
+    tolerance = replace(TOLERANCES[precision], **given)
+    result = export_model(checkpoint, model, ExportSettings(tolerance=tolerance, **asked))
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
-    _write_repository(model, triton)
-
-
-def _tolerance(
-    precision: str, probability: float | None, dice: float | None, volume_percent: float | None
-) -> "Tolerance":
-    """That of the precision, but for what is asked for."""
-    from lits_export.parity.compare import TOLERANCES
-
-    asked = {"probability": probability, "dice": dice, "volume_percent": volume_percent}
-    return replace(
-        TOLERANCES[precision], **{name: most for name, most in asked.items() if most is not None}
-    )
-
-
-def _inspect(model: Path, as_json: bool) -> None:
-    from lits_runtime.model.description import describe
-
-    description = describe(model)
-    click.echo(json.dumps(description.to_json(), indent=1) if as_json else description.text())
-
-
-def _write_repository(model: Path, folder: Path | None) -> None:
-    if folder is None:
-        return
-    from lits_export.triton import write_repository
-
-    logger.info("%s: version 1 for Triton", write_repository(model, folder))
-
-
-def _providers(names: str | None) -> tuple[str, ...]:
-    from lits_runtime.session.providers import PROVIDERS
-
-    if names is None:
-        return ()
-    chosen = tuple(PROVIDERS) if names == "all" else tuple(names.split(","))
-    if unknown := [name for name in chosen if name not in PROVIDERS]:
-        raise click.UsageError(f"providers {unknown}: known are {', '.join(PROVIDERS)} and all")
-    return chosen

@@ -1,48 +1,23 @@
-"""From the trained network to candidates for the file, and on to more careful ones."""
+"""From a network's trace to a candidate for the file, and on to more careful ones."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
-from lits_export.lowering.float16 import STEM, Mixture, sensitive_modules
-from lits_export.lowering.fuse import for_inference
+from lits_export.lowering.emulation import Emulation, Mixture, sensitive_modules
+from lits_export.lowering.float16 import STEM, in_float16
 from lits_export.lowering.int8 import Calibrated
 from lits_export.lowering.stored_weights import store_in_float16
-from lits_export.lowering.trace import check, tidy, trace
-from lits_export.parity.compare import Tolerance, WorstSlice
+from lits_export.lowering.trace import Traced, check, tidy
+from lits_export.parity.compare import WorstSlice
+from lits_export.parity.tolerance import Tolerance
 from lits_train.network.slab_segmenter import SlabSegmenter
 
 logger = logging.getLogger(__name__)
-
-
-class Emulation:
-    """The file as a GPU computes it: ONNX Runtime's CPU skips the rounding between float16 nodes.
-
-    What overflows float16 would go unseen there, in a file that fails on every GPU.
-    """
-
-    provider = "emulated float16"
-
-    def __init__(self, segmenter: SlabSegmenter) -> None:
-        self.segmenter = segmenter.eval()
-
-    def labels(self, slab_hu: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(n + 2 * context_slices, height, width) to (n, height, width)."""
-        with torch.inference_mode():
-            labels: NDArray[np.uint8] = self.segmenter(torch.from_numpy(slab_hu))[0].numpy()
-        return labels
-
-    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n + 2 * context_slices, height, width) to (n, classes, height, width)."""
-        with torch.inference_mode():
-            output: NDArray[np.float32] = self.segmenter(torch.from_numpy(slab_hu))[1].numpy()
-        return output
 
 
 @dataclass(frozen=True)
@@ -57,7 +32,7 @@ class Candidate:
 
 
 class Lowering(Protocol):
-    """A precision's way from one candidate to the next."""
+    """How a precision gets from one candidate to the next."""
 
     def candidate(self) -> Candidate:
         """The model as it now stands."""
@@ -71,54 +46,72 @@ class Lowering(Protocol):
 class Float32:
     """The network as it is."""
 
-    def __init__(self, reference: SlabSegmenter) -> None:
-        self.reference = reference
+    def __init__(self, traced: Traced) -> None:
+        self.traced = traced
 
     def candidate(self) -> Candidate:
         """See `Lowering`."""
-        return Candidate(trace(self.reference.recipe, for_inference(self.reference.network)))
+        return Candidate(self.traced.model())
 
     def refine(self, worst: Sequence[WorstSlice]) -> bool:
         """See `Lowering`."""
         return False
 
 
-class Float16:
-    """Float16, but for the modules that overflow it or matter too much."""
+class Float16Weights:
+    """Weights stored in float16, except for the modules that are too sensitive; float32 arithmetic.
 
-    def __init__(self, reference: SlabSegmenter, tolerance: Tolerance) -> None:
-        self.reference, self.tolerance = reference, tolerance
+    Args:
+        traced: the network's graph.
+        reference: the network.
+        tolerance: how much the probabilities may change.
+    """
+
+    weights_only = True
+
+    def __init__(self, traced: Traced, reference: SlabSegmenter, tolerance: Tolerance) -> None:
+        self.traced, self.reference, self.tolerance = traced, reference, tolerance
+        self.mixture = Mixture(reference.network, weights_only=self.weights_only)
         self.keep = [STEM]
 
     def candidate(self) -> Candidate:
         """See `Lowering`."""
-        recipe, network = self.reference.recipe, self.reference.network
-        mixture = Mixture(network)
-        model = trace(recipe, mixture.keeping(self.keep))
-        whole = mixture.float32_weights(self.keep)
-        store_in_float16(model, lambda name: not _belongs(name.replace(".lowered.", "."), whole))
+        whole = self.mixture.float32_weights(self.keep)
+        model = self.traced.model()
+        store_in_float16(model, except_for=whole)
         check(model)
-        emulated = Mixture(network, emulated=True).keeping(self.keep)
-        facts = {"float32_modules": list(self.keep), "float32_weights": whole}
-        return Candidate(model, facts, Emulation(SlabSegmenter(recipe, emulated)))
+        return Candidate(model, {"float32_weights": whole})
 
     def refine(self, worst: Sequence[WorstSlice]) -> bool:
         """See `Lowering`."""
         slabs = [slice_.slab_hu for slice_ in worst]
         allowed = 1.0 if self.tolerance.probability is None else self.tolerance.probability
-        more = sensitive_modules(self.reference, self.keep, slabs, allowed)
+        more = sensitive_modules(self.reference, self.mixture, self.keep, slabs, allowed)
         self.keep += more
         return bool(more)
+
+
+class Float16(Float16Weights):
+    """Float16, except for the modules that overflow it or are too sensitive."""
+
+    weights_only = False
+
+    def candidate(self) -> Candidate:
+        """See `Lowering`."""
+        whole = self.mixture.float32_weights(self.keep)
+        model = in_float16(self.traced, self.mixture.names, self.keep, whole)
+        facts = {"float32_modules": list(self.keep), "float32_weights": whole}
+        emulated = SlabSegmenter(self.reference.recipe, self.mixture.keeping(self.keep))
+        return Candidate(model, facts, Emulation(emulated))
 
 
 class Int8:
     """Int8 convolutions; the rest float32, its weights stored in float16."""
 
-    def __init__(self, reference: SlabSegmenter, slabs: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(self, traced: Traced, slabs: Sequence[NDArray[Any]]) -> None:
         """Calibrate on slabs of one slice, float32 (1 + 2 * context_slices, height, width)."""
-        self.context_slices = reference.recipe.context_slices
-        network = for_inference(reference.network)
-        self.calibrated = Calibrated(trace(reference.recipe, network), slabs)
+        self.context_slices = traced.context_slices
+        self.calibrated = Calibrated(traced.model(), slabs)
         self.keep: list[str] = []
         self.ranked: list[str] = []
 
@@ -126,7 +119,7 @@ class Int8:
         """See `Lowering`."""
         model = self.calibrated.quantised(self.keep)
         tidy(model, self.context_slices)  # of the quantiser's notes
-        store_in_float16(model, lambda name: True)
+        store_in_float16(model)
         check(model)
         modules = self.calibrated.modules
         facts = {
@@ -149,7 +142,3 @@ class Int8:
         names = (self.calibrated.modules[name] for name in self.keep)
         logger.info("left in float: %s", ", ".join(names))
         return True
-
-
-def _belongs(weight: str, modules: Sequence[str]) -> bool:
-    return any(weight.startswith(f"network.{module}.") for module in modules)

@@ -1,4 +1,4 @@
-"""The network rewritten for inference: the same function, in fewer and faster operations."""
+"""The network rewritten for inference: the same function in fewer, faster operations."""
 
 import copy
 
@@ -7,20 +7,16 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.regnet import ResBottleneckBlock
 
-from lits_export.lowering.four_pixels import end_in_four_pixels
 from lits_train.network.segmentation_network import SegmentationNetwork
 
 BLOCK = 16
-"""Channels that ONNX Runtime's blocked CPU kernels work on at once with AVX-512.
+"""Channels that ONNX Runtime's blocked CPU kernels process at once with AVX-512.
 
-They take a grouped convolution only if each group is as wide: RegNetY-400MF's of 8 miss them."""
+They run a grouped convolution only if each group is that wide; RegNetY-400MF's groups have 8."""
 
 
 def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
-    """A copy whose normalisation is part of the convolutions, and whose groups are `BLOCK` wide.
-
-    If its last stage has no skip, that stage and the head work at the resolution before it.
-    """
+    """A copy with batch norm folded into the convolutions and groups of `BLOCK` channels."""
     rewritten = copy.deepcopy(network).eval()
     for module in list(rewritten.modules()):
         if isinstance(module, nn.Sequential):
@@ -28,8 +24,6 @@ def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
     for module in rewritten.modules():
         if isinstance(module, ResBottleneckBlock):
             _widen_groups(module)
-    if not rewritten.skips[-1] and isinstance(rewritten.head, nn.Conv2d):
-        end_in_four_pixels(rewritten)
     return rewritten
 
 
@@ -42,9 +36,9 @@ def _fold_batch_norm(sequence: nn.Sequential) -> None:
 
 
 def _widen_groups(block: ResBottleneckBlock) -> None:
-    """Join neighbouring groups of the bottleneck, their cross weights zero.
+    """Join neighbouring groups of the bottleneck; the weights between them are zero.
 
-    An odd group is joined with channels that are zero from the convolution before to the one after.
+    An odd group is joined with added channels that are zero throughout the block.
     """
     parts = block.f
     grouped = parts.b[0]
@@ -60,7 +54,7 @@ def _widen_groups(block: ResBottleneckBlock) -> None:
 
 
 def _padded(convolution: nn.Conv2d, inputs: int = 0, outputs: int = 0) -> nn.Conv2d:
-    """A 1 x 1 convolution with further channels, whose weights are zero."""
+    """A 1 x 1 convolution with added channels, whose weights are zero."""
     return _filled(
         nn.Conv2d(
             inputs or convolution.in_channels,
@@ -75,7 +69,7 @@ def _padded(convolution: nn.Conv2d, inputs: int = 0, outputs: int = 0) -> nn.Con
 
 
 def _joined(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """A grouped convolution on more channels, in groups of `BLOCK`."""
+    """A grouped convolution with added channels, in groups of `BLOCK`."""
     width = convolution.in_channels // convolution.groups
     starts = range(0, convolution.in_channels, width)
     return _filled(
@@ -97,12 +91,12 @@ def _joined(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
 def _filled(
     larger: nn.Conv2d, convolution: nn.Conv2d, places: list[tuple[slice, slice]]
 ) -> nn.Conv2d:
-    """`larger`, zero but for the given convolution's weights.
+    """`larger` with the weights of the given convolution, and zero elsewhere.
 
     Args:
         larger: to be filled.
-        convolution: has a bias.
-        places: of its weights in those of `larger`: output channels, the same in both, and inputs.
+        convolution: with a bias.
+        places: output channels, the same in both, and where their inputs lie in `larger`.
     """
     assert larger.bias is not None and convolution.bias is not None
     larger.weight.zero_()

@@ -1,4 +1,4 @@
-"""Lowering the network to int8: static, per channel, calibrated, sensitive layers left in float."""
+"""The network in int8: static, per channel, calibrated; sensitive layers stay in float."""
 
 import contextlib
 import io
@@ -16,8 +16,8 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from lits_export.lowering.float16 import STEM
-from lits_runtime.segment.slab_inference import run
 from lits_runtime.session.providers import open_session
+from lits_runtime.session.run import run
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +27,19 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, float]]] = {
     "min-max": (CalibrationMethod.MinMax, {}),
     "percentile 99.999": (CalibrationMethod.Percentile, {"percentile": 99.999}),
 }
-"""Ways to find the range of a tensor; the one that changes the calibration slices least is taken.
+"""How the range of a tensor is found; the method that changes the calibration slices least is used.
 
-Never best where measured on trained networks, and so not tried: lower percentiles, entropy,
-distribution, moving averages."""
+Lower percentiles, entropy, distribution and moving averages were never best on trained networks."""
 
 _OPERATORS = ["Conv", "Relu"]
-"""A Relu is folded into its Conv, whose output then needs no room for negative values."""
+"""A Relu is folded into its Conv, whose output then needs no range for negative values."""
 
 
 def quantisable(model: onnx.ModelProto) -> dict[str, str]:
-    """Module by node, of the convolutions that run over pixels, first and last left out.
+    """The convolutions to quantise: node name to module.
 
-    The stem, the last stage's convolution and the head stay in float: they are where rounding
-    changes most of all and cost least. The convolutions of squeeze-and-excite see one pixel; int8
-    gains nothing.
+    The stem, the last stage's convolution and the head stay in float: there rounding changes most
+    and int8 saves least. Those of squeeze-and-excite see a single pixel: int8 would save nothing.
     """
     modules = {
         node.name: node.input[1].removeprefix("network.").removesuffix(".weight")
@@ -58,7 +56,7 @@ def quantisable(model: onnx.ModelProto) -> dict[str, str]:
 
 
 class Calibrated:
-    """A float32 model with the ranges of its tensors, from which int8 models are made."""
+    """A float32 model with the ranges of its tensors, to make int8 models from."""
 
     def __init__(self, model: onnx.ModelProto, slabs: Sequence[Slab]) -> None:
         """Calibrate.
@@ -77,13 +75,13 @@ class Calibrated:
             effects[name] = self.effect(self.quantised([]))
         self.method = min(effects, key=lambda name: effects[name])
         self.ranges = found[self.method]
-        told = ", ".join(f"{name} {effect:.2e}" for name, effect in effects.items())
-        logger.info("calibrated on %d slices; mean squared change: %s", len(slabs), told)
+        summary = ", ".join(f"{name} {effect:.2e}" for name, effect in effects.items())
+        logger.info("calibrated on %d slices; mean squared change: %s", len(slabs), summary)
 
     def quantised(self, keep_float: Iterable[str]) -> onnx.ModelProto:
-        """The model in int8 but for the nodes named, as QuantizeLinear and DequantizeLinear pairs.
+        """The model in int8 except for the named nodes, by QuantizeLinear and DequantizeLinear.
 
-        ONNX Runtime runs a convolution between such a pair in integers.
+        ONNX Runtime runs a convolution between a pair of them in integers.
         """
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
@@ -92,7 +90,7 @@ class Calibrated:
         quantizer = QDQQuantizer(
             copy,
             True,  # per channel
-            False,  # the full range of 8 bits: processors without VNNI may saturate, and are slow
+            False,  # all 8 bits: only processors without VNNI, slow anyway, may saturate
             QuantType.QInt8,
             QuantType.QUInt8,
             self.ranges,
@@ -108,14 +106,14 @@ class Calibrated:
         return model
 
     def effect(self, model: onnx.ModelProto) -> float:
-        """Mean squared change of the probabilities, over each class's mask, of the slabs."""
+        """Squared change of the slabs' probabilities per voxel of each class, mean over classes."""
         change = (self._run(model) - self._probability) ** 2
         mask = self._probability >= 0.5
         axes = (0, 2, 3)
         return float((change.sum(axes) / np.maximum(mask.sum(axes), 1)).mean())
 
     def ranked(self) -> list[str]:
-        """Nodes by what each does alone in int8, the worst first."""
+        """Nodes by how much each changes the slabs alone in int8, the worst first."""
         names = list(self.modules)
         effects = {name: self.effect(self.quantised({*names} - {name})) for name in names}
         return sorted(names, key=lambda name: -effects[name])
@@ -124,12 +122,12 @@ class Calibrated:
         session = open_session(model.SerializeToString(), "cpu")
         step = max(1, len(self.slabs) // 12)
         values = [run(session, ["probability"], slab)[0] for slab in self.slabs[::step]]
-        # Sizes may differ from scan to scan; a row of pixels is all that is needed.
+        # Scans may differ in size: as rows of pixels they can be joined.
         return np.concatenate([value.reshape(*value.shape[:2], 1, -1) for value in values], axis=3)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """One slab after the other."""
+    """One slab after another."""
 
     def __init__(self, slabs: Iterable[Slab]) -> None:
         self._slabs = iter(slabs)
@@ -152,14 +150,14 @@ def _ranges(
         calibrator = create_calibrator(
             plain, _OPERATORS, str(augmented), method, extra_options=options
         )
-        for slab in slabs:  # one by one: histograms hold every tensor of what they are given
+        for slab in slabs:  # one by one: a histogram keeps every tensor of a call in memory
             calibrator.collect_data(_Reader([slab]))
         return calibrator.compute_data()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's prints and its advice to the root logger."""
+    """Silence what the library prints, and logs to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

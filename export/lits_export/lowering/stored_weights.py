@@ -1,6 +1,6 @@
-"""Weights stored in float16 and computed with in float32, and the size that a file comes to."""
+"""Weights stored in float16 for float32 arithmetic, and what that saves in size."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 _SMALLEST = 256
-"""Weights with fewer values stay as they are: the nodes would outweigh what they save."""
+"""Weights with fewer values stay as they are: the nodes would take more room than they save."""
 
 
-def store_in_float16(model: onnx.ModelProto, chosen: Callable[[str], bool]) -> None:
+def store_in_float16(model: onnx.ModelProto, except_for: Sequence[str] = ()) -> None:
     """Store float32 weights of convolutions as float16, with a power of two per output channel.
 
-    The graph multiplies them back, Cast and Mul, and computes in float32 as before. ONNX Runtime
-    does this once, when it opens the file. Powers of two lose nothing, and keep very large and very
-    small weights within float16's range.
+    The graph restores them by Cast and Mul, and computes in float32 as before. ONNX Runtime does so
+    once, when it opens the file. Powers of two lose nothing, and keep very large and very small
+    weights within float16's range.
 
     Args:
         model: changed in place.
-        chosen: tells by the name of a weight whether it is to be stored so.
+        except_for: modules of the network whose weights stay as they are.
     """
     graph = model.graph
     weights = {entry.name: entry for entry in graph.initializer}
@@ -28,7 +28,9 @@ def store_in_float16(model: onnx.ModelProto, chosen: Callable[[str], bool]) -> N
     for node in graph.node:
         name = node.input[1] if node.op_type in ("Conv", "ConvTranspose") else ""
         entry = weights.get(name)
-        if entry is None or entry.data_type != TensorProto.FLOAT or not chosen(name):
+        if entry is None or entry.data_type != TensorProto.FLOAT:
+            continue
+        if any(name.startswith(f"network.{module}.") for module in except_for):
             continue
         values = numpy_helper.to_array(entry)
         if values.size < _SMALLEST:
@@ -51,8 +53,8 @@ def split(
     """Weights as float16 within -1..1, and the powers of two that bring them back.
 
     Args:
-        values: float32, of a convolution.
-        axis: that of the output channels.
+        values: weights of a convolution, float32.
+        axis: of the output channels.
 
     Returns:
         float16 of the same shape, and float32 that broadcasts with it.
@@ -71,7 +73,7 @@ def split(
 
 
 def size_ratio(model: onnx.ModelProto, content: bytes) -> float:
-    """Size of a file over what it would be with all its weights in float32.
+    """Size of a file relative to the same file with all weights in float32.
 
     Args:
         model: the graph in the file.

@@ -1,21 +1,64 @@
 """From torch modules to one ONNX graph: symbolic sizes, one file, checked in full."""
 
+import ast
 import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import onnx
 import torch
 
+from lits_export.lowering.fuse import for_inference
 from lits_runtime.errors import ParityError
+from lits_train.network.checkpoint import Checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import Recipe
 
 OPSET = 18
 """ONNX Runtime has CUDA kernels for ReduceMax, ReduceMin and Resize of opset 18, not of 20."""
+MAX_KEPT = 2
+"""Traces that a process keeps, some 20 MB each."""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""The exporter's note in each node: the torch modules that it comes from, outermost first."""
 
 
-def trace(recipe: Recipe, network: SegmentationNetwork) -> onnx.ModelProto:
-    """The slab contract of DESIGN as an ONNX model: `slab` in, `labels` and `probability` out.
+@dataclass(frozen=True)
+class Traced:
+    """A network's float32 graph, from which every precision is made."""
+
+    content: bytes
+    context_slices: int
+    modules: Mapping[str, str]
+    """By node of the network: the innermost torch module that it comes from, as "encoder.0.2"."""
+
+    def model(self) -> onnx.ModelProto:
+        """The graph, free to be changed."""
+        return onnx.load_from_string(self.content)
+
+
+_kept: OrderedDict[str, Traced] = OrderedDict()
+"""By the checkpoint's SHA-256, the most recently used last."""
+
+
+def trace_checkpoint(checkpoint: Checkpoint) -> Traced:
+    """The network of a checkpoint file in inference form; traced once, however often it is asked.
+
+    Raises:
+        ParityError: the exporter froze a dimension or wrote an invalid graph.
+    """
+    key = checkpoint.sha256
+    if key not in _kept:
+        _kept[key] = trace(checkpoint.recipe, for_inference(checkpoint.network()))
+    _kept.move_to_end(key)
+    while len(_kept) > MAX_KEPT:
+        _kept.popitem(last=False)
+    return _kept[key]
+
+
+def trace(recipe: Recipe, network: SegmentationNetwork) -> Traced:
+    """The model contract as an ONNX graph: `slab` in, `labels` and `probability` out.
 
     Raises:
         ParityError: the exporter froze a dimension or wrote an invalid graph.
@@ -42,13 +85,26 @@ def trace(recipe: Recipe, network: SegmentationNetwork) -> onnx.ModelProto:
         )
     assert program is not None  # narrows the type: None only with dynamo=False
     model: onnx.ModelProto = program.model_proto
+    modules = _modules(model)
     tidy(model, recipe.context_slices)
     check(model)
-    return model
+    return Traced(model.SerializeToString(), recipe.context_slices, modules)
+
+
+def _modules(model: onnx.ModelProto) -> dict[str, str]:
+    """The module of each node of the network, from the notes that `tidy` drops."""
+    modules: dict[str, str] = {}
+    for node in model.graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))  # the last is the operation
+        module = scopes[-2] if len(scopes) > 1 else ""
+        if f"{module}.".startswith("network."):
+            modules[node.name] = module.removeprefix("network").removeprefix(".")
+    return modules
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Run ONNX's full checker and hold the contract's symbolic sizes.
+    """Run ONNX's full checker, and check that the contract's sizes are symbolic.
 
     Raises:
         ParityError: the graph is invalid, not opset 18, or has a frozen dimension.
@@ -69,7 +125,7 @@ def check(model: onnx.ModelProto) -> None:
 
 
 def tidy(model: onnx.ModelProto, context_slices: int) -> None:
-    """Drop the exporter's notes (a third of a small file) and give sizes the contract's names."""
+    """Drop the exporter's notes (a third of a small file) and name sizes as the contract does."""
     model.producer_name = "lits-export"
     model.producer_version = ""
     del model.graph.value_info[:]

@@ -1,4 +1,4 @@
-"""Does the file say what the network says? Compared slab by slab, through the runtime itself."""
+"""Numerical parity of a model with its PyTorch network, slab by slab through the runtime."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,35 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from lits_export.parity.slabs import CheckSlab
+from lits_export.parity.tolerance import Tolerance
 from lits_runtime.errors import ParityError
+from lits_runtime.labels import MASKS
 from lits_train.network.slab_segmenter import SlabSegmenter
-from lits_train.settings.recipe import LABEL_VALUES
 
 WORST_SLICES = 4
-"""Slices that are kept to look for what makes a model differ."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a file may be from the network; None: as far as it likes."""
-
-    probability: float | None
-    """Largest |difference| of any voxel's probability."""
-    dice: float
-    """Smallest Dice between the two label maps, per class, over all slabs."""
-    volume_percent: float | None = None
-    """Largest |difference| of a class's volume, over all slabs."""
-
-
-TOLERANCES = {
-    "fp32": Tolerance(probability=1e-4, dice=0.9999),
-    "fp16": Tolerance(probability=1e-2, dice=0.999),
-    "int8": Tolerance(probability=None, dice=0.98, volume_percent=2.0),
-}
+"""Slices kept for a search of what makes a model differ."""
 
 
 class Compared(Protocol):
-    """What is compared with the network: a `Segmenter`, or what computes as one would."""
+    """What is compared with the network: a `Segmenter`, or an emulation of one."""
 
     provider: str
 
@@ -69,7 +51,7 @@ class ClassParity:
     """Model minus network."""
 
     def broken(self, tolerance: Tolerance) -> list[str]:
-        """What is out of tolerance; written so that NaN is."""
+        """What is out of tolerance; NaN always is."""
         found = []
         most, volume = tolerance.probability, tolerance.volume_percent
         if not np.isfinite(self.largest_difference):
@@ -120,7 +102,7 @@ class ParityReport:
         return "\n".join(lines)
 
     def broken(self, tolerance: Tolerance) -> str:
-        """The figures that are out of tolerance, as text; empty if all hold."""
+        """What is out of tolerance, as text; empty if nothing is."""
         return "; ".join(
             f"{name} on {self.provider}: {', '.join(found)}"
             for name, figures in self.classes.items()
@@ -130,7 +112,7 @@ class ParityReport:
 
 @dataclass(frozen=True)
 class WorstSlice:
-    """The slice with the largest difference, for a look at it."""
+    """The slice of a slab with the largest difference, and both probabilities of it."""
 
     slab: str
     index: int
@@ -148,13 +130,13 @@ class WorstSlice:
 def compare(
     reference: SlabSegmenter, compared: Sequence[Compared], slabs: Iterable[CheckSlab]
 ) -> list[tuple[ParityReport, list[WorstSlice]]]:
-    """Run every slab through the torch network in float32 and through what is compared with it.
+    """Run every slab through the PyTorch network in float32, and through each of `compared`.
 
     Returns:
-        For each of `compared` the figures and its worst slices, one of a slab, the worst first.
+        For each of `compared` its figures and its worst slices, at most one of a slab, worst first.
 
     Raises:
-        ParityError: there was not one slab to compare.
+        ParityError: there are no slabs.
     """
     comparisons = [_Comparison(reference, one) for one in compared]
     for slab in slabs:
@@ -167,7 +149,7 @@ def compare(
 
 
 class _Comparison:
-    """Adds up the slabs of one of those compared."""
+    """The figures of one of those compared, added up over the slabs."""
 
     def __init__(self, reference: SlabSegmenter, compared: Compared) -> None:
         recipe = reference.recipe
@@ -202,20 +184,20 @@ class _Comparison:
 
     def result(self) -> tuple[ParityReport, list[WorstSlice]]:
         if not self.worst:
-            raise ParityError("no slab to compare on")
+            raise ParityError("no slabs to compare: name a scan, or none to compare on the phantom")
         figures = {counter.name: counter.figures() for counter in self.counters}
         where = self.compared.provider, self.worst[0].slab, self.worst[0].index
         return ParityReport(figures, self.slabs, self.slices, *where), self.worst
 
 
 class _ClassCounter:
-    """Adds up one class over the slabs; memory does not grow with their number."""
+    """The figures of one class, added up over the slabs in bounded memory."""
 
     _EDGES = np.concatenate([[0.0], np.geomspace(1e-9, 1.0, 2100), [np.inf]])  # steps of 1 %
 
     def __init__(self, name: str, threshold: float) -> None:
         self.name, self.threshold = name, threshold
-        self.value = LABEL_VALUES[name]
+        self.mask = MASKS[name]
         self.largest = 0.0
         self.histogram = np.zeros(len(self._EDGES) - 1, np.int64)
         self.overlap = self.pred = self.gt = 0
@@ -233,7 +215,7 @@ class _ClassCounter:
         probability_gt: NDArray[np.float32],
         voxel_ml: float,
     ) -> None:
-        mask_pred, mask_gt = labels_pred >= self.value, labels_gt >= self.value
+        mask_pred, mask_gt = self.mask(labels_pred), self.mask(labels_gt)
         pred, gt = int(mask_pred.sum()), int(mask_gt.sum())
         self.overlap += int((mask_pred & mask_gt).sum())
         self.pred, self.gt = self.pred + pred, self.gt + gt

@@ -1,4 +1,4 @@
-"""What an export is checked on: slabs of CT scans, of the phantom, and the cases that bite."""
+"""What an export is checked on: slabs of CT scans or of the phantom, and edge cases."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 SLICES_PER_SLAB = 8
 CALIBRATION_SLICES = 32
-"""More change the ranges of tensors no further."""
+"""With more, the ranges of the tensors no longer change."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -37,26 +37,27 @@ class CheckSlab:
 
 
 def check_slabs(check_on: Sequence[Path], context_slices: int) -> Iterator[CheckSlab]:
-    """Slabs of the scans or, if there are none, of the phantom; then the cases that bite.
+    """Slabs of the scans or, if there are none, of the phantom; then the edge cases.
 
     Raises:
-        VolumeError: a scan is not readable.
+        VolumeError: a scan cannot be read.
     """
     for source in _sources(check_on, context_slices):
         yield from source
-    yield from boundary_slabs(context_slices)
+    yield from edge_cases(context_slices)
 
 
 def calibration_slabs(reference: SlabSegmenter, check_on: Sequence[Path]) -> list[Slab]:
-    """Slices to calibrate on, evenly from those where the network finds something.
+    """Slices to calibrate on, evenly spaced among those where the network finds something.
 
-    Half of them show the last class, if there are as many. Where it finds nothing, any will do.
+    Half of them show the last class, if there are that many. If the network finds nothing in a
+    scan, all its slices are eligible.
 
     Returns:
         float32 (1 + 2 * context_slices, height, width) each.
 
     Raises:
-        VolumeError: a scan is not readable.
+        VolumeError: a scan cannot be read.
     """
     context = reference.recipe.context_slices
     quota = -(-CALIBRATION_SLICES // max(1, len(scan_files(check_on))))
@@ -96,9 +97,9 @@ def _sources(check_on: Sequence[Path], context_slices: int) -> Iterator[Iterator
 
 
 def scan_files(paths: Sequence[Path]) -> list[Path]:
-    """The scans among the paths, each once; folders are searched by the rule of lits-infer.
+    """The scans that the paths name, each once; folders are searched as by lits-infer.
 
-    What looks like a scan in a folder but is left out is logged; see `find_scans`.
+    What is left out of a folder is logged; see `find_scans`.
 
     Raises:
         VolumeError: a folder holds no scan.
@@ -128,15 +129,15 @@ def scan_slabs(scan: Scan, context_slices: int) -> Iterator[CheckSlab]:
 
 
 def phantom_slabs(context_slices: int) -> Iterator[CheckSlab]:
-    """The built-in phantom, for when no scan is at hand."""
+    """Slabs of the built-in phantom."""
     phantom = make_phantom(1, matrix=256, slices=32, lesions=4)
     scan = Scan.open((phantom.volume_hu, phantom.affine))
     for slab in scan_slabs(scan, context_slices):
         yield CheckSlab(slab.name.replace("array", "phantom"), slab.slab_hu, slab.voxel_ml)
 
 
-def boundary_slabs(context_slices: int) -> Iterator[CheckSlab]:
-    """Slabs that have broken exports elsewhere: constant, padded, extreme, odd in size."""
+def edge_cases(context_slices: int) -> Iterator[CheckSlab]:
+    """Slabs of kinds that have broken exports: constant, padded, extreme, of odd sizes."""
     phantom = make_phantom(2, matrix=128, slices=12, lesions=2)
     volume_hu = Scan.open((phantom.volume_hu, phantom.affine)).load().read_slab(0, 12)
     abdomen = volume_hu[4 : 5 + 2 * context_slices]

@@ -1,4 +1,4 @@
-"""A picture of the slice where file and network differ most."""
+"""A figure of the slice where file and network differ most."""
 
 from pathlib import Path
 
@@ -7,8 +7,7 @@ import numpy as np
 from lits_export.parity.compare import WorstSlice
 from lits_runtime.files.atomic import atomic_path
 from lits_train.settings.recipe import Recipe
-
-_WINDOW_HU = (-150.0, 250.0)
+from lits_train.training.pictures import WINDOW_HU
 
 
 def draw_worst_slice(worst: WorstSlice, recipe: Recipe, path: Path) -> None:
@@ -32,7 +31,7 @@ def draw_worst_slice(worst: WorstSlice, recipe: Recipe, path: Path) -> None:
     ):
         gt, pred = worst.probability_gt[channel], worst.probability_pred[channel]
         plain, compared = panels[channel]
-        low, high = _WINDOW_HU
+        low, high = WINDOW_HU
         plain.imshow(slice_hu, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         for probability, colour, style in ((gt, "yellow", "solid"), (pred, "red", "dashed")):
             if probability.min() < threshold <= probability.max():

@@ -4,15 +4,16 @@ TYPE_CHECKING = False  # lits-infer imports jobs first and the engine only when 
 if TYPE_CHECKING:
     from typing import Any
 
-    from lits_runtime.batch.local import Outcome, Settings, run_batch, segment_scan
+    from lits_runtime.batch.engine import run_batch, segment_scan
+    from lits_runtime.batch.settings import Outcome, Settings
 
 __all__ = ["Outcome", "Settings", "run_batch", "segment_scan"]
 
 _LAZY = {
-    "Outcome": "lits_runtime.batch.local",
-    "Settings": "lits_runtime.batch.local",
-    "run_batch": "lits_runtime.batch.local",
-    "segment_scan": "lits_runtime.batch.local",
+    "Outcome": "lits_runtime.batch.settings",
+    "Settings": "lits_runtime.batch.settings",
+    "run_batch": "lits_runtime.batch.engine",
+    "segment_scan": "lits_runtime.batch.engine",
 }
 
 

@@ -1,34 +1,16 @@
-"""All files that the jobs of a run write, held to the rule for outputs before the first scan."""
+"""All files that the jobs of a batch write, checked before the first scan."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lits_runtime.batch.jobs import Job
 from lits_runtime.errors import OutputError
-from lits_runtime.files.output_rule import Inputs, check_target, check_targets, file_key
-from lits_runtime.messages import is_nifti, printable, stem_and_ending
-from lits_runtime.records.record_file import explains, read_record, record_path
-from lits_runtime.volumes.origins import pair_paths
-
-
-def check_results(results: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
-    """Hold masks and probabilities that are written without a record to the rule.
-
-    Args:
-        results: .nii or .nii.gz files; ours is what the record of a batch explains.
-        inputs: scan and model.
-        force: replace other files.
-
-    Raises:
-        OutputError: one of them must not be written.
-    """
-    _check_endings(results)
-    check_targets(results, inputs, force=True)
-    known = read_record(record_path(results[0]))
-    for path in results:
-        ours = path.exists() and explains(known, results[0], path)
-        check_target(path, inputs, force=force, ours=ours)
+from lits_runtime.files.output_rule import Inputs, check_targets, file_key
+from lits_runtime.messages import printable
+from lits_runtime.records.record_file import record_path
+from lits_runtime.records.result_files import check_endings, probability_path
+from lits_runtime.volumes.names import pair_paths
 
 
 @dataclass(frozen=True)
@@ -41,7 +23,7 @@ class JobFiles:
 
     @classmethod
     def of(cls, job: Job, classes: Sequence[str]) -> "JobFiles":
-        """Those of a job with a model of these classes."""
+        """For a job, with a model of these classes."""
         if job.probability is None:
             return cls(job.mask)
         paths = {name: probability_path(job.probability, name) for name in classes}
@@ -58,29 +40,22 @@ class JobFiles:
         return self.mask, *self.probability.values()
 
     def check(self, inputs: Inputs) -> None:
-        """Refuse names of other formats, inputs as targets, and two results in one file.
+        """Check names, and that no input and no other result is overwritten.
 
         Raises:
-            OutputError: one of them.
+            OutputError: a name of another format, an input as a target, two results in one file.
         """
-        _check_endings(self.results)
+        check_endings(self.results)
         check_targets((*self.results, self.record), inputs, force=True)
 
 
-def _check_endings(results: Iterable[Path]) -> None:
-    for path in results:
-        if not is_nifti(path.name):
-            name = printable(str(path))
-            raise OutputError(f"{name}: expected a name ending in .nii or .nii.gz")
-
-
 class OutputPlan:
-    """All files that the jobs of a run will write, checked together and before the first scan.
+    """All files that the jobs of a batch will write, checked together before the first scan.
 
     Args:
-        jobs: of the run.
-        classes: of the model, which name the files of probabilities.
-        inputs: what else the run reads: the model, a list of scans.
+        jobs: of the batch.
+        classes: of the model, which complete the names of probability files.
+        inputs: what else the batch reads: the model, a list of scans.
     """
 
     def __init__(self, jobs: Sequence[Job], classes: Sequence[str], inputs: Inputs) -> None:
@@ -114,8 +89,8 @@ class OutputPlan:
                 ),
             )
 
-    def check_name_of_run(self, path: Path) -> None:
-        """Make sure that no job writes a file of the run itself, such as a report of all jobs.
+    def check_own_name(self, path: Path) -> None:
+        """Make sure that no job writes a file of the batch itself, such as the report of all jobs.
 
         Raises:
             OutputError: one does.
@@ -125,9 +100,3 @@ class OutputPlan:
                 f"{printable(str(path))}: a scan's mask, record or probability has this name; "
                 "choose another"
             )
-
-
-def probability_path(probability: Path, class_name: str) -> Path:
-    """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
-    stem, ending = stem_and_ending(probability.name)
-    return probability.with_name(f"{stem}_{class_name}{ending}")

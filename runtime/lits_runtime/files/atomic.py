@@ -19,11 +19,11 @@ PARTIAL_PREFIX = ".lits-partial-"
 LOCK_PREFIX = ".lits-lock-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _ELSEWHERE_S = 86_400.0
-"""Another machine's locks may not be seen from here: its files count as abandoned a day later."""
+"""Locks of another machine may be invisible here; its files count as abandoned after a day."""
 _JUST_CLOSED_S = 60.0
-"""On Windows a file is closed, and so without protection, for a moment before it is renamed."""
+"""On Windows a file is closed, and so unprotected, for a moment before it is renamed."""
 _LONGEST_ENDING = 10
-"""Of those that a temporary name keeps, so that it is never longer than a file name may be."""
+"""Of the endings that a temporary name keeps, so that it never exceeds the limit for names."""
 _RESERVED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -35,7 +35,7 @@ class FileFacts:
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a record."""
+        """As in a record."""
         return {"bytes": self.bytes, "sha256": self.sha256}
 
 
@@ -44,11 +44,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, synced and renamed to it when the block succeeds.
 
     The folder of `target` is made if it is missing. The temporary name keeps the target's endings,
-    which tell libraries the format. On any error the temporary file is removed and an older
-    `target` stays as it was. What a killed process leaves goes with `remove_abandoned`.
+    by which libraries choose the format. On any error the temporary file is removed and an older
+    `target` stays as it was. `remove_abandoned` removes what a killed process leaves behind.
 
     Raises:
-        OSError: the disk is full, read-only or forbidden; it names the target.
+        OSError: the disk is full, read-only or forbidden; the error names the target.
     """
     with telling_of(target):
         partial = _Partial(target)
@@ -62,7 +62,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 class NewFiles:
-    """Files written beside their targets, which take their names together, once all are whole."""
+    """Files written beside their targets and renamed together, once all are complete."""
 
     def __init__(self) -> None:
         self._files: list[NewFile] = []
@@ -75,13 +75,13 @@ class NewFiles:
             file.discard()
 
     def open(self, target: Path) -> "NewFile":
-        """A file to write to, which will be at `target`; its folder is made if it is missing."""
+        """A file to write, to be renamed to `target`, whose folder is made if it is missing."""
         with telling_of(target):
             self._files.append(NewFile(target))
         return self._files[-1]
 
     def close(self) -> dict[Path, FileFacts]:
-        """Sync and close all files; what was written to each."""
+        """Sync and close all files; size and digest of each."""
         return {file.target: file.close() for file in self._files}
 
     def take_names(self) -> None:
@@ -92,7 +92,7 @@ class NewFiles:
 
 
 class _Partial:
-    """A file under a temporary name, locked as long as its process lives."""
+    """A file under a temporary name, locked for as long as its process lives."""
 
     def __init__(self, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,24 +100,24 @@ class _Partial:
         while True:
             self.path = target.with_name(_temporary_name(target))
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _RESERVED
-            self.descriptor = os.open(self.path, flags, 0o666)  # the system applies the umask
-            if os.name == "nt":  # which removes no open file, so that it needs no lock
+            self.descriptor = os.open(self.path, flags, 0o666)  # the kernel applies the umask
+            if os.name == "nt":  # which cannot remove open files: no lock is needed
                 return
             try_lock(self.descriptor)
-            # Who cleans up at this very moment may have taken the new file for an abandoned one.
+            # Another process may just have removed the new file as an abandoned one.
             if os.fstat(self.descriptor).st_nlink:
                 return
             os.close(self.descriptor)
 
     def take_name(self) -> None:
         """Replace the target."""
-        if os.name == "nt":  # no open file can be renamed there
+        if os.name == "nt":  # which cannot rename open files
             self._close()
         self.path.replace(self.target)
         self._close()
 
     def discard(self) -> None:
-        """Remove the file, unless it has its name."""
+        """Remove the file, unless it was renamed."""
         self._close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class _Partial:
 
 
 class NewFile(_Partial):
-    """A file of `NewFiles`; written once from start to end, and hashed on the way."""
+    """A file of `NewFiles`, written once from start to end and hashed on the way."""
 
     def __init__(self, target: Path) -> None:
         super().__init__(target)
@@ -137,7 +137,7 @@ class NewFile(_Partial):
         self._digest, self._bytes = hashlib.sha256(), 0
 
     def write(self, content: Any) -> int:
-        """Append bytes, or an array's; how many there were."""
+        """Append bytes, or those of an array; returns their number."""
         with telling_of(self.target):
             count: int = self._stream.write(content)
         self._digest.update(content)
@@ -145,25 +145,25 @@ class NewFile(_Partial):
         return count
 
     def flush(self) -> None:
-        """For writers that call it; nothing is promised before `close`."""
+        """Does nothing, for writers that call it; only `close` writes everything out."""
 
     def read(self, size: int = -1) -> bytes:
-        """Refused; nibabel takes nothing for a file that has no such method."""
-        raise io.UnsupportedOperation("this file is written only")
+        """Not supported; nibabel requires a file to have the method."""
+        raise io.UnsupportedOperation("this file is write-only")
 
     def tell(self) -> int:
-        """How much was written."""
+        """The number of bytes written."""
         return self._bytes
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        """Go on to a position, with zeros; back is not possible, what is written is hashed."""
+        """Go forward to a position, filling with zeros; what is already hashed cannot change."""
         if whence != os.SEEK_SET or position < self._bytes:
             raise io.UnsupportedOperation("this file is written once, from start to end")
         self.write(bytes(position - self._bytes))
         return self._bytes
 
     def close(self) -> FileFacts:
-        """Bring all to the disk; size and digest of what was written."""
+        """Sync the file to disk; size and digest of what was written."""
         with telling_of(self.target):
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -171,15 +171,15 @@ class NewFile(_Partial):
         return FileFacts(self._bytes, self._digest.hexdigest())
 
     def discard(self) -> None:
-        """Remove the file, unless it has its name."""
-        with suppress(OSError):  # of a disk that is full, again
+        """Remove the file, unless it was renamed."""
+        with suppress(OSError):  # the disk is full, still
             self._stream.close()
         super().discard()
 
 
 @contextmanager
 def telling_of(target: Path) -> Iterator[None]:
-    """Let errors of the disk tell of a target, and not of a temporary or a lock file beside it."""
+    """Make errors of the disk name the target, not a temporary or lock file beside it."""
     try:
         yield
     except OSError as error:
@@ -193,10 +193,10 @@ def telling_of(target: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name and place when the block succeeds.
+    """A temporary folder beside `target` that replaces it when the block succeeds.
 
     On any error it is removed and an older `target` stays as it was. Replacing an older folder
-    takes two renames: between them, for a moment, there is none.
+    takes two renames; for a moment between them there is none.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(_temporary_name(Path()))
@@ -221,10 +221,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove temporary and lock files of ours in a folder whose process was killed.
+    """Remove our temporary and lock files in a folder if their process was killed.
 
-    Ours by their names, and abandoned because a living process would hold its lock on them. Those
-    of another machine, whose locks this one may not see, must be a day old as well.
+    They are ours by their names, and abandoned if no living process holds a lock on them. Those of
+    another machine, whose locks may be invisible here, must also be a day old.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -254,7 +254,7 @@ def _temporary_name(target: Path) -> str:
 
 @cache
 def _machine() -> str:
-    """Eight letters that tell this machine from others."""
+    """Eight characters that identify this machine."""
     if hasattr(os, "uname"):
         name = os.uname().nodename
     else:

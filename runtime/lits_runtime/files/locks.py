@@ -1,8 +1,8 @@
-"""Locks on files that end with their process, the same on POSIX and Windows.
+"""File locks that end with their process, alike on POSIX and Windows.
 
-A few calls of the system's own, where filelock would do: importing that takes longer than a hundred
-locks (14 to 60 ms, of a second that a scan takes), it leaves its files lying in some versions, and
-a lock that removes its file needs the check in `_still_there` either way.
+They are a few system calls, not filelock: importing that takes 14 to 60 ms of the second that a
+scan takes, some versions leave their files behind, and a lock that removes its file would need the
+check in `_still_there` all the same.
 """
 
 import errno
@@ -17,10 +17,10 @@ _POLL_S = 0.05
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file until it is closed; False if another holds it, None without locks.
+    """Lock an open file until it is closed; False if it is locked already, None without locks.
 
-    Some network file systems have none, and then nobody holds any. Over NFS the lock reaches other
-    machines, if the file was opened for writing.
+    Some network file systems have no locks. Over NFS a lock holds for other machines too, if the
+    file was opened for writing.
     """
     try:
         import fcntl
@@ -39,7 +39,7 @@ def _try_windows_lock(descriptor: int) -> bool | None:
     except ImportError:
         return None
     try:
-        # Of an empty file: what is locked on Windows, others can neither read nor write.
+        # The file is empty: on Windows others can neither read nor write what is locked.
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except OSError:
         return False
@@ -48,11 +48,11 @@ def _try_windows_lock(descriptor: int) -> bool | None:
 
 @contextmanager
 def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock file while the block runs; it is made for that, and removed at the end.
+    """Hold a lock file while the block runs. It is made for this, and removed at the end.
 
     Args:
         path: of the lock file, in a folder that exists.
-        wait: called again and again while another process holds it; raises to give up.
+        wait: called repeatedly while another process holds it; raises to give up.
 
     Raises:
         OSError: the file cannot be made.
@@ -71,7 +71,7 @@ def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
 
 
 def patience(wait_s: float, give_up: Callable[[], None]) -> Callable[[], None]:
-    """A `wait` for `locked`: short sleeps, and `give_up` (which raises) when the time is over."""
+    """A `wait` for `locked`: sleeps briefly, and calls `give_up`, which raises, after `wait_s`."""
     end = time.monotonic() + wait_s
 
     def wait() -> None:
@@ -83,7 +83,7 @@ def patience(wait_s: float, give_up: Callable[[], None]) -> Callable[[], None]:
 
 
 def remove_if_abandoned(path: Path) -> bool:
-    """Remove a file that its maker would hold locked, if nobody does; whether it was removed."""
+    """Remove a file that nobody holds locked, as its owner would; whether it was removed."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | _FLAGS)
         if try_lock(descriptor) and _still_there(descriptor, path):
@@ -97,7 +97,7 @@ _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os
 
 
 def _open(path: Path) -> int | None:
-    """The lock file, made if need be; None if it is another user's and closed to us."""
+    """The lock file, made if need be; None if it is another user's and we may not open it."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
     except PermissionError:
@@ -110,7 +110,7 @@ def _open(path: Path) -> int | None:
 
 
 def _still_there(descriptor: int, path: Path) -> bool:
-    """Whether the name still leads to the open file: its last holder may have removed it."""
+    """Whether the path still is the open file: its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except OSError:
@@ -118,7 +118,7 @@ def _still_there(descriptor: int, path: Path) -> bool:
 
 
 def _remove(descriptor: int, path: Path) -> None:
-    """Remove a locked file; on Windows, which removes no open file, a moment after it is closed."""
+    """Remove a locked file; on Windows, which cannot remove open files, just after closing it."""
     if os.name == "nt":
         os.close(descriptor)
         descriptor = -1

@@ -1,8 +1,8 @@
-"""One rule for outputs: what may be written over, checked before the work begins.
+"""The rule for outputs: which existing files may be overwritten, checked before any computation.
 
-Never, whatever is forced: the scans of the run, its model, and what else it reads; a folder, a pipe
-or a device; one file for two results. A file that exists otherwise is replaced if it is ours, which
-is so where a record explains these very bytes (`record.explains`), or if that is forced.
+Even with `force` nothing overwrites the scans, the model or any other input, a folder, a pipe or a
+device, and no two results share a file. Another existing file is replaced if it is ours, that is,
+if a record accounts for its very bytes (`records.record_file.explains`), or with `force`.
 """
 
 import hashlib
@@ -17,19 +17,21 @@ from lits_runtime.files.atomic import LOCK_PREFIX
 from lits_runtime.files.regular_file import kind_of
 from lits_runtime.messages import printable
 
+_REMEDY = "move it away, choose another output, or overwrite it with --force (force=True)"
+
 
 class Inputs:
-    """What a run reads, known by name and by the file behind it: links and hard links count."""
+    """The input files of a command, known by path and by inode, so that links count."""
 
     def __init__(self, what: str = "", files: Iterable[Path] = ()) -> None:
         self._by_path: dict[str, str] = {}
         self._by_file: dict[tuple[int, int], str] = {}
         self.folders: dict[str, str] | None = None
-        """Where folders really are, remembered while many files are looked at."""
+        """A cache of resolved folders, for the time in which many files are checked."""
         self.add(what, files)
 
     def add(self, what: str, files: Iterable[Path]) -> "Inputs":
-        """Add files, and what they are in a message: "the scan"."""
+        """Add files, and what messages call them, for example "the scan"."""
         for file in files:
             place = place_of(file, self.folders)
             for path in (place, _followed(place)):
@@ -39,7 +41,7 @@ class Inputs:
         return self
 
     def within(self, folder: Path) -> str | None:
-        """What of the inputs lies in a folder, or is it."""
+        """The input that lies in a folder, or is it, as messages call it; None if there is none."""
         place = os.path.realpath(folder)
         for path, what in self._by_path.items():
             if os.path.commonpath([place, path]) == place:
@@ -47,7 +49,7 @@ class Inputs:
         return None
 
     def among(self, target: Path) -> str | None:
-        """What of the inputs writing to `target` would replace, or change through a link."""
+        """The input that writing to `target` would replace, or change through a link."""
         place = place_of(target, self.folders)
         what = self._by_path.get(place) or self._by_path.get(_followed(place))
         if what is None and (identity := _identity(place)) is not None:
@@ -63,17 +65,17 @@ def check_target(
     ours: bool = False,
     found: str = "exists, and no record of ours explains it",
 ) -> None:
-    """Refuse to write over what is not ours; see the rule above.
+    """Refuse a target that must not be written by the rule above.
 
     Args:
-        target: to be written, or replaced.
-        inputs: what the run reads.
-        force: replace other files.
-        ours: a record explains what is there.
-        found: what a message says of a file that is not.
+        target: the file to write or to replace.
+        inputs: of the command.
+        force: replace files that are not ours.
+        ours: whether a record accounts for the file that is there.
+        found: how the message describes a file that is not ours.
 
     Raises:
-        OutputError: it must not be written.
+        OutputError: the target must not be written.
     """
     name = printable(str(target))
     if (what := inputs.among(target)) is not None:
@@ -85,42 +87,36 @@ def check_target(
     except FileNotFoundError:
         if not os.path.islink(place):
             return
-        found = "is a link that leads nowhere"
-    except OSError as error:  # a name that is too long, links in a circle
+        found = "is a dangling link"
+    except OSError as error:  # the name is too long, or links form a circle
         raise OutputError(f"{name}: {error.strerror}; choose another output") from error
     else:
         if (other := kind_of(mode)) is not None:
             raise OutputError(f"{name}: {other}, expected a file to write; choose another output")
     if not force and not ours:
-        raise OutputError(
-            f"{name} {found}; move it away, choose another output, or overwrite it with --force "
-            "(force=True)"
-        )
+        raise OutputError(f"{name} {found}; {_REMEDY}")
 
 
 def check_folder(target: Path, inputs: Inputs, *, force: bool) -> None:
-    """The rule for a folder that appears as a whole, in place of an older one.
+    """The rule for a folder that is written as a whole and may replace an older one.
 
     Raises:
-        OutputError: it must not be written.
+        OutputError: the folder must not be written.
     """
     if (what := inputs.within(target)) is not None:
         raise OutputError(f"{printable(str(target))}: holds {what}; choose another output")
     _check_folder(printable(str(target)), place_of(target))
     if os.path.lexists(place_of(target)) and not force:
-        raise OutputError(
-            f"{printable(str(target))} exists; move it away, choose another output, or overwrite "
-            "it with --force (force=True)"
-        )
+        raise OutputError(f"{printable(str(target))} exists; {_REMEDY}")
 
 
 def _check_folder(name: str, place: str) -> None:
-    """Say before the work, not after it, that there can be no file."""
+    """Refuse a file that could not be made, before any computation."""
     folder = os.path.dirname(place)
     while not os.path.lexists(folder) and folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
-        reason = f"{printable(folder)} is no folder"
+        reason = f"{printable(folder)} is not a folder"
     elif not os.access(folder, os.W_OK):
         reason = f"no permission to write in {printable(folder)}"
     else:
@@ -129,7 +125,7 @@ def _check_folder(name: str, place: str) -> None:
 
 
 def check_targets(targets: Sequence[Path], inputs: Inputs, *, force: bool) -> None:
-    """Hold all files that a command will write to the rule; no two may be one file.
+    """Apply the rule to all files that a command will write; no two may be the same file.
 
     Raises:
         OutputError: one of them must not be written.
@@ -138,7 +134,7 @@ def check_targets(targets: Sequence[Path], inputs: Inputs, *, force: bool) -> No
     for target in targets:
         if (other := seen.setdefault(file_key(target, inputs.folders), target)) is not target:
             names = f"{printable(str(other))} and {printable(str(target))}"
-            raise OutputError(f"{names} are one file; give separate outputs")
+            raise OutputError(f"{names} are the same file; give separate outputs")
         check_target(target, inputs, force=force)
 
 
@@ -146,7 +142,7 @@ State: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 def state_of(files: Iterable[Path]) -> State:
-    """Tells, compared with a later one, whether somebody wrote to files or replaced them."""
+    """The state of files; it differs from a later one if a file was written to or replaced."""
     return tuple(map(_state, files))
 
 
@@ -159,7 +155,7 @@ def _state(file: Path) -> tuple[int, ...] | None:
 
 
 def lock_paths(files: Iterable[Path]) -> list[Path]:
-    """Where the locks of files are: hidden beside them, in an order that all processes keep to."""
+    """The hidden lock files beside files, in an order that is the same for all processes."""
     return sorted({Path(os.path.dirname(key)) / _lock_name(key) for key in map(file_key, files)})
 
 
@@ -169,9 +165,9 @@ def _lock_name(key: str) -> str:
 
 
 def place_of(path: Path, folders: dict[str, str] | None = None) -> str:
-    """Folder and name of an entry: links among its folders are followed, the entry itself not.
+    """The path with all links resolved but the last component's.
 
-    "none/../a" is "a": it will be, once the folder that is missing is made.
+    "none/../a" is "a", as it will be once the missing folder is made.
     """
     folder, name = os.path.split(path)
     if folders is None:
@@ -186,7 +182,7 @@ def _followed(place: str) -> str:
 
 
 def file_key(path: Path, folders: dict[str, str] | None = None) -> str:
-    """Equal for names that some file system takes for one: those of macOS and Windows fold case."""
+    """Equal for paths that some file system takes for the same; macOS and Windows ignore case."""
     folder, name = os.path.split(place_of(path, folders))
     return os.path.join(folder, unicodedata.normalize("NFC", name.casefold()))
 

@@ -1,4 +1,4 @@
-"""Regular files, opened without waiting, watched until they are read, and hashed meanwhile."""
+"""Regular files: opened without blocking, read up to a limit, hashed, and watched for changes."""
 
 import io
 import os
@@ -19,19 +19,19 @@ _KINDS = {
 
 
 def open_regular(path: Path, error: type[Exception] = VolumeError, buffering: int = -1) -> BinaryIO:
-    """Open a file for reading; what is no regular file (a named pipe would wait) is refused.
+    """Open a regular file for reading; anything else is refused, since a named pipe would block.
 
     Args:
         path: of the file.
-        error: the class of what is raised for a file that is not regular.
-        buffering: as of `open`.
+        error: the class to raise for a file that is not regular.
+        buffering: as in `open`.
 
     Raises:
-        Exception: of the class `error`; it is a folder, a pipe, a socket or a device.
+        Exception: of class `error`: it is a folder, a pipe, a socket or a device.
         OSError: there is no such file, or no permission.
     """
     _refuse_others(path, os.stat(path).st_mode, error)
-    # It may be another one by now: without O_NONBLOCK the opening itself would wait.
+    # It may have been replaced since: without O_NONBLOCK opening a pipe would block.
     descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     try:
         _refuse_others(path, os.fstat(descriptor).st_mode, error)
@@ -42,8 +42,8 @@ def open_regular(path: Path, error: type[Exception] = VolumeError, buffering: in
 
 
 def kind_of(mode: int) -> str | None:
-    """What a file is that is not regular, in words; None for a regular one."""
-    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    """What a file is, in words, if it is not a regular file; else None."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def _refuse_others(path: Path, mode: int, error: type[Exception]) -> None:
@@ -54,14 +54,34 @@ def _refuse_others(path: Path, mode: int, error: type[Exception]) -> None:
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
+def read_bounded(path: Path, most: int, error: type[Exception]) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+        error: the class to raise if it has more, or is not regular.
+
+    Raises:
+        Exception: of class `error`.
+        OSError: there is no such file, or no permission.
+    """
+    with open_regular(path, error) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > most else file.read(most + 1)
+    if max(size, len(content)) > most:
+        raise error(f"{printable(str(path))}: larger than {most} bytes, the limit for such a file")
+    return content
+
+
 def hash_content(file: BinaryIO, digest: Any) -> None:
-    """Update a digest with what is left of a file, in pieces."""
+    """Update a digest with the rest of a file, piece by piece."""
     while content := file.read(2**20):
         digest.update(content)
 
 
 class HashedFile(io.RawIOBase):
-    """A binary file that updates a digest with whatever is read from it."""
+    """A binary file that updates a digest with all that is read from it."""
 
     def __init__(self, file: BinaryIO, digest: Any) -> None:
         self._file, self._digest = file, digest
@@ -71,7 +91,7 @@ class HashedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; how many bytes."""
+        """Read into a buffer; returns the number of bytes."""
         content = self._file.read(len(buffer))
         self._digest.update(content)
         buffer[: len(content)] = content
@@ -79,13 +99,13 @@ class HashedFile(io.RawIOBase):
 
 
 class Watched:
-    """Files that are opened more than once, and must be the same each time, until they are read."""
+    """Files that are opened more than once and must stay the same until they are read."""
 
     def __init__(self) -> None:
         self._seen: dict[Path, os.stat_result] = {}
 
     def see(self, path: Path, file: BinaryIO) -> None:
-        """Note a file that was just opened.
+        """Remember the state of a file that was just opened.
 
         Raises:
             VolumeError: it is not as it was when it was opened before.
@@ -95,7 +115,7 @@ class Watched:
             raise _changed(path)
 
     def still(self, path: Path, file: BinaryIO) -> None:
-        """Make sure that an open file was neither written to nor replaced; it may be removed.
+        """Check that an open file was neither written to nor replaced; it may have been removed.
 
         Raises:
             VolumeError: it was.
@@ -103,14 +123,14 @@ class Watched:
         self.see(path, file)
         try:
             there = os.stat(path)
-        except OSError:  # what was opened is whole without its name
+        except OSError:  # an open file stays whole without its name
             return
         if not os.path.samestat(there, self._seen[path]):
             raise _changed(path)
 
     @property
     def bytes(self) -> int:
-        """Size of all files seen."""
+        """Total size of the files."""
         return sum(status.st_size for status in self._seen.values())
 
 

@@ -1,1 +1,1 @@
-"""Which files of a folder are scans, and why the others are not."""
+"""Finding scans in folders, and saying why other files are none."""

@@ -1,4 +1,4 @@
-"""The one walk through folders: which files are volumes, which scans, why the others are not."""
+"""The one walk through folders: which files are volumes or scans, and why others are not."""
 
 import fnmatch
 import logging
@@ -10,55 +10,54 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from lits_runtime.finding.given_file import cannot_be_read, no_regular_file, reason
 from lits_runtime.finding.layouts import (
     folder_of_masks,
-    foreign_format,
     litter,
     no_scans_by_layout,
-    pair_names,
 )
-from lits_runtime.messages import printable, volume_ending
-from lits_runtime.records.made_here import made_here
+from lits_runtime.finding.path_problems import cannot_be_read, no_regular_file, reason
+from lits_runtime.messages import printable
+from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
+from lits_runtime.volumes.foreign_formats import BYTES, by_ending, kind_of
+from lits_runtime.volumes.names import SCAN_NAMES, volume_ending, without_halves
 
-SCAN_NAMES = ".nii, .nii.gz, .hdr with .img"
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder that is not among what was found."""
+    """A file or folder that was left out."""
 
     path: Path
     why: str
     lost: bool = False
-    """Whether a volume may be lost by it: a dangling link, an empty file, a closed folder."""
+    """Whether a volume may be missing: it is a dangling link, an empty file, or a locked folder."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds."""
+    """The contents of a folder."""
 
     files: list[Path] = field(default_factory=list)
-    """In the order of their paths; a .hdr stands for its .img as well."""
+    """Sorted by path; a .hdr stands for its .img too."""
     left_out: list[LeftOut] = field(default_factory=list)
-    """In the order of their paths."""
+    """Sorted by path."""
     other: Path | None = None
-    """The first file that does not look like an image, in case that nothing else is there."""
+    """The first file that does not look like an image, for the message if there is nothing else."""
 
 
 def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()) -> Found:
-    """The scans in a folder and its subfolders, and what else looks like an image there.
+    """The scans in a folder and its subfolders, and the other images, which are left out.
 
-    Left out are masks, probabilities and organs by the layouts of the field and by records of ours,
-    further channels, hidden files, other formats, and what cannot be read.
+    These are masks, probabilities and organs by the layouts of common data sets and by our records,
+    further channels, hidden files, other formats, and files that cannot be read.
 
     Args:
         folder: where to search. Links are followed; no folder is searched twice.
-        pattern: of file names, as in a shell, in place of the usual endings.
-        outputs: folders that are passed over where they lie inside `folder`, and whose records
-            tell which files of it are outputs of ours.
+        pattern: for file names, as in a shell, in place of the usual endings.
+        outputs: folders that are skipped if they lie inside `folder`, and whose records say which
+            files in it we wrote.
     """
     outputs, explained = list(outputs), cache(our_files)
     walked = find_volumes(folder, pattern=pattern, outputs=outputs)
@@ -68,7 +67,7 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
         inside = [folder_of_masks(part) for part in parent.relative_to(folder).parts]
         by_folder = next(filter(None, (masks_above, *inside)), None)
         names = [file.name for file in files]
-        place = parent.relative_to(folder)  # in the output folders too, which mirror the tree
+        place = parent.relative_to(folder)  # also in the output folders, which mirror the tree
         places = [records for output in outputs for records in (output, output / place)]
         reasons = no_scans_by_layout(parent, names) | made_here(parent, places, explained)
         for file in files:
@@ -84,12 +83,12 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
 def find_volumes(
     folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()
 ) -> Found:
-    """All volumes in a folder and its subfolders, scans, masks and others alike.
+    """All volumes in a folder and its subfolders: scans, masks and others.
 
     Args:
         folder: where to search. Links are followed; no folder is searched twice.
-        pattern: of file names, as in a shell, in place of the usual endings.
-        outputs: folders that are passed over where they lie inside `folder`.
+        pattern: for file names, as in a shell, in place of the usual endings.
+        outputs: folders that are skipped if they lie inside `folder`.
     """
     walk = _Walk(folder, pattern, outputs)
     walk.through()
@@ -97,8 +96,8 @@ def find_volumes(
     return Found(sorted(walk.files), left_out, walk.other)
 
 
-def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """What was left out, as lines for a log: each path, or for many of one reason some of them."""
+def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """Log lines about what was left out: each path, or some of many with the same reason."""
     by_reason: dict[str, list[Path]] = {}
     for one in left_out:
         by_reason.setdefault(one.why, []).append(one.path)
@@ -111,12 +110,10 @@ def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
 
 
 def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
-    """Why there is nothing in a folder, as the end of a message."""
+    """Why a folder has no scans, as the end of a message."""
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
     inside = ""
     if found.other is not None:
-        from lits_runtime.volumes.file_kinds import BYTES, kind_of
-
         with suppress(OSError), found.other.open("rb") as file:
             inside = kind_of(file.read(BYTES)) or ""
     dicom = (
@@ -126,16 +123,16 @@ def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
 
 
 def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
-    """Log what was left out; a volume that may be lost is a warning."""
+    """Log what was left out, with a warning where a volume may be missing."""
     for one in left_out:
         if one.lost:
             logger.warning("warning: %s is left out: %s", printable(str(one.path)), one.why)
-    for line in told([one for one in left_out if not one.lost]):
+    for line in log_lines([one for one in left_out if not one.lost]):
         logger.info("%s", line)
 
 
 class _Walk:
-    """Folders first in their own place, then by links: a volume has the name of its own place."""
+    """Searches real folders before links, so that a volume gets its real path."""
 
     def __init__(self, folder: Path, pattern: str | None, outputs: Iterable[Path]) -> None:
         self.files: list[Path] = []
@@ -181,7 +178,7 @@ class _Walk:
         if self._pattern is not None:
             self.files += (folder / name for name in volumes)
             return
-        kept, alone = pair_names(volumes)
+        kept, alone = without_halves(volumes)
         self.files += (folder / name for name in kept)
         for name, why in alone.items():
             self._leave(folder / name, why)
@@ -193,12 +190,12 @@ class _Walk:
             (self._links if is_link else self._folders).append(path)
 
     def _takes(self, path: Path, entry: "os.DirEntry[str]") -> bool:
-        """Whether the name is a volume's and what lies there is a regular file."""
+        """Whether the name is a volume's and the entry is a regular file."""
         if self._pattern is None:
             named = bool(volume_ending(path.name))
         else:
             named = fnmatch.fnmatchcase(path.name, self._pattern)
-        foreign = foreign_format(path.name)
+        foreign = by_ending(path.name)
         if (named or foreign) and (why := litter(path.name)):
             self._leave(path, why)
         elif entry.is_file():
@@ -208,7 +205,7 @@ class _Walk:
                 self.other = path
             return named
         elif entry.is_symlink() and not os.path.exists(path):
-            if not litter(path.name):  # it may have been a folder: the name does not tell
+            if not litter(path.name):  # it may have led to a folder, whatever its name
                 target = printable(os.readlink(path))
                 self._leave(path, f"a link to {target}, which is not there", lost=True)
         elif named:
@@ -220,12 +217,12 @@ class _Walk:
 
 
 def _identity(folder: Path) -> tuple[int, int] | str | None:
-    """What two names of one folder have in common; None if it is not there."""
+    """The same for all paths of one folder; None if it does not exist."""
     try:
         status = os.stat(folder)
     except (OSError, ValueError):
         return None
-    if status.st_ino == 0:  # some network file systems of Windows
+    if status.st_ino == 0:  # as some network file systems on Windows have it
         return os.path.realpath(folder)
     return status.st_dev, status.st_ino
 

@@ -1,15 +1,20 @@
-"""Which volumes of a data set are no scans, told by names as LiTS, MSD, nnU-Net and others use."""
+"""Which volumes of a data set are not scans, by the naming of LiTS, MSD, nnU-Net and others."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from lits_runtime.messages import printable, stem_and_ending, volume_ending
-from lits_runtime.records.made_here import made_by_us, made_here, read_json
+from lits_runtime.errors import VolumeError
+from lits_runtime.files.regular_file import read_bounded
+from lits_runtime.messages import printable
+from lits_runtime.records.own_outputs import made_by_us, made_here
+from lits_runtime.volumes.names import WRITTEN, stem_and_ending, volume_ending
 
-# Patterns are compiled when they are first used: a single scan needs none of them.
+# Patterns are compiled on first use: a single scan needs none of them.
 _FOLDER_OF_MASKS = (
     r"(labels?|masks?|seg|segs|segmentations?|annotations?|gt|ground|ground[-_ ]?truths?)"
     r"|(labels|masks|gt)[-_]?(tr|ts|va|val|test|train|training|validation|segmentations)"
@@ -38,7 +43,7 @@ _ORGAN = (
     r"|clavicula|femur|hip|gluteus_\w+|autochthon|iliopsoas|kidney_cyst)_(left|right)"
     r"|lung_\w+_lobe_(left|right)|vertebrae_\w+|rib_(left|right)_\d+)"
 )
-"""What TotalSegmentator and 3D-IRCADb name their masks, one file an organ."""
+"""The masks of TotalSegmentator and 3D-IRCADb, one file per organ."""
 _SCAN = (
     r"ct|mri?|imag(e|ing)|img|scan|volume|patient|(volume|image|img|case|scan)[-_ ]?\d+.*|.*[-_]ct"
 )
@@ -47,16 +52,7 @@ _LEAST_ORGANS = 3
 _CHANNEL = r"(.+)_(\d{4})"
 _IMAGES = r"(images|labels)(tr|ts|va|val|test|train)"
 _MOST_CHANNELS = 8
-
-_FOREIGN = {
-    "NRRD": (".nrrd", ".nhdr"),
-    "MetaImage": (".mha", ".mhd"),
-    "FreeSurfer's": (".mgz", ".mgh"),
-    "DICOM": (".dcm", ".dicom", ".ima"),
-    "MINC": (".mnc", ".mnc.gz"),
-    "compressed otherwise than by gzip": (".nii.zst", ".nii.bz2", ".nii.xz", ".nii.zip", ".nii.7z"),
-    "GIPL": (".gipl", ".gipl.gz"),
-}
+_MOST_JSON_BYTES = 2**24
 
 
 def _is(pattern: str, name: str) -> re.Match[str] | None:
@@ -64,59 +60,26 @@ def _is(pattern: str, name: str) -> re.Match[str] | None:
 
 
 def folder_of_masks(name: str) -> str | None:
-    """Why nothing in a folder of this name is a scan; None if something may be."""
+    """Why a folder of this name holds no scans; None if it may."""
     if _is(_FOLDER_OF_MASKS, name):
         return f"masks, by the folder's name ({printable(name)})"
     return None
 
 
 def litter(name: str) -> str | None:
-    """Why a file or folder of this name is nobody's data; None if it may be."""
+    """Why a file or folder of this name is not data; None if it may be."""
     if name == "__MACOSX" or name.startswith("._"):
-        return "written by macOS, no image"
+        return "written by macOS, not an image"
     if name.startswith(".partial-"):
-        return "a temporary file of a run"
+        return "a temporary file"
     return "hidden" if name.startswith(".") else None
 
 
-def foreign_format(name: str) -> str | None:
-    """Why a file with the ending of another image format is left out; None if it has none."""
-    lower = name.lower()
-    for what, endings in _FOREIGN.items():
-        if lower.endswith(endings):
-            how = "it with dcm2niix" if what == "DICOM" else "it to NIfTI"
-            return f"{what}, not NIfTI; convert {how}"
-    if ".nii" in lower and not volume_ending(name):
-        return "a copy or part of a file, by its ending"
-    return None
-
-
-def pair_names(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The volumes of one folder, a .hdr for each pair, and why others are none.
-
-    >>> pair_names(["a.nii", "b.hdr", "b.img", "c.img"])
-    (['a.nii', 'b.hdr'], {'c.img': 'half of a pair: there is no c.hdr'})
-    """
-    kept, alone, halves = [], {}, {name.lower() for name in names}
-    for name in names:
-        stem, ending = stem_and_ending(name)
-        half, gz = ending.lower()[:4], ending[4:]
-        if half not in (".hdr", ".img"):
-            kept.append(name)
-            continue
-        other = stem + (".img" if half == ".hdr" else ".hdr") + gz
-        if other.lower() not in halves:
-            alone[name] = f"half of a pair: there is no {printable(other)}"
-        elif half == ".hdr":
-            kept.append(name)
-    return kept, alone
-
-
 def no_scans_by_layout(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Which volumes of one folder are no scans by their names, and why.
+    """Which volumes of one folder are not scans by their names, and why.
 
     Args:
-        folder: where they are; for nnU-Net's dataset.json and labels beside it.
+        folder: with the volumes; nnU-Net's dataset.json and labels may be beside it.
         names: of all volumes in it.
     """
     inferred = folder.name == "validation" and folder.parent.name.startswith("fold_")
@@ -133,14 +96,14 @@ def no_scans_by_layout(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def kinds_of_volumes(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
-    """What the volumes in a searched folder are: "mask", "probability", or "scan" by default."""
+    """The kind of each volume in a searched folder: "mask", "probability", or else "scan"."""
     made = {parent: made_here(parent) for parent in {path.parent for path in files}}
     kinds = {}
     for path in files:
         stem = stem_and_ending(path.name)[0]
         ours = path.name in made[path.parent]
         if _is(_PROBABILITY, stem) or (ours and not made_by_us(path)):
-            kinds[path] = "probability"  # which the record of a mask names
+            kinds[path] = "probability"  # listed by the record of a mask
         elif ours or _is(_MASK, stem):
             kinds[path] = "mask"
         else:
@@ -158,7 +121,7 @@ def _organs(stems: dict[str, str]) -> dict[str, str]:
 
 
 def _further_channels(folder: Path, stems: dict[str, str]) -> dict[str, str]:
-    """What nnU-Net holds beside the first channel of a case, case_0001 beside case_0000."""
+    """Further channels of nnU-Net's cases, such as case_0001 beside case_0000."""
     parts = {name: match for name, stem in stems.items() if (match := _is(_CHANNEL, stem))}
     by_case: dict[str, set[int]] = {}
     for match in parts.values():
@@ -178,8 +141,8 @@ def _further_channels(folder: Path, stems: dict[str, str]) -> dict[str, str]:
 
 
 def _are_channels(folder: Path, cases: set[str]) -> bool:
-    """Whether four digits count channels, not cases, as in word_0000 and word_0001."""
-    described = read_json(folder.parent / "dataset.json") or {}
+    """Whether four digits number channels, or else cases, as in word_0000 and word_0001."""
+    described = _dataset_json(folder.parent)
     channels = described.get("channel_names", described.get("modality"))
     if isinstance(channels, dict):
         return len(channels) > 1
@@ -195,8 +158,17 @@ def _are_channels(folder: Path, cases: set[str]) -> bool:
     return len(cases) > 1 or bool(_is(_IMAGES, folder.name))
 
 
+def _dataset_json(folder: Path) -> dict[str, Any]:
+    """What nnU-Net says of a data set; empty if there is nothing to read."""
+    try:
+        content = json.loads(read_bounded(folder / "dataset.json", _MOST_JSON_BYTES, VolumeError))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def case_of_layout(path: Path) -> tuple[str, str] | None:
-    """Kind ("volume" or "segmentation") and case ID where MSD and nnU-Net keep training data.
+    """Kind ("volume" or "segmentation") and case ID of training data of MSD and nnU-Net; else None.
 
     >>> case_of_layout(Path("imagesTr/liver_3_0000.nii.gz")), case_of_layout(Path("x/a.nii"))
     (('volume', 'liver_3'), None)
@@ -208,8 +180,8 @@ def case_of_layout(path: Path) -> tuple[str, str] | None:
     if folder == "labelstr":
         return "segmentation", stem
     labels = _labels_beside(path.parent)
-    if any((labels / f"{stem}{ending}").exists() for ending in (".nii.gz", ".nii")):
-        return "volume", stem  # word_0000 is the name of a case
+    if any((labels / f"{stem}{ending}").exists() for ending in WRITTEN):
+        return "volume", stem  # word_0000 is a case ID
     return "volume", stem.removesuffix("_0000")
 
 

@@ -1,9 +1,8 @@
 """The operators that a model may have, with their attributes: those that lits-export writes.
 
-To admit another one is a line in `OPERATORS`: how many inputs it has, the rule that tells how large
-its output is, and for each attribute the values that it may have. Without a rule there is no bound
-on what a node can take, and with operators that nobody looked at, none on what it can do. The
-export's tests hold every exported model to this table.
+Another one is a line in `OPERATORS`: how many inputs it has, the rule for the size of its output,
+and the values that each attribute may have. The rule bounds what a node can cost, and the list what
+it can do. The tests of lits-export check every exported model against this table.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ class Allowed(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number within bounds."""
+    """An integer within bounds."""
 
     least: int
     most: int
@@ -40,7 +39,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Wholes:
-    """So many whole numbers within bounds."""
+    """A list of integers within bounds."""
 
     count: int
     least: int
@@ -68,7 +67,7 @@ class Among:
 
 @dataclass(frozen=True)
 class Permutation:
-    """The axes in another order."""
+    """A permutation of the axes."""
 
     def holds(self, value: AttributeValue) -> bool:
         """See `Allowed`."""
@@ -77,16 +76,16 @@ class Permutation:
 
 @dataclass(frozen=True)
 class Operator:
-    """What a node of this operator may look like; each has one output."""
+    """What a node of this operator may look like; it has one output."""
 
     inputs: tuple[int, int]
-    """How many there may be, from and to."""
+    """Least and largest number."""
     rule: Rule
     needed: Mapping[str, Allowed] = field(default_factory=dict)
-    """Attributes that it must have, as the exporter writes them."""
+    """Attributes that the exporter always writes."""
     optional: Mapping[str, Allowed] = field(default_factory=dict)
     left_out: frozenset[int] = frozenset()
-    """Which inputs must be left out, though there are some behind them."""
+    """Inputs that must be left out although others follow."""
 
 
 _AXIS = Whole(-8, 7)
@@ -154,7 +153,7 @@ OPERATORS: dict[str, Operator] = {
     "Sub": Operator(_TWICE, rules.shifted),
     "Unsqueeze": Operator(_TWICE, rules.unsqueezed),
     "Where": Operator((3, 3), rules.elementwise),
-    # What a resize as two matrix products is made of, its weights made in the graph.
+    # A resize as two matrix products, with weights that the graph computes.
     "Abs": _ELEMENTWISE,
     "Ceil": _ELEMENTWISE,
     "Floor": _ELEMENTWISE,
@@ -165,7 +164,7 @@ OPERATORS: dict[str, Operator] = {
     "Reciprocal": _ELEMENTWISE,
     "ReduceSum": _REDUCED,
     "Transpose": Operator(_ONCE, rules.transposed, {"perm": Permutation()}),
-    # Of small models written by hand, and as cheap as the rest.
+    # Found in small models written by hand, and as cheap as the rest.
     "And": _COMPARED,
     "CumSum": Operator(_TWICE, rules.same),
     "Equal": _COMPARED,
@@ -180,7 +179,7 @@ OPERATORS: dict[str, Operator] = {
 
 
 def operator_of(node: Node) -> Operator:
-    """What is known of a node's operator, once the node is found to look as it may.
+    """The operator of a node that looks as it may.
 
     Raises:
         ModelError: the operator is not allowed, or not with these inputs or attributes.

@@ -1,4 +1,4 @@
-"""A model file, looked into before anything is done with it; needs no onnx."""
+"""A model file, checked before anything is done with it; needs no onnx."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ _OUTPUTS = {"labels": ("uint8", 3), "probability": ("float32", 4)}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The parts of a checked file."""
+    """What a checked file holds."""
 
     size: int
     """Bytes."""
@@ -35,7 +35,7 @@ class ModelFile:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     operators: dict[str, int]
-    """How many nodes there are of each."""
+    """The number of nodes by operator."""
     tensors: tuple[Tensor, ...]
     """Initialisers."""
     metadata: ModelMetadata
@@ -56,19 +56,15 @@ def read_content(path: Path) -> bytes:
 
 
 def check(content: bytes, sha256: str | None = None) -> ModelFile:
-    """Look into a model before anything is done with it.
+    """Check a model before anything is done with it.
 
-    Refused is whatever lits-export does not write: any encoding but protobuf's own, so that ONNX
-    Runtime reads what was read here; any other field, operator or attribute, with it data in other
-    files, subgraphs (`Loop` may run for ever), functions; tensors that declare more than they hold;
-    graphs that take more memory or time than the limits of `graph_cost`.
-
-    Args:
-        content: of the file.
-        sha256: of the only content to accept, in hexadecimal.
+    Whatever lits-export does not write is refused: any encoding but protobuf's own, so that ONNX
+    Runtime reads what was read here; other fields, operators and attributes, and with them data in
+    other files, subgraphs (`Loop` may run for ever) and functions; tensors that declare more than
+    they hold; graphs beyond the limits of `graph_cost` on memory and time.
 
     Raises:
-        ModelError: damaged, refused, or of another SHA-256; the message says what was found.
+        ModelError: damaged, refused, or not of this SHA-256 (hexadecimal) if one is given.
     """
     _check_size(len(content))
     found = hashlib.sha256(content).hexdigest()
@@ -101,7 +97,7 @@ def check(content: bytes, sha256: str | None = None) -> ModelFile:
 
 
 def _check_contract(reader: GraphReader) -> None:
-    """Names, types and dimensions of inputs and outputs; all but the classes' number are free."""
+    """Check names, types and dimensions of inputs and outputs; all sizes but classes are free."""
     inputs, outputs = (
         {value.name: (value.type, len(value.dims)) for value in values}
         for values in (reader.inputs, reader.outputs)
@@ -109,11 +105,14 @@ def _check_contract(reader: GraphReader) -> None:
     values = (*reader.inputs, *reader.outputs)
     if (inputs, outputs) != (_INPUTS, _OUTPUTS) or len(values) > 3:
         raise ModelError(
-            f"the model takes {brief(inputs)} and gives {brief(outputs)}: not the contract's slab"
+            f"the model takes {brief(inputs)} and gives {brief(outputs)}, expected a slab of HU in "
+            "and labels and probability out"
         )
     for value in values:
         if any(isinstance(value.dims[axis], int) for axis in (0, -2, -1)):
-            raise ModelError(f"the model has {brief(value)}: not the contract's free sizes")
+            raise ModelError(
+                f"the model has {brief(value)}, expected free sizes: export it with lits-export"
+            )
 
 
 def _check_size(size: int) -> None:

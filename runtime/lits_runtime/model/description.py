@@ -1,4 +1,4 @@
-"""What a model file says of itself, for people and machines; needs neither torch nor onnx."""
+"""What a model file says about itself, for people and machines; needs neither torch nor onnx."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _WEIGHTS = ("float32", "float16", "int8")
 
 @dataclass(frozen=True)
 class Description:
-    """A checked model file and where it lies."""
+    """A checked model file and its path."""
 
     path: Path
     file: ModelFile
@@ -44,7 +44,7 @@ class Description:
         }
 
     def text(self) -> str:
-        """Everything, as lines for a terminal, with what a terminal would act on escaped."""
+        """Everything, as lines for a terminal, with control characters escaped."""
         file, metadata = self.file, self.file.metadata
         sections: dict[str, Mapping[str, object]] = {
             f"{self.path}": self._summary(),
@@ -105,7 +105,7 @@ def describe(path: str | PathLike[str]) -> Description:
 
 
 def table(classes: object) -> list[str]:
-    """Figures per class, one row each, as the parity report has them.
+    """The parity report's figures, one row per class.
 
     >>> table({"liver": {"dice": 0.99995, "changed_voxels": 3}})
     ['class     dice     changed_voxels', 'liver     0.99995  3             ']
@@ -133,7 +133,7 @@ def _classes(metadata: ModelMetadata) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested objects as one level of "outer.inner"; lists as words."""
+    """Nested objects as one level of "outer.inner", lists as text."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

@@ -1,8 +1,8 @@
-"""What a graph takes in memory and time, bounded before it runs.
+"""Upper bounds of the memory and time that a graph takes, before it runs.
 
-Every tensor's size is bounded by its node's rule (`operator_rules`), for slabs of any size, and
-reckoned for a slab of one slice of 512 x 512. As no size may grow faster than the number of slices,
-nor faster than the square of their longer side, other slabs take no more than in proportion.
+The rule of each operator (`output_sizes`) bounds the size of its output for slabs of any size.
+Costs are computed for a slab of one slice of 512 x 512. No size may grow faster than the number of
+slices or the square of their longer side, so that other slabs cost no more than in proportion.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from lits_runtime.model.protobuf import refuse
 from lits_runtime.model.size_bounds import MAX_RANK, SLAB, Known, constant, elements, memory_width
 
 SIDE = 512
-"""Of the slice that costs are given for; also the largest working size that these limits are for:
-the recipes take a tenth to two thirds of them there."""
+"""Side of the slice that costs are given for. The limits also allow this working size, at which the
+recipes take a tenth to two thirds of them."""
 MAX_NODES = 4000
 """Ten times a network in float32, seven times one in int8."""
 MAX_BYTES = 3 * 2**29
-"""Of all that is computed for one slice, though most of it is gone before the last is there."""
+"""Of everything computed for one slice, although most of it is freed on the way."""
 MAX_BYTES_AT_ONCE = 2**27
-"""Of what lives at one time, in the order of the file and in that of ONNX Runtime."""
+"""Held at the same time, in the order of the file and in ONNX Runtime's."""
 MAX_CONSTANT_BYTES = 2**27
-"""Of what is computed from constants and shapes alone: ONNX Runtime does so once, and keeps it."""
+"""Computed from constants and shapes alone: ONNX Runtime does so once, and keeps the results."""
 MAX_OPERATIONS = 2**35
-"""Multiplications for one slice; an element that is read or written counts as eight."""
+"""Multiplications for one slice; each element read or written counts as eight."""
 _LARGEST_SIDE = 2**31
 _PER_ELEMENT = 8
 _SLAB = (1, SIDE, SIDE)
@@ -36,10 +36,11 @@ _WIDTHS = {name: memory_width(kind) for kind, (name, _) in ELEMENTS.items()}
 
 
 class GraphCost:
-    """Goes through a graph in the order of its nodes, which is that of the data.
+    """Adds up the costs of a graph, node by node in the order of the data.
 
     Raises:
-        ModelError: a node is not allowed, reads what is not there, or takes too much, or all do.
+        ModelError: a node is not allowed or reads a value that no earlier node gives, or one node
+            or the whole graph costs too much.
     """
 
     def __init__(self, reader: GraphReader) -> None:
@@ -48,7 +49,7 @@ class GraphCost:
         self._elements: dict[str, int] = {}
         self._constant: set[str] = {tensor.name for tensor in reader.tensors}
         self._scratch: list[int] = []
-        """Bytes that each node takes besides its output."""
+        """Bytes that each node takes in addition to its output."""
         if len(reader.nodes) > MAX_NODES:
             refuse(f"{len(reader.nodes)} nodes, more than {MAX_NODES}")
         for tensor in reader.tensors:
@@ -99,13 +100,13 @@ class GraphCost:
         self._hold_to_limits(node.operator)
 
     def _compare(self, value: Value) -> None:
-        """Hold what the file says of a value's size to what was found.
+        """Compare the size that the file declares for a value with the one found.
 
-        ONNX Runtime believes it where it knows no better, and computes with it.
+        ONNX Runtime believes the declared size where it cannot infer one.
         """
         known = self._known.get(value.name)
         if known is None:
-            return  # a node that is gone
+            return  # of a node that was removed
         if len(value.dims) != len(known.dims) or any(
             isinstance(told, int) and not (size.constant and told <= size.fixed)
             for told, size in zip(value.dims, known.dims, strict=True)
@@ -125,7 +126,7 @@ class GraphCost:
         return self._elements[name] * self._known[name].width
 
     def _peak(self, nodes: Sequence[Node], order: Sequence[int], kept: Sequence[str]) -> int:
-        """Bytes that live at once, if nodes run in this order; constants aside."""
+        """Most bytes held at once if nodes run in this order, constants not counted."""
         last = {name: at for at in order for name in nodes[at].inputs}
         last |= dict.fromkeys(kept, -1)
         living = peak = 0
@@ -144,9 +145,9 @@ class GraphCost:
 
 
 def run_order(nodes: Sequence[Node]) -> list[int]:
-    """Indices of nodes in the order in which ONNX Runtime runs them, its optimisations aside.
+    """Indices of nodes in the order in which ONNX Runtime runs them, apart from its optimisations.
 
-    From each node that nothing reads it goes up, depth first, to what later nodes give.
+    Depth first, upwards from each node whose output nothing reads.
     Source: Graph::ReverseDFSFrom in onnxruntime/core/graph/graph.cc.
     """
     maker = {name: at for at, node in enumerate(nodes) for name in node.outputs}

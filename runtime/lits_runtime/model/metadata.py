@@ -1,4 +1,4 @@
-"""What a model file says of itself: the JSON object under the ONNX metadata key "lits"."""
+"""What a model file says about itself: the JSON object under the ONNX metadata key "lits"."""
 
 import json
 import math
@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lits_runtime.errors import ModelError
+from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.messages import brief
 
 METADATA_KEY = "lits"
 FORMAT_VERSION = 1
-"""Raised when a runtime that does not know what is new would misread a file: it then refuses it. A
-runtime reads all older formats. What may safely be passed over is added without: unknown keys are.
-Files of format 1 that were written before names were left out list cases and check scans."""
+"""Raised when an older runtime would misread a file, which it then refuses; a runtime reads all
+older formats. Keys that may safely be ignored are added without a new version: unknown keys are
+ignored. Early files of format 1 list the names of cases and check scans."""
 ORIENTATION = "LPS"
-LABEL_VALUES = {"liver": 1, "lesion": 2}
-"""LiTS values of the classes that there are."""
 MAX_CONTEXT_SLICES = 16
 MAX_WORKING_SIZE = 4096
 MAX_DEPTH = 16
@@ -40,23 +39,24 @@ class ModelMetadata:
     thresholds: tuple[float, ...]
     """Probability from which a voxel belongs to the class."""
     context_slices: int
-    """Neighbours on either side that the input slab must hold beyond the slices to segment."""
+    """Neighbours on either side that the slab holds in addition to the slices to segment."""
     orientation: str
-    """Where columns, rows and slices of the slab point: "LPS"."""
+    """Where columns, rows and slices of the slab point to: "LPS"."""
     working_size: int
     """Slices are resized to this size inside the model."""
     precision: str
+    """"fp32", "fp16-weights", "fp16" or "int8"."""
     opset: int
     training: dict[str, Any]
     """Provenance: software, data fingerprint, cases, epochs, validation scores."""
     parity: dict[str, Any]
-    """How closely this file was found to say what the trained network says, and on what."""
+    """Numerical parity of this file with the trained network, and on what it was measured."""
     checkpoint_sha256: str
     licence: str
     intended_use: str
 
     def to_json(self) -> str:
-        """The JSON text to embed; figures that are not finite, which JSON has not, are null."""
+        """The JSON text to embed; figures that are not finite are null, for JSON has none."""
         return json.dumps(_finite(asdict(self)), sort_keys=True, allow_nan=False)
 
     @classmethod
@@ -146,10 +146,10 @@ _LONGEST = {
 
 
 def _parsed(text: str) -> Any:
-    """JSON as its standard has it: one value for each key, numbers of a size that others read.
+    """Strict JSON: one value for each key, numbers of a size that other readers can hold.
 
-    NaN and infinity are null. Python writes them, and of a score that could not be reckoned an old
-    file may hold one.
+    NaN and infinity, which Python writes, are null: older files may hold one as a score that could
+    not be computed.
     """
     return json.loads(
         text,
@@ -174,7 +174,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for what is not finite, at every depth."""
+    """The value with None in place of numbers that are not finite, at every depth."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -33,7 +33,7 @@ from lits_runtime.model.protobuf import (
 from lits_runtime.model.stored_tensors import MAX_RANK, Numbers, Tensor, read_tensor
 
 MAX_FIELDS = 1_000_000
-"""A hundred times what the bundled model has; read in about a second."""
+"""A hundred times as many as in the bundled model; read in about a second."""
 MAX_METADATA_BYTES = 2**24
 IR_VERSIONS = range(8, 12)
 OPSETS = {"": 18}
@@ -50,7 +50,7 @@ class Value:
     name: str
     type: str
     dims: tuple[int | str, ...]
-    """Numbers, or names of sizes that are free."""
+    """Numbers, or names of free sizes."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.type} [{', '.join(map(str, self.dims))}]"
@@ -62,13 +62,13 @@ class Node:
 
     operator: str
     inputs: tuple[str, ...]
-    """Names; "" is one left out."""
+    """Names; "" for one that is left out."""
     outputs: tuple[str, ...]
     attributes: dict[str, AttributeValue]
 
 
 class GraphReader:
-    """One pass over all messages of a model (ModelProto), which fills the attributes.
+    """Reads all messages of a model (ModelProto) in one pass.
 
     Raises:
         ModelError: damaged, or refused; the message says what was found.
@@ -85,7 +85,7 @@ class GraphReader:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.between: list[Value] = []
-        """What the file says of values between nodes."""
+        """What the file declares about values between nodes."""
         self._wire = WireReader(MAX_FIELDS)
         self._attributes: dict[bytes, tuple[str, AttributeValue]] = {}
         graphs = 0
@@ -156,7 +156,7 @@ class GraphReader:
         content = bytes(attribute)
         if (known := self._attributes.get(content)) is not None:
             self._wire.spend(1)
-            return known  # all convolutions have the same few
+            return known  # all convolutions share the same few attributes
         name, kind, ints = "", 0, list[int]()
         single: dict[int, AttributeValue] = {}
         for number, value in self._fields(attribute, ATTRIBUTE):

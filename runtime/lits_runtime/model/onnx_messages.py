@@ -1,11 +1,11 @@
-"""The messages of onnx.proto with the fields that lits-export writes.
+"""The messages of onnx.proto, with the fields that lits-export writes.
 
 Source of the numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from lits_runtime.model.protobuf import FOUR_BYTES, LENGTH, VARINT, Message
 
-ELSEWHERE = "a tensor that lies in another file"
+ELSEWHERE = "a tensor stored in another file"
 _SPARSE = "sparse tensors"
 _SUBGRAPH = "a subgraph (Loop, If, Scan)"
 
@@ -69,6 +69,5 @@ LISTED_RANGE = {
     BOOL: (0, 1),
     FLOAT16: (0, 2**16 - 1),
 }
-"""Types whose elements are listed in `int32_data`, where they are no raw bytes, and their values.
-
-Protobuf cuts off what does not fit: a float16 is the 16 bits of its number."""
+"""Types that are listed in `int32_data` where they are not raw bytes, with their least and largest
+value. Protobuf truncates what does not fit; a float16 is listed as the number that its bits are."""

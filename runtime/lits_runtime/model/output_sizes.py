@@ -1,4 +1,4 @@
-"""How large the outputs of ONNX's operators are; each rule takes a node's inputs as far as known.
+"""Upper bounds of the outputs of ONNX's operators, one rule each, from what is known of the inputs.
 
 Source: https://onnx.ai/onnx/operators, opset 18.
 """
@@ -23,7 +23,7 @@ from lits_runtime.model.size_bounds import (
 )
 
 Attributes: TypeAlias = dict[str, Any]
-"""That `allowed_operators` has let pass: each is of its type and within its bounds."""
+"""Checked by `allowed_operators`: each has its type and is within bounds."""
 Rule: TypeAlias = Callable[[str, Attributes, Sequence[Known]], Known]
 """Operator, attributes and inputs to the output."""
 
@@ -65,7 +65,7 @@ def shifted(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> K
 
 
 def cast(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Known:
-    """Another type; sizes stay what they are in those that hold them."""
+    """Another type; an int64 or float32 still holds sizes."""
     width = memory_width(attributes["to"])
     if attributes["to"] in (INT64, FLOAT32):
         return inputs[0]._replace(width=width, products=(), scratch=())
@@ -73,7 +73,7 @@ def cast(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Know
 
 
 def quantised(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Known:
-    """QuantizeLinear to bytes, DequantizeLinear to what its scale is in."""
+    """QuantizeLinear to bytes, DequantizeLinear to the type of its scale."""
     return Known(inputs[0].dims, 1 if operator == "QuantizeLinear" else inputs[1].width)
 
 
@@ -94,8 +94,8 @@ def convolution(operator: str, attributes: Attributes, inputs: Sequence[Known]) 
             max(0, end - t) // step + 1 for end, t, step in zip(ends, taken, strides, strict=True)
         ]
         channels, places = weight[0], prod(given)
-        # Eight bytes for each place and part of the kernel: where integers are convolved, ONNX
-        # Runtime lists the addresses of all it multiplies.
+        # Eight bytes for each position and element of the kernel: to convolve integers, ONNX
+        # Runtime lists the addresses of everything that it multiplies.
         scratch = Size(2 * prod(kernel))
     else:
         more = attributes["output_padding"]
@@ -195,7 +195,7 @@ def gathered(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> 
 
 
 def sliced(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Known:
-    """Slice: at most what there was."""
+    """Slice: at most its input."""
     return Known(inputs[0].dims, inputs[0].width)
 
 
@@ -226,7 +226,7 @@ def squeezed(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> 
 
 
 def flattened(operator: str, attributes: Attributes, inputs: Sequence[Known]) -> Known:
-    """Reshape of a single value or a list to a list: the one use that the exporter makes of it."""
+    """Reshape of a single value or a list to a list: all that the exporter uses it for."""
     data, target = inputs
     if len(data.dims) > 1 or target.exact != (-1,) or len(target.dims) != 1:
         unbounded(operator, f"of {len(data.dims)} dimensions to {target.exact}")

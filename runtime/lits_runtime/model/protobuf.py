@@ -1,15 +1,15 @@
 """The protobuf wire format, as strictly as protobuf's own writer writes it; needs no protobuf.
 
 Two readers of one file may disagree about what it holds: protobuf keeps 32 bits of a tag and the
-last of two values, and passes over what it does not know. What only a hand-made file has is
-therefore refused, so that nothing is left to disagree about.
+last of two values, and skips what it does not know. Whatever only a hand-made file contains is
+therefore refused, so that there is nothing to disagree about.
 
 Source: https://protobuf.dev/programming-guides/encoding
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from lits_runtime.errors import ModelError
 from lits_runtime.messages import brief
@@ -19,15 +19,6 @@ VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 _WIDTH = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
 MAX_NAME = 512
 _LARGEST_TAG = 2**32 - 1
-_TOP_BIT = bytes(range(128, 256))
-"""Bytes of a varint that are not its last one."""
-
-
-Field: TypeAlias = "tuple[int, int | bytes | memoryview]"
-"""A number, and the value: of a varint, or the bytes of a string, message or packed list."""
-
-Pieces: TypeAlias = list[bytes | memoryview]
-"""A message to write, in parts that are put together once, when all of it is known."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +28,11 @@ class Message:
     name: str
     once: Mapping[int, int]
     many: Mapping[int, int] = field(default_factory=dict)
-    """Those that may be repeated; their values stand together."""
+    """Those that may be repeated, one right after the other."""
     refused: Mapping[int, str] = field(default_factory=dict)
-    """What other fields hold, for the error."""
+    """What some other fields hold, for the error message."""
     tags: dict[int, bool] = field(init=False)
-    """By number and wire type in one, as stored: whether the field may be repeated."""
+    """Whether a field may be repeated, by its stored tag: number and wire type in one."""
 
     def __post_init__(self) -> None:
         once = {number << 3 | kind: False for number, kind in self.once.items()}
@@ -50,23 +41,19 @@ class Message:
 
 
 class WireReader:
-    """Reads messages of one file; the number of fields is held to a limit over all of them."""
+    """Reads the messages of one file, which may have so many fields in all."""
 
     def __init__(self, max_fields: int) -> None:
         self._left = max_fields
 
     def fields(
-        self, content: memoryview, message: Message | None = None
+        self, content: memoryview, message: Message
     ) -> Iterator[tuple[int, int | memoryview]]:
         """Field numbers with values: an int, or the bytes of a string, message or packed list.
 
-        Args:
-            content: of the message.
-            message: the fields that it may have; None: any, in any order.
-
         Raises:
-            ModelError: the bytes are not a message, or not one that protobuf would write with
-                these fields, or the file has too many fields.
+            ModelError: the bytes are not this message as protobuf writes it, or the file has too
+                many fields.
         """
         at, end, last = 0, len(content), 0
         while at < end:
@@ -75,13 +62,12 @@ class WireReader:
             at += 1
             if tag >= 0x80:
                 tag, at = _varint(content, at - 1)
-            if message is not None:
-                repeated = message.tags.get(tag)
-                if repeated is None:
-                    _refuse(message, tag)
-                if tag < last or (tag == last and not repeated):
-                    raise damaged(f"field {tag >> 3} of {message.name} twice or out of order")
-                last = tag
+            repeated = message.tags.get(tag)
+            if repeated is None:
+                _refuse(message, tag)
+            if tag < last or (tag == last and not repeated):
+                raise damaged(f"field {tag >> 3} of {message.name} twice or out of order")
+            last = tag
             kind = tag & 7
             value: int | memoryview | None = None
             if kind == LENGTH:
@@ -96,12 +82,12 @@ class WireReader:
             elif kind in _WIDTH:
                 value = int.from_bytes(content[at : at + _WIDTH[kind]], "little")
                 at += _WIDTH[kind]
-            if value is None or tag < 8 or tag > _LARGEST_TAG or at > end:
+            if value is None or at > end:
                 raise damaged(f"field {tag >> 3} of type {kind} ends {max(0, at - end)} bytes late")
             yield tag >> 3, value
 
     def spend(self, fields: int) -> None:
-        """Count parts of the file that are no fields, such as the numbers of a list.
+        """Count parts of the file that are not fields, such as the numbers of a list.
 
         Raises:
             ModelError: there are too many.
@@ -117,7 +103,7 @@ def damaged(what: str) -> ModelError:
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise the error for what is well-formed, but none of ours."""
+    """Raise the error for what is well-formed, but not written by lits-export."""
     raise ModelError(f"the model holds {what}: refused, lits-export writes no such thing")
 
 
@@ -151,25 +137,8 @@ def as_name(value: int | memoryview) -> str:
     return text
 
 
-def encoded(fields: Iterable[tuple[int, int | bytes | memoryview | Pieces]]) -> Pieces:
-    """A message of varints, bytes and messages that are in pieces, in the order given.
-
-    >>> b"".join(encoded([(1, 300), (2, b"ab"), (3, encoded([(1, 1)]))])).hex()
-    '08ac02120261621a020801'
-    """
-    pieces: Pieces = []
-    for number, value in fields:
-        if isinstance(value, int):
-            pieces.append(_encoded_varint(number << 3 | VARINT) + _encoded_varint(value))
-        else:
-            content = value if isinstance(value, list) else [value]
-            length = _encoded_varint(sum(map(len, content)))
-            pieces += [_encoded_varint(number << 3 | LENGTH) + length, *content]
-    return pieces
-
-
 def packed_varints(packed: memoryview, most: int) -> list[int]:
-    """The numbers of a packed list; one more than `most` of them if there are more.
+    """The numbers of a packed list; if there are more than `most`, the first `most` + 1.
 
     >>> packed_varints(memoryview(bytes([1, 0x80, 1, 5])), 9)
     [1, 128, 5]
@@ -212,13 +181,3 @@ def _refuse(message: Message, tag: int) -> NoReturn:
     known = number in message.once or number in message.many
     what = f"stored as wire type {tag & 7}" if known else "which lits-export does not write"
     raise damaged(f"field {number} of {message.name}, {what}")
-
-
-def _encoded_varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    found = bytearray()
-    while number >= 0x80:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*found, number])

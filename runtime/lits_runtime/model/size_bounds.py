@@ -1,8 +1,8 @@
-"""Upper bounds of tensors' sizes, for every slab: what a graph's cost is reckoned with.
+"""Upper bounds of the sizes of tensors for every slab, from which a graph's cost follows.
 
-A size is at most `fixed + slices * n + rows * height + columns * width` of the slab (n, height,
-width). Sizes that a node takes from a tensor, as Resize does, are bounded likewise if they come
-from constants and from shapes; from anything else, they are not, and the graph is refused.
+A size is at most `fixed + slices * n + rows * height + columns * width` for a slab (n, height,
+width). Sizes that a node takes from a tensor, as Resize does, are bounded in the same way if they
+are computed from constants and shapes; if from anything else, the graph is refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ from lits_runtime.model.onnx_messages import ELEMENTS, FLOAT16
 from lits_runtime.model.protobuf import refuse
 
 LARGEST_CONSTANT = 2**20
-"""Beyond every size and index. Sums of so few of them as a graph has nodes never overflow int64,
-nor does float32 round them by a size that matters."""
+"""Beyond every size and index. Sums of as many of them as a graph has nodes do not overflow int64,
+nor does float32 round them by much."""
 MAX_RANK = 8
 
 
 class Size(NamedTuple):
-    """An upper bound that grows with the slab, or does not."""
+    """An upper bound, which may grow with the slab."""
 
     fixed: int
     slices: int = 0
@@ -41,20 +41,20 @@ class Size(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a tensor before anything runs."""
+    """What is known about a tensor before anything runs."""
 
     dims: tuple[Size, ...]
-    """As many as the tensor has, each at most this."""
+    """An upper bound for each dimension."""
     width: int = 4
     """Bytes of an element, at most."""
     most: tuple[Size, ...] | None = None
-    """Upper bounds of the values of a tensor of one dimension or none, of just this length."""
+    """Upper bounds of the values of a scalar, or of a list of exactly this length."""
     exact: tuple[int, ...] | None = None
-    """The values themselves, of a constant."""
+    """The values of a constant."""
     products: tuple[Size, ...] = ()
-    """Sizes whose product is the number of multiplications that it takes."""
+    """Sizes whose product is the number of multiplications for it."""
     scratch: tuple[Size, ...] = ()
-    """Sizes whose product, times four, is the memory that it takes besides."""
+    """Sizes whose product, times four, is the memory in bytes that it takes in addition."""
 
 
 SLAB = Known((Size(0, slices=1), Size(0, rows=1), Size(0, columns=1)))
@@ -70,14 +70,14 @@ def constant(dims: Iterable[int], width: int, values: Sequence[int | float] | No
 
 
 def _plain(value: int | float) -> bool:
-    """Whether it is a whole number that no arithmetic of sizes overflows with; NaN is not."""
+    """Whether it is an integer with which no arithmetic of sizes overflows; NaN is not."""
     return abs(value) <= LARGEST_CONSTANT and value == int(value)
 
 
 def memory_width(kind: int) -> int:
-    """Bytes that an element of a TensorProto.DataType takes where it is computed with.
+    """Bytes of an element of a TensorProto.DataType in memory.
 
-    Float16 takes those of float32: CPUs compute in that.
+    Float16 takes as many as float32, in which CPUs compute.
 
     >>> memory_width(10), memory_width(2)
     (4, 1)
@@ -86,12 +86,12 @@ def memory_width(kind: int) -> int:
 
 
 def unbounded(operator: str, why: str) -> NoReturn:
-    """Raise the error for a node whose cost nobody can foresee."""
+    """Raise the error for a node whose cost is not bounded."""
     refuse(f"a {operator} {why}, whose memory and time have no bound")
 
 
 def larger(*sizes: Size) -> Size:
-    """A bound of whichever is largest.
+    """A bound of the largest.
 
     >>> larger(Size(3), Size(1, rows=2))
     Size(fixed=3, slices=0, rows=2, columns=0)
@@ -100,7 +100,7 @@ def larger(*sizes: Size) -> Size:
 
 
 def total(sizes: Iterable[Size]) -> Size:
-    """A bound of their sum."""
+    """A bound of the sum."""
     return Size(*map(sum, zip(*sizes, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Stored tensors: what they declare, and that they hold just that."""
+"""Stored tensors: what they declare, checked against what they hold."""
 
 import struct
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from lits_runtime.model.protobuf import (
 
 MAX_RANK = 8
 _FEW = 16
-"""Tensors of so many elements may be shapes, axes and indices: their values are read."""
+"""Tensors of up to so many elements may be shapes, axes or indices: their values are read."""
 _FLOAT_DATA, _INT32_DATA, _INT64_DATA, _RAW_DATA = 4, 5, 7, 9
 """Fields of TensorProto."""
 
@@ -47,7 +47,7 @@ def read_tensor(wire: WireReader, content: memoryview) -> tuple[Tensor, Numbers 
     """Read a TensorProto, and the values of a small one of int64 or float32.
 
     Raises:
-        ModelError: damaged or refused, or it holds another number of bytes than it declares.
+        ModelError: damaged or refused, or it does not hold as many bytes as it declares.
     """
     name, kind, dims = "", 0, list[int]()
     data: dict[int, memoryview] = {}
@@ -82,7 +82,7 @@ def read_tensor(wire: WireReader, content: memoryview) -> tuple[Tensor, Numbers 
 
 
 def _listed(wire: WireReader, kind: int, field: int, stored: memoryview) -> int:
-    """How many elements are listed one by one, which is done in the field of their type."""
+    """The number of elements that are listed one by one, in the field for their type."""
     least, most = LISTED_RANGE.get(kind, (-(2**63), 2**63 - 1))
     wanted = {FLOAT32: _FLOAT_DATA, INT64: _INT64_DATA}.get(kind, _INT32_DATA)
     if field != wanted:
@@ -90,7 +90,7 @@ def _listed(wire: WireReader, kind: int, field: int, stored: memoryview) -> int:
     if field == _FLOAT_DATA:
         return len(stored) // 4 if len(stored) % 4 == 0 else -1
     if max(stored) < 0x80 and most >= 0x7F:
-        return len(stored)  # of one byte each, found a thousand times faster
+        return len(stored)  # one byte each: a thousand times faster than to read each number
     wire.spend(len(stored))
     numbers = [signed(number) for number in packed_varints(stored, len(stored))]
     if min(numbers) < least or max(numbers) > most:

@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.files.atomic import NewFiles
+from lits_runtime.files.output_rule import Inputs, check_target
+from lits_runtime.labels import LESION, LIVER
 from lits_runtime.phantom.liver import Liver
 from lits_runtime.phantom.organs import Organs
 from lits_runtime.phantom.shapes import Array, Canvas, Plane
 from lits_runtime.phantom.torso import Torso
+from lits_runtime.records.record_file import is_as_told
+from lits_runtime.volumes.nifti.writer import write_volume
 
 ORIENTATIONS = ("LPS", "LAS", "RAS")
 AIR_HU, OUTSIDE_HU = np.float32(-1003), -1024
@@ -25,7 +30,7 @@ _TOP_MM, _BOTTOM_MM = 42.0, -212.0
 
 @dataclass(frozen=True)
 class Phantom:
-    """A volume with its labels, as nibabel would hand them out."""
+    """A volume with its labels, as nibabel would return them."""
 
     volume_hu: NDArray[np.int16]
     """Hounsfield values (i, j, k), in the axis order and directions of the affine."""
@@ -151,8 +156,8 @@ def _render(
         hu[outside] = OUTSIDE_HU
         volume[index] = np.clip(np.rint(hu), OUTSIDE_HU, 3071)
         is_liver = canvas.liver >= 0.5
-        labels[index] = is_liver
-        labels[index][is_liver & (canvas.lesion >= 0.5)] = 2
+        labels[index][is_liver] = LIVER
+        labels[index][is_liver & (canvas.lesion >= 0.5)] = LESION
     return volume, labels
 
 
@@ -204,30 +209,19 @@ def write_phantom(
 ) -> tuple[Path, Path]:
     """Write volume-ID and segmentation-ID as LiTS names them; return the two paths.
 
-    The same phantom may be there already. Another file, such as the scan that LiTS has under this
-    name, is only replaced by `force`.
+    The same phantom may exist already. A different file, such as the scan that LiTS has under this
+    name, is replaced only with `force`.
 
     Raises:
-        OutputError: there is another file.
+        OutputError: a different file exists.
     """
-    import nibabel
-
-    from lits_runtime.files.atomic import NewFiles
-    from lits_runtime.files.output_rule import Inputs, check_target
-    from lits_runtime.records.record_file import is_as_told
-    from lits_runtime.volumes.nifti.writer import stream_image
-
     ending = ".nii.gz" if gzip else ".nii"
     paths = (folder / f"volume-{case_id}{ending}", folder / f"segmentation-{case_id}{ending}")
     with NewFiles() as new:
-        for path, values in zip(paths, (phantom.volume_hu, phantom.labels), strict=True):
-            image = nibabel.Nifti1Image(values, phantom.affine)
-            image.set_sform(phantom.affine, code="scanner")
-            image.set_qform(phantom.affine, code="scanner")
-            image.header.set_xyzt_units("mm")
-            stream_image(image, new.open(path))
+        write_volume(new.open(paths[0]), phantom.volume_hu, phantom.affine)
+        write_volume(new.open(paths[1]), phantom.labels, phantom.affine)
         for path, facts in new.close().items():
             same = is_as_told(path, facts.to_json())
-            check_target(path, Inputs(), force=force, ours=same, found="exists, and is another")
+            check_target(path, Inputs(), force=force, ours=same, found="exists with other content")
         new.take_names()
     return paths

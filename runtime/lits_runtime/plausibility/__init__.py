@@ -1,1 +1,1 @@
-"""Whether values, grid and result look like CT of the abdomen: warnings, not errors."""
+"""Plausibility of grid, values and result: warnings if they do not look like CT of the abdomen."""

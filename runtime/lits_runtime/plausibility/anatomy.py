@@ -1,8 +1,8 @@
-"""Does what was found look like a liver in its place? Judged on a coarse copy of the labels.
+"""Whether the labels look like a liver in its place, judged on a coarse copy of them.
 
-The limits leave room beyond 31 scans of LiTS and others: the liver's largest part had 90 % or more
-of it, its mean was between 30 and 150 HU, it lay 0.13 to 0.43 half widths to the right, and the
-bones 0.07 half depths or more to the back.
+The limits are wider than what 31 scans of LiTS and others showed: the largest part of the liver had
+90 % or more of it, its mean was between 30 and 150 HU, its centre was 0.13 to 0.43 half widths to
+the right, and that of the bones 0.07 half depths or more to the back.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from lits_runtime.plausibility.overview import LEAST_VOXELS, Overview
 
 _LIVER_HU = (-20, 250)
 _LIVER_ML = (100, 6000)
-"""A newborn's, and one full of cysts."""
+"""From a newborn's liver to one full of cysts."""
 _LEAST_SHARE = 0.8
 _MOST_LESIONS = 200
 _BODY_HU, _BONE_HU = -200, 300
 _LUNG_HU = (-950, -600)
 _LEAST_LIVER = 100
-"""Voxels of liver in the overview from which on its form says anything."""
+"""The least voxels of liver in the overview by which its form is judged."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The figures of a run that are judged."""
+    """The measurements of a segmentation that are judged."""
 
     liver_ml: float
     """Lesions included."""
@@ -36,7 +36,7 @@ class Found:
 
 
 def result_warnings(overview: Overview, found: Found) -> list[str]:
-    """What is odd about the liver that was found, one line each."""
+    """What is odd about the segmented liver, one line each."""
     if overview.hu.size < LEAST_VOXELS:
         return []
     if not found.liver_ml:
@@ -52,7 +52,7 @@ def _of_figures(found: Found) -> list[str]:
     least, most = _LIVER_ML
     if found.liver_ml > most or (found.liver_ml < least and not found.cut):
         warnings.append(
-            f"a liver of {found.liver_ml:.4g} ml, {least} to {most} are known: another part of the "
+            f"a liver of {found.liver_ml:.4g} ml, expected {least} to {most}: another part of the "
             "body, wrong units, or a failure of the model"
         )
     if found.lesion_count > _MOST_LESIONS:
@@ -66,13 +66,13 @@ def _of_values(overview: Overview) -> list[str]:
     if _LIVER_HU[0] <= mean <= _LIVER_HU[1]:
         return []
     return [
-        f"{mean:.0f} HU on average in what was taken for liver, which has {_LIVER_HU[0]} to "
+        f"the segmented liver has {mean:.0f} HU on average, expected {_LIVER_HU[0]} to "
         f"{_LIVER_HU[1]}: not a liver, or not Hounsfield units"
     ]
 
 
 def _of_parts(overview: Overview) -> list[str]:
-    """Parts touch by faces, edges or corners of the coarse grid."""
+    """Voxels of the coarse grid are connected by faces, edges and corners."""
     parts = cc3d.connected_components(overview.labels > 0, connectivity=26)
     sizes = np.bincount(parts.ravel())[1:]
     share = float(sizes.max() / sizes.sum())
@@ -80,7 +80,7 @@ def _of_parts(overview: Overview) -> list[str]:
         return []
     return [
         f"the liver is in {len(sizes)} parts, the largest with {100 * share:.0f} % of it: another "
-        "part of the body, or lost orientation?"
+        "part of the body, or a lost orientation?"
     ]
 
 
@@ -91,13 +91,13 @@ def _of_place(overview: Overview) -> list[str]:
     warnings = []
     if _offset(liver.sum(axis=(0, 1)), body.sum(axis=(0, 1))) > 0.05:
         warnings.append(
-            "the liver lies on the patient's left: left and right are exchanged in the header, or "
-            "the organs are (situs inversus)"
+            "the liver is on the patient's left: left and right are swapped in the header, or the "
+            "organs are (situs inversus)"
         )
     if _offset(bone.sum(axis=(0, 2)), body.sum(axis=(0, 2))) < -0.1:
-        warnings.append("the bones lie in front: front and back are exchanged in the header")
+        warnings.append("the bones are in front: front and back are swapped in the header")
     if _lungs_below(overview, liver):
-        warnings.append("the lungs lie below the liver: head and feet are exchanged in the header")
+        warnings.append("the lungs are below the liver: head and feet are swapped in the header")
     return warnings
 
 
@@ -113,7 +113,7 @@ def _lungs_below(overview: Overview, liver: NDArray[np.bool_]) -> bool:
 
 
 def _offset(part: NDArray[np.integer], whole: NDArray[np.integer]) -> float:
-    """How far the middle of a part lies beyond that of the whole, in half widths of the whole.
+    """The offset of the centre of a part from that of the whole, in half widths of the whole.
 
     >>> _offset(np.array([0, 0, 0, 1]), np.array([1, 1, 1, 1]))
     0.67...

@@ -1,9 +1,9 @@
-"""Are these Hounsfield units of a trunk? Told by where the values lie, not by their extremes.
+"""Whether values are Hounsfield units of a trunk, judged by their distribution, not their extremes.
 
-On that scale air is at -1000, fat at -100, soft tissue between 0 and 100, and little but bone lies
-over 300, whichever scanner made them. The limits below leave at least twice the room that scans
-with and without contrast, crops around the liver and phantoms need. Padding around a round field
-of view (-2000, -3024, -8192) is no value of the patient, and left out.
+On every scanner air is at -1000, fat at -100, soft tissue between 0 and 100, and little but bone is
+over 300. The limits below are at least twice as wide as scans with and without contrast, crops
+around the liver and phantoms need. Padding around a circular field of view (-2000, -3024, -8192) is
+not a value of the patient, and left out.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _OFFSET = 32768  # the histogram's first bin is -32768
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each value occurs, padding apart."""
+    """How often each value occurs, without padding."""
 
     counts: NDArray[np.int64]
     """Of -32768 to 32767."""
     padding_hu: tuple[int, ...]
-    """Up to three values below any air that fill much of the volume; `counts` leaves them out."""
+    """Up to three values below that of air which fill much of the volume; not in `counts`."""
 
     @classmethod
     def of(cls, hu: NDArray[np.int16]) -> "Histogram":
@@ -39,12 +39,12 @@ class Histogram:
         return cls(counts, tuple((padding - _OFFSET).tolist()))
 
     def count(self, low_hu: int, high_hu: int) -> int:
-        """Voxels from `low_hu` up to, but without, `high_hu`."""
+        """Voxels from `low_hu` up to, but not including, `high_hu`."""
         return int(self.counts[low_hu + _OFFSET : high_hu + _OFFSET].sum())
 
     @property
     def total(self) -> int:
-        """Voxels but for padding."""
+        """Voxels without padding."""
         return int(self.counts.sum())
 
     @property
@@ -53,13 +53,13 @@ class Histogram:
         return int(np.flatnonzero(self.counts)[-1]) - _OFFSET
 
     def peak_hu(self, low_hu: int, high_hu: int) -> int:
-        """The middle of the 41 neighbouring values that hold most of the voxels in a range."""
+        """The centre of the 41 adjacent values that most voxels of a range have."""
         part = self.counts[low_hu + _OFFSET : high_hu + _OFFSET]
         return low_hu + int(np.convolve(part, np.ones(41), "same").argmax())
 
 
 def value_warnings(hu: NDArray[np.int16]) -> list[str]:
-    """What is odd about the values of an overview: one line at most, the first that is seen."""
+    """What is odd about the values of an overview: at most one line, of the first failed check."""
     histogram = Histogram.of(hu)
     if histogram.total < LEAST_VOXELS:
         return []
@@ -74,8 +74,8 @@ def _beyond(histogram: Histogram) -> str | None:
     if below <= 4:
         return None
     return (
-        f"{below:.0f} % of the voxels lie below {_LOWEST_HU} HU, padding not counted: not "
-        "Hounsfield units (scaled, or the intercept taken twice?)"
+        f"{below:.0f} % of the voxels are below {_LOWEST_HU} HU, padding not counted: not "
+        "Hounsfield units (scaled, or the intercept applied twice?)"
     )
 
 
@@ -87,7 +87,7 @@ def _no_air(histogram: Histogram) -> str | None:
     padding = f" besides padding at {values}" if values else ""
     return (
         f"{dark:.1f} % of the voxels are air or lung (under {_LUNG_HU} HU){padding}: not "
-        "Hounsfield units (no intercept, scaled, an MR?), or cut out of the body"
+        "Hounsfield units (no intercept, scaled, an MR image?), or a crop inside the body"
     )
 
 
@@ -109,8 +109,8 @@ def _air(histogram: Histogram) -> str | None:
     if peak <= -600:
         return None
     return (
-        f"what is darker than fat gathers at {peak} HU, where CT has neither air (-1000) nor lung "
-        "(-850): not Hounsfield units (scaled, inverted, an MR?)"
+        f"values darker than fat peak at {peak} HU, where CT has neither air (-1000) nor lung "
+        "(-850): not Hounsfield units (scaled, inverted, an MR image?)"
     )
 
 
@@ -119,8 +119,8 @@ def _between(histogram: Histogram) -> str | None:
     if between <= 40:
         return None
     return (
-        f"for 100 voxels of fat and soft tissue there are {between:.0f} between -600 and -200 HU, "
-        "where CT has few: not Hounsfield units (an MR?), or little but lung"
+        f"for every 100 voxels of fat and soft tissue {between:.0f} are between -600 and -200 HU, "
+        "where CT has few: not Hounsfield units (an MR image?), or little but lung"
     )
 
 
@@ -133,8 +133,8 @@ def _bone(histogram: Histogram) -> str | None:
         return None
     guess = "a head or limbs, or not Hounsfield units"
     if bright > 30:
-        guess = "not Hounsfield units (no intercept, scaled, inverted, an MR?)"
-    return f"{bright:.0f} % of the body is over 300 HU, like bone; in a trunk under 6 % is: {guess}"
+        guess = "not Hounsfield units (no intercept, scaled, inverted, an MR image?)"
+    return f"{bright:.0f} % of the body is over 300 HU (bone), in a trunk under 6 %: {guess}"
 
 
 def _fat(histogram: Histogram) -> str | None:
@@ -142,7 +142,7 @@ def _fat(histogram: Histogram) -> str | None:
     if fat >= 2:
         return None
     return (
-        f"for 100 voxels of soft tissue there are {fat:.1f} of fat (-140 to -40 HU): an MR, or "
+        f"for every 100 voxels of soft tissue {fat:.1f} are fat (-140 to -40 HU): an MR image, or "
         "another part of the body?"
     )
 
@@ -154,7 +154,7 @@ def _cut(histogram: Histogram) -> str | None:
     percent = _percent(piled, histogram.total)
     if highest >= 500 or percent <= 0.2 or piled < 5 * usual:
         return None
-    return f"values end at {highest} HU, which {percent:.1f} % of the voxels have: cut to a window"
+    return f"values end at {highest} HU, at {percent:.1f} % of the voxels: clipped to a window"
 
 
 def _fat_percent(histogram: Histogram) -> float:

@@ -1,4 +1,4 @@
-"""A coarse copy of a scan and of its labels, small enough to keep, by which both are judged."""
+"""A coarse copy of a scan and its labels, small enough to keep, by which both are judged."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from lits_runtime.volumes.geometry import Geometry
 
 MOST_SLICES, MOST_PIXELS = 128, 64
-"""At most 1.5 MB, however large the scan: every nth slice, row and column."""
+"""Every nth slice, row and column: at most 1.5 MB, however large the scan."""
 LEAST_VOXELS = 2000
-"""Shares of fewer samples say nothing."""
+"""Percentages of fewer samples mean nothing."""
 
 
 class Overview:
-    """Every nth voxel of a volume as it passes, in canonical orientation."""
+    """Every nth voxel of a volume in canonical orientation, collected slab by slab."""
 
     def __init__(self, geometry: Geometry) -> None:
         shape = geometry.canonical_shape
@@ -28,27 +28,27 @@ class Overview:
             for size, first, step in zip(shape, self._first, self._steps, strict=True)
         ]
         self.hu = np.zeros(kept, np.int16)
-        """(slices, height, width); values beyond int16 are cut to it."""
+        """(slices, height, width), clipped to int16."""
         self.labels = np.zeros(kept, np.uint8)
         """(slices, height, width)."""
 
     def sample(self, start: int, slab_hu: NDArray[np.float32]) -> NDArray[np.int16]:
-        """The values to keep of a slab (n, height, width) from canonical slice `start` on.
+        """The values of a slab (n, height, width) from canonical slice `start` on that `put` keeps.
 
-        It may be called from any thread; `put` takes them.
+        Any thread may call this.
         """
         part = self._picked(start, slab_hu)
         rounded: NDArray[np.int16] = np.rint(part.clip(-32768, 32767)).astype(np.int16)
         return rounded
 
     def put(self, start: int, sampled_hu: NDArray[np.int16], labels: NDArray[np.uint8]) -> None:
-        """Keep what `sample` gave of a slab, and its labels (n, height, width)."""
+        """Keep what `sample` returned for a slab, and its labels (n, height, width)."""
         first = -(-(start - self._first[0]) // self._steps[0])
         self.hu[first : first + len(sampled_hu)] = sampled_hu
         self.labels[first : first + len(sampled_hu)] = self._picked(start, labels)
 
     def relabel(self, labels: NDArray[np.uint8]) -> None:
-        """Take the labels of the whole volume (slices, height, width) anew."""
+        """Replace all labels by those of the whole volume (slices, height, width)."""
         self.labels[:] = self._picked(0, labels)
 
     def _picked(self, start: int, slab: NDArray[Any]) -> NDArray[Any]:

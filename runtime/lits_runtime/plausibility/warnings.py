@@ -1,14 +1,9 @@
-"""Is this a CT in millimetres? What a caller should know before believing a volume in ml."""
+"""Warnings about a scan and its result: reasons to doubt volumes and diameters."""
 
-import re
-
-import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.measure.report import Tally
-from lits_runtime.messages import printable
+from lits_runtime.measure.volumes_ml import Tally
 from lits_runtime.plausibility.anatomy import Found, result_warnings
 from lits_runtime.plausibility.hounsfield import value_warnings
 from lits_runtime.plausibility.overview import Overview
@@ -16,22 +11,21 @@ from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
 
 SPACING_MM = (0.2, 10.0)
-"""Voxel sizes of CT; beyond them the units are wrong, or the header."""
+"""Voxel sizes of CT; beyond them the unit or the header is wrong."""
 POSSIBLE_MM = (0.02, 100.0)
 NARROWEST_MM, WIDEST_MM = 100.0, 1000.0
-"""Of an axial slice; scanners reconstruct up to 700 mm, or 820 mm around them."""
+"""Of an axial slice; scanners reconstruct up to 700 mm, extended to 820 mm."""
 _FULL_MATRIX = 64
-"""Pixels along an axial slice's side, from which on it is no cut-out."""
-_LABEL_INTENT = 1002
+"""Pixels along a side of an axial slice that is not a crop."""
 LEAST_HU, LARGEST_HU = -150.0, 100.0
-"""Every CT shows air or fat under the first value, and contrast or bone over the second."""
+"""Every CT has air or fat below the first value, and contrast agent or bone above the second."""
 MOST_HU = 32767.0
 MOST_WARNINGS = 4
-"""In one report, the most important first."""
+"""In a report, the most important first."""
 
 
 def refuse_impossible_spacing(scan: Scan) -> None:
-    """Hold the voxel size to what any CT can have, so that no absurd volume is ever stated.
+    """Refuse voxel sizes that no CT can have, so that no absurd volume is reported.
 
     Raises:
         VolumeError: voxels of under `POSSIBLE_MM[0]` or over `POSSIBLE_MM[1]` along an axis.
@@ -41,13 +35,13 @@ def refuse_impossible_spacing(scan: Scan) -> None:
         return
     guess = "micrometres" if max(spacing_mm) > POSSIBLE_MM[1] else "metres"
     raise VolumeError(
-        f"{scan.name}: voxels of {_sizes(spacing_mm)} mm, which no CT has: the header counts in "
-        f"{guess}, or is damaged; write sform, qform and pixdim in mm"
+        f"{scan.name}: voxels of {_sizes(spacing_mm)} mm, which no CT has: the header's unit is "
+        f"{guess}, or it is damaged; write sform, qform and pixdim in mm"
     )
 
 
 def geometry_warnings(scan: Scan) -> list[str]:
-    """What is odd about the grid, told by the header alone."""
+    """What is odd about the grid, by the header alone."""
     geometry, warnings = scan.geometry, list(scan.notes)
     if not all(SPACING_MM[0] <= size <= SPACING_MM[1] for size in geometry.spacing_mm):
         warnings.append(
@@ -61,8 +55,6 @@ def geometry_warnings(scan: Scan) -> list[str]:
             "the affine is the identity: spacing and orientation are likely lost, and with them "
             "left and right"
         )
-    if isinstance(scan.image, nib.Nifti1Pair) and scan.file is not None:
-        warnings += [*_form_warnings(scan.image.header), *_purpose_warnings(scan.image.header)]
     return warnings
 
 
@@ -74,7 +66,7 @@ def _form_of_slices(geometry: Geometry) -> list[str]:
     if max(row_mm, column_mm) > 1.25 * min(row_mm, column_mm):
         warnings.append(
             f"pixels of {column_mm:.4g} x {row_mm:.4g} mm in axial slices, CT's are square: "
-            "axes exchanged, or not an axial scan"
+            "axes swapped, or not an axial scan"
         )
     widest = max(height * row_mm, width * column_mm)
     narrowest = min(height * row_mm, width * column_mm)
@@ -84,7 +76,7 @@ def _form_of_slices(geometry: Geometry) -> list[str]:
             f"{NARROWEST_MM:.0f} to {WIDEST_MM:.0f} mm wide: volumes in ml are likely wrong"
         )
     if slices < 3 and height * width >= _FULL_MATRIX**2:
-        warnings.append(f"{slices} axial slice{'s' * (slices > 1)}: volumes say little")
+        warnings.append(f"{slices} axial slice{'s' * (slices > 1)}: volumes mean little")
     return warnings
 
 
@@ -92,41 +84,13 @@ def _sizes(spacing_mm: tuple[float, float, float]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing_mm)
 
 
-def _purpose_warnings(header: nib.Nifti1Header) -> list[str]:
-    if int(header["intent_code"]) == _LABEL_INTENT:
-        return ["the header says that this is a label map (intent code 1002), not a CT"]
-    described = bytes(header["descrip"].tobytes()).partition(b"\0")[0].decode("latin-1")
-    if re.search(r"(^|;)T[ER]=\d", described):  # as dcm2niix writes it
-        return [f"the header describes an MR: {printable(described)}"]
-    return []
-
-
-def _form_warnings(header: nib.Nifti1Header) -> list[str]:
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if not sform and not qform:
-        return ["neither sform nor qform is set: the orientation is a guess"]
-    if not (sform and qform):
-        return []
-    try:
-        with np.errstate(all="ignore"):
-            by_sform, by_qform = header.get_sform(), header.get_qform()
-    except (HeaderDataError, ValueError):
-        return ["the qform is not a rotation: the sform is taken"]
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners[:, :3] *= np.array(header.get_data_shape()[:3])
-    apart_mm = float(np.linalg.norm((corners @ (by_sform - by_qform).T)[:, :3], axis=1).max())
-    if apart_mm < 0.5 * min(header.get_zooms()[:3]):  # a qform cannot hold shear, and rounds
-        return []
-    return [f"sform and qform place the volume up to {apart_mm:.1f} mm apart: the sform is taken"]
-
-
 def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:
-    """What is odd about the values, once all were seen."""
+    """What is odd about the range of all values."""
     if lowest_hu == highest_hu:
-        return [f"all values are {lowest_hu:.6g}: no picture in it"]
+        return [f"all values are {lowest_hu:.6g}: an empty image"]
     seen = f"values from {lowest_hu:.6g} to {highest_hu:.6g}"
     if lowest_hu > LEAST_HU:
-        return [f"{seen}, no air or fat: not Hounsfield units (an MR, a picture, or no intercept?)"]
+        return [f"{seen}, no air or fat: not Hounsfield units (an MR image, or no intercept?)"]
     if highest_hu < LARGEST_HU:
         return [f"{seen}, no contrast or bone: not Hounsfield units (scaled, or a mask?)"]
     if highest_hu > MOST_HU or lowest_hu < -MOST_HU - 1:
@@ -137,7 +101,7 @@ def range_warnings(lowest_hu: float, highest_hu: float) -> list[str]:
 def scan_warnings(
     overview: Overview, tally: Tally, lesion_count: int, classes: tuple[str, ...]
 ) -> list[str]:
-    """What is odd about the values and about what was found, once all slices have passed."""
+    """What is odd about the values and the result, once all slices are segmented."""
     warnings = range_warnings(tally.lowest_hu, tally.highest_hu) or value_warnings(overview.hu)
     if "liver" in classes:
         liver_ml = tally.volumes_ml(classes)["liver"]

@@ -1,1 +1,1 @@
-"""Records: the JSON beside a mask that commits it and says which files are ours."""
+"""Records: the JSON beside a mask that commits it, and by which we know the files that we wrote."""

@@ -1,18 +1,18 @@
-"""What a record must look like to be believed: people, other programs and bad disks write JSON."""
+"""The form that JSON must have to be a record; people and other programs write JSON files too."""
 
 import math
 import re
 from typing import Any
 
 _STATES = ("done", "naming", "running")
-"""The first edition's "running" named no files."""
+"""The first edition had "running", and listed no files with it."""
 _NEEDED = {"files", "tumour_burden_percent", "whole_because"}
-"""Of those that may be null, or are looked at elsewhere."""
+"""Keys whose values may be null or are checked elsewhere."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_record(content: Any, version: int) -> bool:
-    """Whether JSON is a record of a format version whose files can be told."""
+    """Whether JSON is a record of a format version with a sound list of files."""
     if not isinstance(content, dict) or type(content.get("record_version")) is not int:
         return False
     if content["record_version"] != version:
@@ -27,9 +27,9 @@ def is_record(content: Any, version: int) -> bool:
 
 
 def is_complete(record: dict[str, Any]) -> bool:
-    """Whether a record commits to results, and holds what commands tell of them.
+    """Whether a record commits results and has all that commands show of them.
 
-    What an older edition did not write is not asked for, what a newer one adds is let through.
+    Keys that older editions did not write are optional, and those that newer ones add are allowed.
     """
     return (
         record["state"] == "done"
@@ -37,7 +37,7 @@ def is_complete(record: dict[str, Any]) -> bool:
         and _is_sha256(_part(record, "scan"), "sha256")
         and _is_sha256(_part(record, "model"), "sha256")
         and isinstance(record.get("settings"), dict)
-        and all(_are_words(record.get(name)) for name in ("warnings", "liver_cut"))
+        and all(_are_strings(record.get(name)) for name in ("warnings", "liver_cut"))
         and _are_volumes(record.get("volumes_ml"))
         and _is_number_or_none(record.get("tumour_burden_percent"))
         and _is_count(record.get("lesion_count"))
@@ -78,8 +78,8 @@ def _are_volumes(volumes: Any) -> bool:
     return isinstance(volumes, dict) and all(_is_number(volume) for volume in volumes.values())
 
 
-def _are_words(words: Any) -> bool:
-    return _is_list(words) and all(isinstance(word, str) for word in words)
+def _are_strings(values: Any) -> bool:
+    return _is_list(values) and all(isinstance(value, str) for value in values)
 
 
 def _are_numbers(values: Any, count: int) -> bool:

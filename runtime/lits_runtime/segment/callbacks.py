@@ -1,39 +1,38 @@
-"""What may go wrong around a scan that is not the scan's: callbacks, and memory that runs out."""
+"""A caller's callbacks: what they take, and what their answers mean."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeAlias
 
 from lits_runtime.arguments import described
-from lits_runtime.errors import ArgumentError, OutOfMemoryError
-from lits_runtime.messages import brief
+from lits_runtime.errors import ArgumentError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Takes (slices done, slices in all)."""
+Cancel: TypeAlias = Callable[[], bool]
+"""Says whether to stop."""
 
 
-def truth_of(answer: object) -> bool:
-    """What a caller's `cancel` said.
+def check_callbacks(progress: Progress | None, cancel: Cancel | None) -> None:
+    """Make sure that callbacks can be called.
 
     Raises:
-        ArgumentError: an array of several values, of which none is the answer.
+        ArgumentError: one of them cannot.
     """
+    for name, callback in (("progress", progress), ("cancel", cancel)):
+        if callback is not None and not callable(callback):
+            raise ArgumentError(f"{name}: {described(callback)}, expected a function")
+
+
+def is_cancelled(cancel: Cancel | None) -> bool:
+    """Ask whether to stop.
+
+    Raises:
+        ArgumentError: the answer is neither true nor false, as an array of several values.
+    """
+    if cancel is None:
+        return False
+    answer: object = cancel()
     try:
         return bool(answer)
     except ValueError as error:
-        raise ArgumentError(f"cancel gave {described(answer)}: {error}") from None
-
-
-@contextmanager
-def out_of_memory(what: str) -> Iterator[None]:
-    """Say whose memory ran out: numpy names an array at most, and Python nothing."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise OutOfMemoryError(f"{what}: {error}") from error
-    except MemoryError as error:
-        reason = brief(error) or "no block of it was left"
-        raise OutOfMemoryError(
-            f"{what}: memory ran out ({reason}); free some, or take a smaller batch size, or fewer "
-            "threads"
-        ) from error
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):  # Python's only word for it
-            raise
-        raise OutOfMemoryError(f"{what}: memory ran out for another thread") from error
+        raise ArgumentError(f"cancel returned {described(answer)}: {error}") from None

@@ -1,4 +1,4 @@
-"""Clean-up in 3D, by connected components, of a label volume that is held whole."""
+"""Clean-up in 3D, by connected components, of a label volume in memory."""
 
 from typing import Any
 
@@ -6,24 +6,23 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.labels import BACKGROUND, LIVER, lesion_mask, liver_mask
 from lits_runtime.segment.options import Options
-
-BACKGROUND, LIVER, LESION = 0, 1, 2
 
 
 def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> None:
-    """Change labels, uint8 of any three axes, in place as the options ask.
+    """Clean up labels, uint8 in any axis order, in place.
 
     Components are connected face to face; lesions are kept or dropped whole.
     """
-    box = _bounding_box(labels > BACKGROUND)
+    box = _bounding_box(liver_mask(labels))
     if box is None:
         return
     inside = labels[box]
     if options.keep_largest_liver:
-        liver, sizes = _components(inside > BACKGROUND)
+        liver, sizes = _components(liver_mask(inside))
         inside[liver != 1 + int(np.argmax(sizes[1:]))] = BACKGROUND
-    lesions, sizes = _components(inside == LESION)
+    lesions, sizes = _components(lesion_mask(inside))
     in_liver = np.zeros(len(sizes), bool)
     in_liver[np.unique(lesions[_beside(inside == LIVER)])] = True
     if options.drop_lesions_outside_liver:
@@ -34,7 +33,7 @@ def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> No
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Components numbered from 1, and the voxels of each; number 0 is what lies outside."""
+    """Components numbered from 1, and the voxels of each number; 0 is outside."""
     numbers, count = cc3d.connected_components(
         np.asfortranarray(mask), connectivity=6, return_N=True
     )

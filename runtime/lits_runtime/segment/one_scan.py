@@ -1,106 +1,96 @@
-"""One scan on its way through the runtime: read ahead, run, collected and written in order."""
+"""One scan on its way through a model: read ahead, segmented, measured and written in order."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lits_runtime.arguments import described, whole_number
-from lits_runtime.errors import ArgumentError, CancelledError, VolumeError
+from lits_runtime.arguments import whole_number
+from lits_runtime.errors import CancelledError, VolumeError
 from lits_runtime.files.atomic import FileFacts, NewFiles
-from lits_runtime.measure.lesions import Lesion, LesionTracker
-from lits_runtime.measure.report import LESION, Report, Tally, burden_percent
-from lits_runtime.plausibility.overview import Overview
+from lits_runtime.measure.report import Report
+from lits_runtime.measure.volumes_ml import burden_percent
 from lits_runtime.plausibility.warnings import (
     MOST_WARNINGS,
     geometry_warnings,
     refuse_impossible_spacing,
-    scan_warnings,
 )
-from lits_runtime.segment.callbacks import out_of_memory, truth_of
-from lits_runtime.segment.cleanup import clean_up
-from lits_runtime.segment.options import Options, select
-from lits_runtime.segment.outputs import Outputs, Sink
-from lits_runtime.segment.slab_inference import Inference, SlabResult, transforms_of
-from lits_runtime.system.cached import cached_property
+from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
+from lits_runtime.segment.findings import ExaminedSlab, Findings
+from lits_runtime.segment.memory_errors import out_of_memory
+from lits_runtime.segment.options import Options
+from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, ToMemory
+from lits_runtime.segment.slab_inference import Inference, transforms_of
+from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
-from lits_runtime.volumes.scan import Run, Scan, ScanSource
+from lits_runtime.volumes.scan import Scan, ScanSource, StoredSlab
 
-if TYPE_CHECKING:
-    from lits_runtime.segment.segmenter import Segmenter
-
-Progress: TypeAlias = Callable[[int, int], None]
-Cancel: TypeAlias = Callable[[], bool]
-Naming: TypeAlias = Callable[[dict[Path, FileFacts]], None]
+BeforeNaming: TypeAlias = Callable[[dict[Path, FileFacts]], None]
 
 MAX_SLAB_VOXELS = 2**22
-"""Slices larger than CT's go through the network in smaller batches, down to one."""
-
-
-@dataclass(frozen=True)
-class _Slab:
-    """One run with what the model said of it."""
-
-    run: Run
-    result: SlabResult
-    slab_hu: NDArray[np.float32] | None
-    """(n, height, width), where there are lesions to measure."""
-    lowest_hu: float
-    highest_hu: float
-    sampled_hu: NDArray[np.int16]
-    """Of the overview."""
+"""Slices larger than those of a CT go through the network in smaller batches, down to one."""
 
 
 def slab_slices(provider: str, context_slices: int) -> int:
-    """Slices that go through the network at once, where nobody asks for another number.
+    """How many slices go through the network at once, unless the caller asks for a number.
 
     Few on the CPU, where several slabs run side by side and memory counts; but neighbours are
-    resized anew for each slab, so that models that see them get larger ones.
+    resized anew for each slab, so that models with context slices get larger ones.
     """
     return 3 + context_slices if provider == "cpu" else 16
 
 
-class Task:
-    """One scan: opened when made, read ahead in the background if it streams."""
+class OneScan:
+    """A scan that is open, and read ahead in the background if it streams, for one segmentation.
 
-    def __init__(
-        self,
-        segmenter: "Segmenter",
-        scan: ScanSource,
-        options: Options,
-        outputs: Outputs,
-        batch_size: int | None,
-    ) -> None:
-        self._segmenter, self._options, self._outputs = segmenter, options, outputs
-        metadata = segmenter.metadata
-        options.check(metadata)
+    Args:
+        engine: to segment with.
+        scan: to segment.
+        options: checked against the model.
+        batch_size: axial slices that go through the network at once.
+    """
+
+    def __init__(self, engine: Engine, scan: Scan, options: Options, batch_size: int) -> None:
+        self.scan = scan
+        self.warnings = geometry_warnings(scan)
+        self._engine, self._options, self._batch_size = engine, options, batch_size
+        self._findings = Findings(scan.geometry, engine.metadata.classes, options)
+        self._ahead: Prefetched[StoredSlab] | None = None
+
+    @classmethod
+    def open(
+        cls, engine: Engine, source: ScanSource, options: Options, batch_size: int | None = None
+    ) -> "OneScan":
+        """Open a scan and start to read it.
+
+        Raises:
+            VolumeError: not a readable 3D CT volume; with `Options.strict`, also one to warn about.
+            OptionsError: the options do not fit the model.
+            ModelError: `Options.tta` for a model that was trained without transforms.
+            ClosedError: the engine is closed.
+            OutOfMemoryError: there is no memory for the header.
+        """
+        engine.refuse_if_closed()
+        options.check(engine.metadata)
         if options.tta:
-            transforms_of(metadata)  # raises before anything is read
-        select(np.zeros(0, np.uint8), outputs.mask_kind)
+            transforms_of(engine.metadata)  # raises before anything is read
         if batch_size is not None:
             batch_size = whole_number("batch_size", batch_size, 1)
         with out_of_memory("the scan's header"):
-            self.scan = Scan.open(scan)
-        refuse_impossible_spacing(self.scan)
-        self.warnings = geometry_warnings(self.scan)
-        self._refuse_warnings()
-        _, height, width = self.scan.geometry.canonical_shape
-        wanted = batch_size or slab_slices(segmenter.provider, metadata.context_slices)
-        self._batch_size = max(1, min(wanted, MAX_SLAB_VOXELS // (height * width)))
-        self._runs: Prefetched[Run] | None = None
-        if self.scan.streams:
-            self._read_ahead()
-        self._overview = Overview(self.scan.geometry)
-        self.sink: Sink | None = None
-        """Holds the labels and probabilities asked for in memory, once the scan has run."""
+            scan = Scan.open(source)
+        refuse_impossible_spacing(scan)
+        _, height, width = scan.geometry.canonical_shape
+        wanted = batch_size or slab_slices(engine.provider, engine.metadata.context_slices)
+        most = max(1, MAX_SLAB_VOXELS // (height * width))
+        one_scan = cls(engine, scan, options, min(wanted, most))
+        one_scan._refuse_warnings()
+        if scan.streams:
+            one_scan._read_ahead()
+        return one_scan
 
-    def __enter__(self) -> "Task":
+    def __enter__(self) -> "OneScan":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -108,154 +98,121 @@ class Task:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._runs is not None:
-            self._runs.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
-    @cached_property
-    def whole_because(self) -> str | None:
-        """Why the scan does not stream into its mask; None if it does."""
-        if self._options.cleans_up:
-            return "clean-up in 3D needs all labels"
-        if self._outputs.in_memory:
-            return "the labels were asked for in memory"
-        return self.scan.whole_because
-
-    @property
-    def _holds_labels(self) -> bool:
-        """Whether all labels are held at once, in place of written as they come, or to disk."""
-        return self._options.cleans_up or self._outputs.in_memory or self.scan.file is None
-
-    def run(
-        self,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-        before_naming: Naming | None = None,
-    ) -> Report:
-        """Segment the scan and write what the outputs name.
+    def to_memory(
+        self, output: ToMemory, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> tuple[MemorySink, Report]:
+        """Segment the scan; its labels, and the probabilities if asked for, and the report.
 
         Args:
+            output: what to hold.
             progress: called with (slices done, slices in all).
-            cancel: asked after each slab whether to give up.
-            before_naming: called when all files are written and on the disk, under temporary
-                names, with what was written to each; if it raises, they are removed.
+            cancel: asked after each slab whether to stop.
         """
-        for name, callback in (("progress", progress), ("cancel", cancel)):
-            if callback is not None and not callable(callback):
-                raise ArgumentError(f"{name}: {described(callback)}, expected a function")
+        check_callbacks(progress, cancel)
         began = time.perf_counter()
-        shape = " x ".join(map(str, self.scan.geometry.shape))
-        with (
-            out_of_memory(f"{self.scan.name}, {shape} voxels"),
-            self._segmenter.session() as session,
-            NewFiles() as new,
-        ):
-            report = self._segment(self._inference(session), progress, cancel, new)
+        whole_because = self._cleanup_reason or "the labels were asked for in memory"
+        classes = self._engine.metadata.classes if output.with_probability else ()
+        with self._inference(output.with_probability) as infer:
+            sink = MemorySink(self.scan.geometry, classes)
+            self._segment(infer, sink, progress, cancel)
+        return sink, self._report(whole_because, time.perf_counter() - began)
+
+    def to_files(
+        self,
+        output: ToFiles,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        before_naming: BeforeNaming | None = None,
+    ) -> Report:
+        """Segment the scan and write its mask, whole or not at all.
+
+        Args:
+            output: files to write.
+            progress: called with (slices done, slices in all).
+            cancel: asked after each slab whether to stop.
+            before_naming: called when all files are written and on the disk, under temporary
+                names, with size and digest of each; if it raises, they are removed.
+        """
+        check_callbacks(progress, cancel)
+        began = time.perf_counter()
+        whole_because = self._cleanup_reason or self.scan.whole_because
+        classes, whole = self._engine.metadata.classes, self._options.cleans_up
+        with self._inference(output.probability is not None) as infer, NewFiles() as new:
+            with FileSink.open(self.scan, output, classes, new, whole=whole) as sink:
+                self._segment(infer, sink, progress, cancel)
             facts = new.close()
             if before_naming is not None:
                 before_naming(facts)
             new.take_names()
-        return replace(report, seconds=time.perf_counter() - began)
+        return self._report(whole_because, time.perf_counter() - began)
 
-    def _inference(self, session: Any) -> Inference:
-        outputs, segmenter = self._outputs, self._segmenter
-        return Inference(
-            session,
-            segmenter.metadata,
-            self._options,
-            outputs.with_probability or outputs.probability is not None,
-            None if segmenter.provider == "cpu" else self._batch_size,
-        )
+    @property
+    def _cleanup_reason(self) -> str | None:
+        return "clean-up in 3D needs all labels" if self._options.cleans_up else None
+
+    @contextmanager
+    def _inference(self, with_probability: bool) -> Iterator[Inference]:
+        """The model, which stays open within the block; out of memory there is told of the scan."""
+        engine, shape = self._engine, " x ".join(map(str, self.scan.geometry.shape))
+        padded = None if engine.provider == "cpu" else self._batch_size
+        with (
+            out_of_memory(f"{self.scan.name}, {shape} voxels"),
+            engine.in_use() as session,
+        ):
+            yield Inference(session, engine.metadata, self._options, with_probability, padded)
 
     def _segment(
-        self, infer: Inference, progress: Progress | None, cancel: Cancel | None, new: NewFiles
-    ) -> Report:
-        geometry, classes = self.scan.geometry, self._segmenter.metadata.classes
-        tally = Tally(geometry)
-        tracker = LesionTracker(geometry, keep_all=self._options.cleans_up)
-        with ExitStack() as files, closing(self._slabs(infer)) as slabs:
-            self.sink = Sink(self.scan, self._outputs, classes, self._holds_labels, files, new)
-            done = 0
+        self, infer: Inference, sink: Sink, progress: Progress | None, cancel: Cancel | None
+    ) -> None:
+        findings, done = self._findings, 0
+        with closing(self._slabs(infer)) as slabs:
             for slab in slabs:
-                if cancel is not None and truth_of(cancel()):
-                    raise CancelledError(f"{self.scan.name}: given up as asked, nothing written")
-                self._measure(slab, tally, tracker)
-                self.sink.put(slab.run, slab.result)
-                done += slab.run.stop - slab.run.start
+                if is_cancelled(cancel):
+                    raise CancelledError(f"{self.scan.name}: cancelled, nothing written")
+                findings.add(slab)
+                sink.put(slab.start, slab.result)
+                done += len(slab.result.labels)
                 if progress is not None:
-                    progress(done, geometry.canonical_shape[0])
-            self.warnings += self.scan.warnings
-            if self._options.cleans_up and self.sink.labels is not None:
-                tally, found = self._clean_up(self.sink.labels, tally, tracker)
-            else:
-                found = tracker.lesions()
-            found_in = scan_warnings(self._overview, tally, found[1], classes)
-            self.warnings = [*found_in, *self.warnings][:MOST_WARNINGS]
-            self._refuse_warnings()
-            self.sink.finish()
-        return self._report(tally, *found)
+                    progress(done, self.scan.geometry.canonical_shape[0])
+            sink.finish(findings.clean_up if self._options.cleans_up else None)
+        self.warnings = [*findings.warnings(), *self.warnings, *self.scan.warnings]
+        self._refuse_warnings()
 
-    def _read_ahead(self) -> Prefetched[Run]:
-        if self._runs is None:
-            runs = self.scan.runs(self._batch_size, self._segmenter.metadata.context_slices)
-            self._runs = Prefetched(runs, self._segmenter.lanes + 1)
-        return self._runs
+    def _read_ahead(self) -> Prefetched[StoredSlab]:
+        if self._ahead is None:
+            slabs = self.scan.slabs(self._batch_size, self._engine.metadata.context_slices)
+            self._ahead = Prefetched(slabs, self._engine.lanes + 1)
+        return self._ahead
 
-    def _slabs(self, infer: Inference) -> Generator[_Slab, None, None]:
-        with self._read_ahead() as runs:
-            depth, work = 2 * self._segmenter.lanes, partial(self._work, infer)
-            yield from ordered_map(self._segmenter.pool(), work, runs, depth)
+    def _slabs(self, infer: Inference) -> Generator[ExaminedSlab, None, None]:
+        with self._read_ahead() as stored:
+            segment_slab = partial(self._segment_slab, infer)
+            yield from ordered_map(
+                self._engine.pool(), segment_slab, stored, 2 * self._engine.lanes
+            )
 
-    def _work(self, infer: Inference, run: Run) -> _Slab:
-        context = self._segmenter.metadata.context_slices
-        slab_hu = self.scan.slab_hu(run, context)
+    def _segment_slab(self, infer: Inference, stored: StoredSlab) -> ExaminedSlab:
+        context = self._engine.metadata.context_slices
+        slab_hu = self.scan.slab_hu(stored, context)
         result = infer(slab_hu)
-        own_hu = slab_hu[context : context + run.stop - run.start]
-        has_lesion = bool((result.labels == LESION).any())
-        return _Slab(
-            run,
-            result,
-            own_hu if has_lesion else None,
-            float(own_hu.min()),
-            float(own_hu.max()),
-            self._overview.sample(run.start, own_hu),
-        )
-
-    def _measure(self, slab: _Slab, tally: Tally, tracker: LesionTracker) -> None:
-        run, labels = slab.run, slab.result.labels
-        tally.add(run.start, labels)
-        tally.see(slab.lowest_hu, slab.highest_hu)
-        self._overview.put(run.start, slab.sampled_hu, labels)
-        chance = self._lesion_probability(slab.result)
-        tracker.add_slab(run.start, labels, slab.slab_hu, chance)
-
-    def _clean_up(
-        self, labels: NDArray[np.uint8], before: Tally, tracker: LesionTracker
-    ) -> tuple[Tally, tuple[tuple[Lesion, ...], int]]:
-        geometry = self.scan.geometry
-        canonical, tally = geometry.to_canonical(labels), Tally(geometry)
-        # In canonical order, so that of equal components the same one is kept in any orientation.
-        clean_up(canonical.T, geometry.voxel_ml, self._options)
-        tally.see(before.lowest_hu, before.highest_hu)
-        self._overview.relabel(canonical)
-        for index, slice_labels in enumerate(canonical):
-            tally.add(index, slice_labels[None])
-        return tally, tracker.lesions(canonical)
-
-    def _lesion_probability(self, result: SlabResult) -> NDArray[np.float32] | None:
-        classes = self._segmenter.metadata.classes
-        if result.probability is None or "lesion" not in classes:
-            return None
-        return result.probability[:, classes.index("lesion")]
+        own_hu = slab_hu[context : len(slab_hu) - context]
+        return self._findings.examine(stored.start, own_hu, result)
 
     def _refuse_warnings(self) -> None:
         if self._options.strict and self.warnings:
-            raise VolumeError(f"{self.scan.name}: {self.warnings[0]} (a warning, but for --strict)")
+            raise VolumeError(
+                f"{self.scan.name}: {self.warnings[0]} (a warning, and an error with --strict)"
+            )
 
-    def _report(self, tally: Tally, lesions: tuple[Lesion, ...], lesion_count: int) -> Report:
-        geometry, segmenter = self.scan.geometry, self._segmenter
-        volumes_ml = tally.volumes_ml(segmenter.metadata.classes)
+    def _report(self, whole_because: str | None, seconds: float) -> Report:
+        geometry, engine, tally = self.scan.geometry, self._engine, self._findings.tally
+        lesions, lesion_count = self._findings.lesions
+        volumes_ml = tally.volumes_ml(engine.metadata.classes)
         return Report(
-            warnings=tuple(self.warnings),
+            warnings=tuple(self.warnings[:MOST_WARNINGS]),
             volumes_ml=volumes_ml,
             tumour_burden_percent=burden_percent(volumes_ml),
             liver_cut=tally.liver_cut() if "liver" in volumes_ml else (),
@@ -264,10 +221,10 @@ class Task:
             shape=geometry.shape,
             spacing_mm=geometry.spacing_mm,
             axis_codes=geometry.axis_codes,
-            whole_because=self.whole_because,
-            provider=segmenter.provider,
-            model_sha256=segmenter.model_sha256,
+            whole_because=whole_because,
+            provider=engine.provider,
+            model_sha256=engine.model_sha256,
             scan_sha256=self.scan.sha256,
-            seconds=0.0,
-            scan_bytes=None if self.scan.file is None else self.scan.file.watched.bytes,
+            seconds=seconds,
+            scan_bytes=self.scan.source.size_bytes,
         )

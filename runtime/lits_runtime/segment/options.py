@@ -1,28 +1,32 @@
-"""What a caller may wish of one segmentation, as opposed to what the model says of itself."""
+"""The options of one segmentation: what a caller decides, as opposed to the model."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lits_runtime.arguments import described, flag, real_number
 from lits_runtime.errors import ArgumentError, OptionsError
+from lits_runtime.labels import MASKS
 from lits_runtime.model.metadata import ModelMetadata
 
-MAX_VOXELS = 2**31
-"""A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
-MASK_KINDS = ("labels", "liver", "lesion")
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MASK_KINDS = ("labels", *MASKS)
+"""All labels, or 0 and 1 for one class."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Wishes that decide the labels. The defaults are the model's own labels, untouched."""
+    """Options that decide the labels. By default they are the model's own, unchanged."""
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """By class, in place of the model's: the probability from which a voxel belongs to it."""
     tta: bool = False
     """Average over the transforms that the model was trained with."""
     keep_largest_liver: bool = False
-    """Of several connected livers keep the largest, with the lesions in it."""
+    """Keep only the largest connected component of the liver, with the lesions in it."""
     min_lesion_ml: float = 0.0
     """Lesions under this volume become liver."""
     drop_lesions_outside_liver: bool = False
@@ -31,11 +35,11 @@ class Options:
     """Warnings about the scan are errors."""
 
     def __post_init__(self) -> None:
-        """Hold each wish to its type, and keep plain values, which pickle and compare.
+        """Check each option's type, and store plain values, which can be pickled and compared.
 
         Raises:
-            ArgumentError: of another type; numpy's scalars are taken.
-            OptionsError: not a finite number.
+            ArgumentError: of another type; NumPy's scalars are accepted.
+            OptionsError: a number that is not finite.
         """
         if not isinstance(self.thresholds, Mapping):
             raise ArgumentError(
@@ -53,7 +57,7 @@ class Options:
         for name in ("tta", "keep_largest_liver", "drop_lesions_outside_liver", "strict"):
             plain[name] = flag(name, getattr(self, name))
         for name, value in plain.items():
-            object.__setattr__(self, name, value)  # the class is frozen to everybody else
+            object.__setattr__(self, name, value)  # the class is frozen
 
     @property
     def cleans_up(self) -> bool:
@@ -61,42 +65,46 @@ class Options:
         return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
 
     def check(self, metadata: ModelMetadata) -> None:
-        """Hold the wishes against what the model can do.
+        """Check the options against the model.
 
         Raises:
-            OptionsError: a class or a clean-up that this model does not have, a threshold outside
-                0 to 1, a negative volume.
+            OptionsError: a class that this model does not have, a threshold outside 0 to 1, a
+                negative volume.
         """
         if unknown := sorted(set(self.thresholds) - set(metadata.classes)):
             raise OptionsError(f"no class {', '.join(unknown)}: the model has {metadata.classes}")
         for name, threshold in self.thresholds.items():
             if not 0 < threshold <= 1:
                 raise OptionsError(
-                    f"threshold {threshold} of {name}: expected more than 0, up to 1"
+                    f"threshold {threshold} of {name}: expected more than 0, at most 1"
                 )
         if not 0 <= self.min_lesion_ml < float("inf"):
-            raise OptionsError(f"smallest lesion of {self.min_lesion_ml} ml: expected 0 or more")
+            raise OptionsError(f"min_lesion_ml {self.min_lesion_ml}: expected 0 or more")
         wants_liver = self.keep_largest_liver or self.drop_lesions_outside_liver
         if wants_liver and "liver" not in metadata.classes:
-            raise OptionsError(f"clean-up by the liver needs that class: it has {metadata.classes}")
+            raise OptionsError(
+                f"clean-up by the liver needs a model with that class: it has {metadata.classes}"
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """The wishes as plain JSON values."""
+        """The options as plain JSON values."""
         return asdict(self) | {"thresholds": dict(self.thresholds)}
 
 
-def select(labels: Any, mask_kind: str) -> Any:
-    """Of uint8 labels 0/1/2 what a mask file shall hold, uint8 of the same shape.
+def check_mask_kind(mask_kind: object) -> None:
+    """Make sure that a mask can hold this.
 
     Raises:
-        OptionsError: `mask_kind` is none of `MASK_KINDS`.
+        ArgumentError: no string.
+        OptionsError: none of `MASK_KINDS`.
     """
+    known = ", ".join(MASK_KINDS)
     if not isinstance(mask_kind, str):
-        raise ArgumentError(
-            f"mask: {described(mask_kind)}, expected one of {', '.join(MASK_KINDS)}"
-        )
+        raise ArgumentError(f"mask: {described(mask_kind)}, expected one of {known}")
     if mask_kind not in MASK_KINDS:
-        raise OptionsError(f"mask {mask_kind!r}: expected one of {', '.join(MASK_KINDS)}")
-    if mask_kind == "labels":
-        return labels
-    return (labels >= 1 if mask_kind == "liver" else labels == 2).astype("uint8")
+        raise OptionsError(f"mask {mask_kind!r}: expected one of {known}")
+
+
+def mask_of(labels: "NDArray[np.uint8]", mask_kind: str) -> "NDArray[np.uint8]":
+    """What a mask of one of `MASK_KINDS` holds, uint8 of the shape of the labels."""
+    return labels if mask_kind == "labels" else MASKS[mask_kind](labels).astype("uint8")

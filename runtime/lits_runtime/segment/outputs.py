@@ -1,147 +1,197 @@
-"""Where the labels and probabilities of one scan go: to files as they come, or into memory."""
+"""Where the labels and probabilities of one scan go: into memory, or to files as they come."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.batch.job_files import probability_path
 from lits_runtime.files.atomic import NewFiles
-from lits_runtime.segment.options import select
+from lits_runtime.labels import LABEL_VALUES
+from lits_runtime.records.result_files import probability_path
+from lits_runtime.segment.options import check_mask_kind, mask_of
 from lits_runtime.segment.slab_inference import SlabResult
-from lits_runtime.volumes.nifti.writer import mask_writer
-from lits_runtime.volumes.scan import Run, Scan
-from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
+from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.memory import ArraySink
+from lits_runtime.volumes.open import open_sink
+from lits_runtime.volumes.scan import Scan
+from lits_runtime.volumes.source import Content, LabelSink
 
-_Write: TypeAlias = Callable[[NDArray[np.uint8]], None]
-_PROBABILITY_SLOPE = 1 / 255
-_LABELS = ""
-"""In place of the name of a class."""
+CleanUp: TypeAlias = Callable[[NDArray[np.uint8]], None]
+"""Changes labels in place: all of a scan, canonical (slices, height, width)."""
+_CERTAIN = 255
+"""What a probability of 1 is stored as."""
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What to keep of one scan, and where."""
+class ToMemory:
+    """Hold labels, and probabilities too if asked for."""
 
-    in_memory: bool = False
     with_probability: bool = False
-    """In memory; `probability` names files."""
-    mask: Path | None = None
-    mask_kind: str = "labels"
-    probability: Path | None = None
 
-    def probability_path(self, name: str) -> Path:
-        """The file of one class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+
+@dataclass(frozen=True)
+class ToFiles:
+    """Write a mask, and probabilities too if they have a name."""
+
+    mask: Path
+    mask_kind: str = "labels"
+    """One of `options.MASK_KINDS`."""
+    probability: Path | None = None
+    """Completed by the class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+
+    def __post_init__(self) -> None:
+        """Check the kind of mask.
+
+        Raises:
+            ArgumentError, OptionsError: it is none.
+        """
+        check_mask_kind(self.mask_kind)
+
+    def probabilities(self, classes: tuple[str, ...]) -> dict[str, Path]:
+        """The file of each class."""
         if self.probability is None:
-            raise ValueError("no file for probabilities was asked for")
-        return probability_path(self.probability, name)
+            return {}
+        return {name: probability_path(self.probability, name) for name in classes}
 
     def files(self, classes: tuple[str, ...]) -> tuple[Path, ...]:
-        """All that is written with a model of these classes: the mask and probabilities."""
-        mask = () if self.mask is None else (self.mask,)
-        if self.probability is None:
-            return mask
-        return (*mask, *map(self.probability_path, classes))
+        """All files written with a model of these classes: the mask, then the probabilities."""
+        return self.mask, *self.probabilities(classes).values()
+
+    def mask_values(self, classes: tuple[str, ...]) -> dict[str, int]:
+        """The value of each class in the mask."""
+        if self.mask_kind == "labels":
+            return {name: LABEL_VALUES[name] for name in classes}
+        return {self.mask_kind: 1}
 
 
-class Sink:
-    """Takes the slabs of one scan in stored order.
+class Sink(Protocol):
+    """Takes the slabs of one scan in the order of `Geometry.slab_ranges`."""
 
-    The files are complete when the `ExitStack` is left without an error, and still to be named.
+    def put(self, start: int, result: SlabResult) -> None:
+        """Take a slab from canonical slice `start` on."""
+
+    def finish(self, clean_up: CleanUp | None) -> None:
+        """Clean up all labels where a function is given; complete what is held or written."""
+
+
+class MemorySink:
+    """Labels and probabilities as arrays.
 
     Args:
-        scan: whose grid and header the outputs take.
-        outputs: what to keep.
-        classes: channels of the probabilities.
-        whole: hold the labels until `finish`, because they are asked for, or will be cleaned up,
-            or do not come in the order of the file.
-        files: completes the files.
-        new: makes them.
+        geometry: of the scan.
+        classes: for which to hold probabilities.
+    """
+
+    def __init__(self, geometry: Geometry, classes: Sequence[str]) -> None:
+        self._geometry = geometry
+        self._labels = ArraySink(geometry)
+        self._probability = {name: ArraySink(geometry) for name in classes}
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(i, j, k) in the scan's stored axis order."""
+        return self._labels.labels
+
+    @property
+    def canonical(self) -> NDArray[np.uint8]:
+        """The labels as canonical (slices, height, width), a view."""
+        return self._geometry.to_canonical(self._labels.labels)
+
+    @property
+    def probability(self) -> dict[str, NDArray[np.uint8]]:
+        """By class, (i, j, k) in 255ths."""
+        return {name: sink.labels for name, sink in self._probability.items()}
+
+    def put(self, start: int, result: SlabResult) -> None:
+        """Take a slab from canonical slice `start` on."""
+        self._labels.put(start, result.labels)
+        _put_probability(self._probability.values(), start, result)
+
+    def finish(self, clean_up: CleanUp | None) -> None:
+        """Clean up all labels where a function is given."""
+        if clean_up is not None:
+            clean_up(self.canonical)
+
+
+class FileSink:
+    """A mask and probabilities as files, written as slabs come, or at the end after a clean-up.
+
+    Args:
+        geometry: of the scan.
+        mask: takes the mask.
+        mask_kind: what the mask holds.
+        probability: take the probabilities, one for each class of the model.
+        held: holds the labels until they are cleaned up; None to write them as they come.
     """
 
     def __init__(
         self,
-        scan: Scan,
-        outputs: Outputs,
-        classes: tuple[str, ...],
-        whole: bool,
-        files: ExitStack,
-        new: NewFiles,
+        geometry: Geometry,
+        mask: LabelSink,
+        mask_kind: str,
+        probability: Sequence[LabelSink],
+        held: MemorySink | None,
     ) -> None:
-        self._scan, self._outputs = scan, outputs
-        shape = scan.geometry.shape
-        turned = scan.file is not None and not scan.streams
-        self.labels = np.zeros(shape, np.uint8, order="F") if whole else None
-        """(i, j, k), held where the whole volume is."""
-        self.probability: dict[str, NDArray[np.uint8]] = {}
-        """By class, (i, j, k) in 255ths, held where they are asked for or come out of order."""
-        self._turned: dict[str, Scratch] = {}
-        """By class, and of the labels, what is written once all came, out of order, from a file."""
-        self._files: dict[str, _Write] = {}
-        self._channels = dict(enumerate(classes))
-        if outputs.probability is not None:
-            for name in classes:
-                file = new.open(outputs.probability_path(name))
-                self._files[name] = files.enter_context(
-                    mask_writer(file, shape, scan.image, _PROBABILITY_SLOPE)
-                )
-        elif not outputs.with_probability:
-            self._channels = {}
-        scratch = [_LABELS] if turned and not whole else []
-        if turned and not outputs.with_probability:
-            scratch += self._channels.values()
-        elif outputs.probability is None or not scan.streams:
-            for name in self._channels.values():
-                self.probability[name] = np.zeros(shape, np.uint8, order="F")
-        axis = scan.geometry.canonical_axes[0]
-        for name in scratch:
-            self._turned[name] = files.enter_context(Scratch(shape, np.uint8, axis, 2))
-        self._mask: _Write | None = None
-        if outputs.mask is not None:
-            self._mask = files.enter_context(mask_writer(new.open(outputs.mask), shape, scan.image))
+        self._geometry = geometry
+        self._mask, self._mask_kind, self._probability = mask, mask_kind, probability
+        self._held = held
 
-    def put(self, run: Run, result: SlabResult) -> None:
-        """Take the next slab."""
-        geometry = self._scan.geometry
-        index = geometry.stored_range(run.start, run.stop)
-        start = index[geometry.canonical_axes[0]].start
-        if self.labels is not None:
-            self.labels[index] = geometry.from_canonical(result.labels)
-        elif _LABELS in self._turned:
-            self._turned[_LABELS].put(start, geometry.from_canonical(result.labels))
-        elif self._mask is not None:
-            self._mask(geometry.from_canonical(select(result.labels, self._outputs.mask_kind)))
-        if result.probability is None:
-            return
-        for channel, name in self._channels.items():
-            parts = np.rint(result.probability[:, channel] * 255).astype(np.uint8)
-            if name in self.probability:
-                self.probability[name][index] = geometry.from_canonical(parts)
-            elif name in self._turned:
-                self._turned[name].put(start, geometry.from_canonical(parts))
-            else:
-                self._files[name](geometry.from_canonical(parts))
+    @classmethod
+    @contextmanager
+    def open(
+        cls, scan: Scan, output: ToFiles, classes: tuple[str, ...], new: NewFiles, *, whole: bool
+    ) -> "Iterator[FileSink]":
+        """Begin the files, which are complete when the block is left without an error.
 
-    def finish(self) -> None:
-        """Write what was held."""
-        if self.labels is not None and self._mask is not None:
-            self._mask(select(self.labels, self._outputs.mask_kind))
-        for name, stored in self.probability.items():
-            if name in self._files:
-                self._files[name](stored)
-        for name, scratch in self._turned.items():
-            self._write_turned(name, scratch)
+        Args:
+            scan: whose grid and header they take.
+            output: their names, and what the mask holds.
+            classes: of the model.
+            new: gives the files, and names them once they are complete.
+            whole: hold the labels until `finish`, which will clean them up.
+        """
+        with ExitStack() as sinks:
 
-    def _write_turned(self, name: str, scratch: Scratch) -> None:
-        shape = self._scan.geometry.shape
-        count = max(1, BLOCK_BYTES // (shape[0] * shape[1]))
-        for start in range(0, shape[2], count):
-            block = scratch.take(start, min(start + count, shape[2]))
-            if name != _LABELS:
-                self._files[name](block)
-            elif self._mask is not None:
-                self._mask(select(block, self._outputs.mask_kind))
+            def sink(path: Path, content: Content) -> LabelSink:
+                opened = open_sink(new.open(path), scan.source, content)
+                sinks.callback(opened.close)
+                return opened
+
+            probability = [
+                sink(path, Content({name: _CERTAIN}, slope=1 / _CERTAIN))
+                for name, path in output.probabilities(classes).items()
+            ]
+            mask = sink(output.mask, Content(output.mask_values(classes)))
+            held = MemorySink(scan.geometry, ()) if whole else None
+            yield cls(scan.geometry, mask, output.mask_kind, probability, held)
+
+    def put(self, start: int, result: SlabResult) -> None:
+        """Take a slab from canonical slice `start` on."""
+        if self._held is not None:
+            self._held.put(start, result)
+        else:
+            self._mask.put(start, mask_of(result.labels, self._mask_kind))
+        _put_probability(self._probability, start, result)
+
+    def finish(self, clean_up: CleanUp | None) -> None:
+        """Clean up and write what is held, and complete the files."""
+        if self._held is not None:
+            self._held.finish(clean_up)
+            for start, stop in self._geometry.slab_ranges(_SLICES_AT_ONCE):
+                labels = self._held.canonical[start:stop]
+                self._mask.put(start, mask_of(labels, self._mask_kind))
+        for sink in (self._mask, *self._probability):
+            sink.finish()
+
+
+def _put_probability(sinks: Iterable[LabelSink], start: int, result: SlabResult) -> None:
+    """Give each class its probabilities, in 255ths."""
+    if result.probability is None:
+        return
+    for channel, sink in enumerate(sinks):
+        sink.put(start, np.rint(result.probability[:, channel] * _CERTAIN).astype(np.uint8))

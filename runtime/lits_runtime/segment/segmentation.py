@@ -5,16 +5,17 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.arguments import file_path
-from lits_runtime.batch.job_files import check_results
 from lits_runtime.files.output_rule import Inputs
+from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.measure.lesions import Lesion
 from lits_runtime.measure.report import Report
+from lits_runtime.records.result_files import check_results
 from lits_runtime.volumes.geometry import Geometry
-from lits_runtime.volumes.nifti.writer import mask_image, write_image
+from lits_runtime.volumes.open import save_labels
+from lits_runtime.volumes.source import Content, VolumeSource
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class Segmentation:
     """(i, j, k) in the scan's stored axis order: 0 background, 1 liver, 2 lesion."""
     geometry: Geometry
     report: Report
-    scan: SpatialImage
+    source: VolumeSource
+    """Of the scan, whose header a saved mask takes."""
     probability: dict[str, NDArray[np.uint8]] | None = None
     """By class, (i, j, k), in 255ths; None unless asked for."""
     origins: tuple[Path, ...] = ()
-    """Files that scan and model came from."""
+    """Files that scan and model were read from."""
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -48,7 +50,7 @@ class Segmentation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Reasons not to believe the figures."""
+        """Reasons to doubt the figures."""
         return self.report.warnings
 
     @property
@@ -64,13 +66,14 @@ class Segmentation:
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the mask as .nii or .nii.gz with the scan's header; whole or not at all.
 
-        A file that is there already is replaced if a record of a batch explains it, or with
-        `force`; the scan never is.
+        A file that exists is replaced if a batch's record identifies it as ours, or with `force`;
+        scan and model never are.
 
         Raises:
-            OutputError: the name ends otherwise, or what is there must not be replaced.
+            OutputError: a name with another ending, or an existing file must not be replaced.
         """
         target = file_path("mask", path)
-        inputs = Inputs("the scan, or the model, that it was made from", self.origins)
+        inputs = Inputs("the scan or the model that it was made from", self.origins)
         check_results([target], inputs, force=force)
-        write_image(mask_image(self.labels, self.scan), target)
+        content = Content({name: LABEL_VALUES[name] for name in self.volumes_ml})
+        save_labels(target, self.labels, self.source, content)

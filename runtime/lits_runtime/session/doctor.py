@@ -1,4 +1,4 @@
-"""What this machine can run: everything is tried, nothing is assumed."""
+"""What this machine can run, found by running it."""
 
 import ctypes
 import os
@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import LitsError
-from lits_runtime.segment.segmenter import Segmenter
-from lits_runtime.session.providers import INSTALL, PROVIDERS, gpu_name, why_not
+from lits_runtime.session.engine import Engine
+from lits_runtime.session.gpu import DRIVER, gpu_name
+from lits_runtime.session.opening import Opening
+from lits_runtime.session.providers import INSTALL, PROVIDERS, why_not
+from lits_runtime.session.run import run
 from lits_runtime.system.processors import allowed_processors, cgroup_quota, usable_processors
 from lits_runtime.system.versions import versions
 
 _LIBRARIES = {
-    "CUDA driver": "libcuda.so.1",
+    "CUDA driver": DRIVER,
     "CUDA runtime": "libcudart.so.13",
     "cuBLAS": "libcublas.so.13",
     "cuDNN": "libcudnn.so.9",
@@ -34,11 +37,13 @@ class ProviderCheck:
     runs: bool
     detail: str
     """Milliseconds per slice, or what is missing and what would install it."""
+    advice: str | None = None
+    """What would make the model faster there."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `lits-doctor` tells."""
+    """What `lits-doctor` prints."""
 
     versions: dict[str, str]
     processors: dict[str, float | int | None]
@@ -53,7 +58,7 @@ class Diagnosis:
 
 
 def examine(model: Path | None = None) -> Diagnosis:
-    """Try each provider with a model; None takes the bundled one."""
+    """Try each provider with a model, by default the bundled one."""
     found = versions()
     checks = tuple(_check(name, model) for name in PROVIDERS)
     return Diagnosis(
@@ -67,7 +72,7 @@ def examine(model: Path | None = None) -> Diagnosis:
         gpu=gpu_name(),
         libraries={name: _load(library) for name, library in _LIBRARIES.items()},
         providers=checks,
-        advice=tuple(_advice(found, checks)),
+        advice=(*_advice(found, checks), *(check.advice for check in checks if check.advice)),
     )
 
 
@@ -75,15 +80,18 @@ def _check(provider: str, model: Path | None) -> ProviderCheck:
     try:
         if reason := why_not(provider):
             return ProviderCheck(provider, False, reason)
-        with Segmenter.open(model, provider=provider) as segmenter:
-            slab_hu = np.zeros((4 + 2 * segmenter.metadata.context_slices, 512, 512), np.float32)
-            segmenter.labels(slab_hu)  # the first run sets up
+        opening = Opening(model, provider, threads=None, device_id=0, sha256=None)
+        with Engine.open(opening) as engine, engine.in_use() as session:
+            slab_hu = np.zeros((4 + 2 * engine.metadata.context_slices, 512, 512), np.float32)
+            run(session, ["labels"], slab_hu)  # the first run sets up
             began = time.perf_counter()
-            segmenter.labels(slab_hu)
+            run(session, ["labels"], slab_hu)
             spent_ms = (time.perf_counter() - began) / 4 * 1000
+            advice = engine.advice
     except (LitsError, OSError) as error:
         return ProviderCheck(provider, False, " ".join(str(error).split()))
-    return ProviderCheck(provider, True, f"{spent_ms:.1f} ms per slice of 512 x 512")
+    detail = f"{spent_ms:.1f} ms per slice of 512 x 512"
+    return ProviderCheck(provider, True, detail, advice)
 
 
 def _load(library: str) -> str:
@@ -105,7 +113,7 @@ def _advice(found: dict[str, str], checks: tuple[ProviderCheck, ...]) -> list[st
         return ["pip install 'lits-toolkit[cpu]', or 'lits-toolkit[cuda]' for an NVIDIA GPU"]
     if sys.platform != "linux":
         return []
-    has_driver = _load("libcuda.so.1") == "found"
+    has_driver = _load(DRIVER) == "found"
     if "cuda" not in runs:
         action = INSTALL["cuda"] if has_driver else "needs an NVIDIA GPU with its driver"
         return [f"for cuda: {action}"]

@@ -1,44 +1,101 @@
-"""A session and the threads that feed it: shared by callers, closable, made anew after a fork."""
+"""An opened model: session, metadata and threads; shared, closable, opened again after a fork."""
 
 import ctypes
 import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from lits_runtime.errors import ClosedError, ProviderError
-from lits_runtime.session.providers import session_provider
+from lits_runtime.model.checked_file import ModelFile, check
+from lits_runtime.session.opening import Opening
+from lits_runtime.session.providers import open_session, session_provider
+from lits_runtime.system.processors import usable_processors
 
+MAX_LANES = 8
+"""Slabs that run at once on the CPU; each costs memory for its activations."""
+FP16_ON_CPU = (
+    "the model's precision fp16 is for GPUs: on a CPU it takes about 1.5 times as long as "
+    "fp16-weights; run it on a GPU, or export it again with lits-export --precision fp16-weights"
+)
 _CLOSED = "this segmenter is closed; open another with Segmenter.open"
 
 
 class Engine:
     """Runs slabs until it is closed.
 
+    On the CPU several slabs run side by side with one thread each, which is up to twice as fast as
+    one slab with all threads: layers of this size are too small to be shared out.
+
     Threads do not survive a fork, neither ours nor ONNX Runtime's: a child that used what it
     inherited would wait for them for ever, and one that only dropped it would crash. So a child
-    lets go of it untouched, and makes a session of its own when it first needs one.
+    leaves it untouched, and opens a session of its own when it first needs one.
 
     Args:
         session: of ONNX Runtime.
+        model: what the session runs, checked.
+        opening: how to open the same model again, in another process too.
         lanes: slabs that run at once.
-        reopen: makes another such session, on the given provider.
+        threads: of the session, for each slab.
     """
 
-    def __init__(self, session: Any, lanes: int, reopen: Callable[[str], Any]) -> None:
+    def __init__(
+        self, session: Any, model: ModelFile, opening: Opening, lanes: int, threads: int
+    ) -> None:
         self.provider = session_provider(session)
+        self.metadata = model.metadata
+        self.model_sha256 = model.sha256
+        self.opening = replace(opening, sha256=model.sha256)
         self.lanes = lanes
         self._session: Any = session
-        self._reopen = reopen
+        self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         self._start_here()
         _engines.add(self)
+
+    @classmethod
+    def open(cls, opening: Opening, meanwhile: Sequence[str] = ()) -> "Engine":
+        """Check a model file (see `model.checked_file.check`), and open a session for it.
+
+        Args:
+            opening: which model, and what to run it on.
+            meanwhile: modules to import while ONNX Runtime prepares the session, which takes as
+                long, and which holds no lock of the interpreter's.
+
+        Raises:
+            ModelError: not a model of this project, damaged, hostile, of a newer format, or of
+                another SHA-256.
+            ProviderError: the provider did not load; the message names what is missing.
+            FileNotFoundError: there is no such file.
+        """
+        processors = opening.threads or usable_processors()
+        lanes = min(processors, MAX_LANES)
+        threads = processors // lanes
+        with ThreadPoolExecutor(1) as importer:
+            importer.submit(import_module, "onnxruntime")
+            content = opening.content()
+            checked = check(content, opening.sha256)
+            for module in meanwhile:
+                importer.submit(import_module, module)
+            session = open_session(content, opening.provider, threads, opening.device_id)
+        if session_provider(session) != "cpu":
+            lanes = 1  # a GPU takes one slab after the other
+        return cls(session, checked, opening, lanes, threads)
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _start_here(self) -> None:
         """Begin the count of users in this process, under a lock that nobody else can hold."""
@@ -58,8 +115,7 @@ class Engine:
         self.leave_parent()
         thread, process = threading.get_ident(), self._process
         with self._changed:
-            if self._closed:
-                raise ClosedError(_CLOSED)
+            self.refuse_if_closed()
             if self._session is None:
                 self._session = self._opened_again()
             session = self._session
@@ -83,29 +139,47 @@ class Engine:
         """
         self.leave_parent()
         with self._changed:
-            if self._closed:
-                raise ClosedError(_CLOSED)
+            self.refuse_if_closed()
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.lanes, thread_name_prefix="slab")
             return self._pool
+
+    @property
+    def advice(self) -> str | None:
+        """What would make this model faster here; None if nothing would."""
+        if (self.metadata.precision, self.provider) == ("fp16", "cpu"):
+            return FP16_ON_CPU
+        return None
+
+    @property
+    def origins(self) -> tuple[Path, ...]:
+        """The file that the model was read from, if any; no output may replace it."""
+        return (self.opening.model,) if isinstance(self.opening.model, Path) else ()
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
 
+    def refuse_if_closed(self) -> None:
+        """Raise a `ClosedError` after `close`."""
+        if self._closed:
+            raise ClosedError(_CLOSED)
+
     def close(self) -> None:
-        """Refuse new work, wait for what is under way in other threads, and end all threads.
+        """Refuse new calls, wait for those under way in other threads, and end all threads.
+
+        Closing twice is no error.
 
         Raises:
-            ClosedError: called out of work that is under way, which would wait for itself.
+            ClosedError: called from within a segmentation, as from its `progress`.
         """
         self.leave_parent()
         with self._changed:
             if threading.get_ident() in self._users:
                 raise ClosedError(
-                    "close() was called out of a segmentation under way, for example out of its "
-                    "progress: cancel it, and close the segmenter after it"
+                    "close() was called from within a segmentation, for example from its progress: "
+                    "cancel the segmentation first, and close the segmenter after it"
                 )
             self._closed = True
             while self._users:
@@ -129,7 +203,9 @@ class Engine:
                 f"the segmenter was opened on {self.provider} before this process was forked, and "
                 "CUDA does not survive a fork: open one here, or start processes by spawn"
             )
-        return self._reopen(self.provider)
+        content = self.opening.content()
+        check(content, self.opening.sha256)  # the file may have been replaced
+        return open_session(content, self.provider, self._threads, self.opening.device_id)
 
 
 _engines: WeakSet[Engine] = WeakSet()

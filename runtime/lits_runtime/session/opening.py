@@ -1,25 +1,21 @@
-"""How a segmenter was asked for: checked once, and enough to open the same one elsewhere."""
+"""The arguments with which a model is opened: checked once, enough to open it again elsewhere."""
 
-import importlib.resources
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lits_runtime.arguments import described, file_path, whole_number
 from lits_runtime.errors import ArgumentError, OptionsError
-from lits_runtime.model.checked_file import check, read_content
-from lits_runtime.session.providers import open_session
+from lits_runtime.model.bundled import bundled_model
+from lits_runtime.model.checked_file import read_content
 
-BUNDLED_MODEL = "bundled.onnx"
 MAX_THREADS = 1024
-"""More are a slip of the keyboard: ONNX Runtime would make them all."""
+"""More are a typing error, and ONNX Runtime would start them all."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What `Segmenter.open` was asked for: all that is needed to do it again elsewhere."""
+    """The arguments of `Segmenter.open`, all that is needed to call it again elsewhere."""
 
     model: Path | bytes | None
     provider: str
@@ -34,19 +30,14 @@ class Opening:
         return read_content(bundled_model() if self.model is None else self.model)
 
 
-def bundled_model() -> Path:
-    """The model that comes with the package."""
-    return Path(str(importlib.resources.files("lits_runtime.model").joinpath(BUNDLED_MODEL)))
-
-
 def checked_opening(
     model: object, provider: object, threads: object, device_id: object, sha256: object
 ) -> Opening:
-    """The arguments of `Segmenter.open`, each held to its type and range.
+    """The arguments of `Segmenter.open`, with types and ranges checked.
 
     Raises:
-        ArgumentError: one of another type.
-        OptionsError: a number out of range, or a SHA-256 that is none.
+        ArgumentError: an argument of another type.
+        OptionsError: a number out of range, or a malformed SHA-256.
     """
     if isinstance(model, bytearray | memoryview):
         model = bytes(model)
@@ -67,14 +58,3 @@ def checked_opening(
         whole_number("device_id", device_id, 0),
         sha256,
     )
-
-
-def reopener(opening: Opening, threads: int) -> Callable[[str], Any]:
-    """What opens the session once more on a provider, as a forked process must."""
-
-    def reopen(provider: str) -> Any:
-        content = opening.content()
-        check(content, opening.sha256)  # the file may have been replaced
-        return open_session(content, provider, threads, opening.device_id)
-
-    return reopen

@@ -1,24 +1,21 @@
 """ONNX Runtime sessions on the provider that was asked for, or an error that says what is missing.
 
-onnxruntime itself falls back to the CPU with a warning (microsoft/onnxruntime#23372).
+ONNX Runtime itself falls back to the CPU with a warning (microsoft/onnxruntime#23372).
 """
 
 import contextlib
 import ctypes
-import hashlib
-import io
 import logging
 import os
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lits_runtime.errors import ModelError, ProviderError
 from lits_runtime.messages import brief
+from lits_runtime.session.gpu import cuda_settings, load_libraries, tensorrt_settings
 from lits_runtime.system.processors import usable_processors
-from lits_runtime.system.versions import version
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +30,6 @@ _ONNXRUNTIME_NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |"
     r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? "
 )
-_DRIVER = "libcuda.so.1"
-_TENSORRT = "libnvinfer.so.10"
-"""Opened by its provider only once that is in use."""
 _INSTALL_CUDA = "pip uninstall onnxruntime onnxruntime-gpu; pip install 'lits-toolkit[cuda]'"
 INSTALL = {
     "cuda": _INSTALL_CUDA,
@@ -45,18 +39,17 @@ _INSTALL_EITHER = (
     "pip install 'lits-toolkit[cpu]', or 'lits-toolkit[cuda]' for an NVIDIA GPU, never both"
 )
 _REINSTALL = f"pip uninstall onnxruntime onnxruntime-gpu; {_INSTALL_EITHER}"
-_TRT_SHAPES = {"min": "{least}x32x32", "opt": "{usual}x512x512", "max": "{most}x1024x1024"}
 
 
 @lru_cache(1)
 def load_onnxruntime() -> Any:
-    """The package onnxruntime: every use of it goes through here.
+    """The package onnxruntime, which is used through here alone.
 
-    Its telemetry is off by then, unless the user's environment says otherwise: `lits_runtime` sets
-    the variable that it reads when it is loaded.
+    Its telemetry is off, unless the user's environment says otherwise: `lits_runtime` has set the
+    variable that it reads when it is imported.
 
     Raises:
-        ProviderError: it is not installed, does not load, or is what an uninstall left of it.
+        ProviderError: it is not installed, does not load, or was partly uninstalled.
     """
     try:
         import onnxruntime
@@ -74,7 +67,7 @@ def load_onnxruntime() -> Any:
             f"uninstalled: {_REINSTALL}"
         )
     if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
-        # A program that imported it before this package has its files written, but sends nothing.
+        # Where a program imported it before this package, it has written its files by now.
         getattr(onnxruntime, "disable_telemetry_events", int)()
     return onnxruntime
 
@@ -115,7 +108,7 @@ def open_session(
 def _open_best(model: bytes, threads: int | None, device_id: int, profile: Path | None) -> Any:
     """CUDA if it really starts, else the CPU.
 
-    TensorRT is not tried: it builds an engine for minutes, which only its user can want.
+    TensorRT is not tried: it builds its engine for minutes, so it has to be asked for.
     """
     try:
         return open_session(model, "cuda", threads, device_id, profile)
@@ -142,17 +135,8 @@ def why_not(provider: str) -> str | None:
         return f"this onnxruntime was built without it; {INSTALL[provider]}"
     if provider == "cpu":
         return None
-    folder = Path(onnxruntime.__file__).parent / "capi"
     try:
-        ctypes.CDLL(_DRIVER)  # first: where there is none, the rest is 240 MB for nothing
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-            onnxruntime.preload_dlls()
-        # The provider needs symbols of the shared part, which onnxruntime loads lazily itself.
-        shared = folder / "libonnxruntime_providers_shared.so"
-        ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(folder / f"libonnxruntime_providers_{provider}.so"))
-        if provider == "tensorrt":
-            ctypes.CDLL(_TENSORRT)
+        load_libraries(onnxruntime, provider)
     except OSError as error:
         return f"{error}; a CUDA GPU with its driver is needed, and {INSTALL[provider]}"
     return None
@@ -164,17 +148,13 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SILENT
-    options.enable_mem_pattern = False  # plans a block for each run: 8 MB more, and no faster
-    # Its other format is not what was looked into, though a file may be made to be both.
+    options.enable_mem_pattern = False  # a block planned for each run: 8 MB more, no faster
+    # The file was checked as ONNX; one can be made that is ONNX Runtime's own format as well.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     wanted = _settings(model, provider, device_id)
-    if provider == "cpu":
-        from lits_runtime.session.float32 import in_float32
-
-        model = in_float32(model)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes share no base but Exception
@@ -185,7 +165,7 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
         reason = onnxruntime_reason(error)
         if "pthread" in str(error) or ("hread" in reason and "creat" in reason):
             raise ProviderError(
-                f"no {threads} threads to be had: {reason}; ask for fewer"
+                f"cannot start {threads} threads: {reason}; ask for fewer"
             ) from error
         raise ModelError(f"ONNX Runtime cannot load the model: {reason}") from error
     _give_back_freed_memory()
@@ -203,7 +183,7 @@ def onnxruntime_reason(error: Exception) -> str:
 
 
 def _give_back_freed_memory() -> None:
-    """Loading leaves some 25 MB freed but not returned, a tenth of the peak; glibc only."""
+    """Loading frees some 25 MB, a tenth of the peak, that glibc would keep."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -212,56 +192,8 @@ def _settings(model: bytes, provider: str, device_id: int) -> list[tuple[str, di
     """Provider list and options for a session."""
     if provider == "cpu":
         return [(PROVIDERS["cpu"], {})]
-    cuda = {
-        "device_id": str(device_id),
-        "cudnn_conv_algo_search": "HEURISTIC",  # the others re-tune for each shape, or crawl
-        "use_tf32": "0",  # its 10 bits are float16's: float32 was asked for where it matters
-    }
+    cuda = PROVIDERS["cuda"], cuda_settings(device_id)
     if provider == "cuda":
-        return [(PROVIDERS["cuda"], cuda)]
-    cache = engine_cache(model, device_id)
-    cache.mkdir(parents=True, exist_ok=True)
-    sizes = {"least": 1, "usual": 16, "most": 64}
-    tensorrt = {
-        "device_id": str(device_id),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache),
-    } | {
-        f"trt_profile_{name}_shapes": f"slab:{shape.format(**sizes)}"
-        for name, shape in _TRT_SHAPES.items()
-    }
-    # Nodes that TensorRT does not take run on CUDA, which is still what was asked for: the GPU.
-    return [(PROVIDERS["tensorrt"], tensorrt), (PROVIDERS["cuda"], cuda)]
-
-
-def engine_cache(model: bytes, device_id: int = 0) -> Path:
-    """The folder of TensorRT engines for this model, GPU and versions: no other may use them."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    facts = [hashlib.sha256(model).hexdigest(), gpu_name(device_id) or "no GPU"]
-    facts += [
-        f"{name} {version(name)}" for name in ("onnxruntime-gpu", "tensorrt", "tensorrt-cu13")
-    ]
-    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-    return root / "lits-toolkit" / "tensorrt" / key
-
-
-def gpu_name(device_id: int = 0) -> str | None:
-    """Name and compute capability of a GPU by the CUDA driver; None if there is none."""
-    try:
-        driver = ctypes.CDLL(_DRIVER)
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    name = ctypes.create_string_buffer(256)
-    calls: tuple[Callable[[], int], ...] = (
-        lambda: driver.cuInit(0),
-        lambda: driver.cuDeviceGet(ctypes.byref(device), device_id),
-        lambda: driver.cuDeviceGetName(name, len(name), device),
-        lambda: driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device),
-        lambda: driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device),
-    )
-    if any(call() != 0 for call in calls):
-        return None
-    return f"{name.value.decode(errors='replace')} (compute {major.value}.{minor.value})"
+        return [cuda]
+    # Nodes that TensorRT does not take run on CUDA: still on the GPU, as was asked for.
+    return [(PROVIDERS["tensorrt"], tensorrt_settings(model, device_id)), cuda]

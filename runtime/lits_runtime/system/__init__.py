@@ -1,1 +1,1 @@
-"""What the operating system and the installation offer: processors, threads, signals, versions."""
+"""Operating system and installation: processors, threads, signals, process settings, versions."""

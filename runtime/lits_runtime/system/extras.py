@@ -1,4 +1,4 @@
-"""What to install when an import fails, as the installed distribution's own metadata has it."""
+"""What to install when an import fails, from the metadata of the installed distribution."""
 
 import re
 from types import TracebackType
@@ -13,7 +13,7 @@ DISTRIBUTION_OF_MODULE = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Where the names differ by more than dashes."""
+"""Of modules whose name differs from the distribution's by more than dashes."""
 _EXTRA_OF_PACKAGE = {
     "lits_runtime": "cpu",
     "lits_train": "train",
@@ -21,16 +21,16 @@ _EXTRA_OF_PACKAGE = {
     "lits_tools": "tools",
 }
 _EITHER = {"onnxruntime": ("cpu", "cuda")}
-"""Two extras bring the same module, for different machines."""
+"""Modules that come with either of two extras, for different machines."""
 
 
 def explain_import(error: Exception, command: str, package: str) -> str | None:
-    """One line that says which import failed and what to install; None if none did.
+    """One line that says which import failed and what to install; None if no import failed.
 
     Args:
-        error: that ended a command.
+        error: that ended the command.
         command: its name.
-        package: of ours, which the command belongs to.
+        package: the command's own, one of our four.
     """
     module = _failed_module(error)
     if module is None:
@@ -45,10 +45,10 @@ def explain_import(error: Exception, command: str, package: str) -> str | None:
 
 
 def extras_of(module: str, package: str) -> tuple[str, ...]:
-    """The extras of which any one brings a module; none if the base install does.
+    """The extras that bring a module, any one of which will do; none if the base install brings it.
 
-    The extra of the command's own package comes first, if it does, and last resort it is too: then
-    a dependency of a dependency is missing, which only an install repairs.
+    The extra of the command's own package is preferred. It is also the answer for a module that no
+    extra names: a dependency of a dependency is then missing, which reinstalling repairs.
     """
     if module in _EITHER:
         return _EITHER[module]
@@ -62,7 +62,7 @@ def extras_of(module: str, package: str) -> tuple[str, ...]:
 
 
 def distribution_of(module: str) -> str:
-    """The distribution that brings a module, in normal form.
+    """The distribution that brings a module, its name normalised.
 
     >>> distribution_of("PIL"), distribution_of("indexed_gzip")
     ('pillow', 'indexed-gzip')
@@ -71,7 +71,7 @@ def distribution_of(module: str) -> str:
 
 
 def requirements() -> dict[str, set[str]]:
-    """Distributions by the extra that asks for them, "" for the base; empty if not installed."""
+    """Required distributions by extra, "" for the base install; empty if we are not installed."""
     import importlib.metadata
 
     try:
@@ -92,7 +92,7 @@ def requirements() -> dict[str, set[str]]:
             nested.setdefault(key, set()).update(re.findall(r"[\w-]+", inner[1] if inner else ""))
         else:
             by_extra[key].add(_normal(name[0]))
-    for _ in nested:  # as often as extras may name each other
+    for _ in nested:  # as often as extras can name each other
         for key, inner_names in nested.items():
             by_extra[key].update(*(by_extra.get(name, set()) for name in inner_names))
     return by_extra
@@ -109,7 +109,7 @@ def _install(extras: tuple[str, ...], force: bool = False) -> str:
 
 
 def _failed_module(error: Exception) -> str | None:
-    """The top-level name of what did not import, by the error itself or by its traceback."""
+    """The top-level module that failed to import, from the error itself or its traceback."""
     if isinstance(error, ImportError) and error.name:
         named = error.name.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) or not named.startswith("lits_"):
@@ -118,7 +118,7 @@ def _failed_module(error: Exception) -> str | None:
 
 
 def _imported(traceback: TracebackType | None) -> str | None:
-    """The first foreign package whose module was being executed."""
+    """The first foreign package of which a module was being executed."""
     while traceback is not None:
         frame = traceback.tb_frame
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,4 +1,4 @@
-"""How many processors this process may really use, which in a container is not the host's count."""
+"""The number of processors that this process may use, which in a container is not the host's."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
-"""Where /proc and /sys are; tests have their own."""
+"""Where /proc and /sys are; tests use their own."""
 _CGROUPS = "sys/fs/cgroup"
 
 
@@ -18,8 +18,8 @@ def usable_processors() -> int:
 
 
 def allowed_processors() -> int:
-    """Processors by affinity, where the system has such a thing, else all there are."""
-    if hasattr(os, "process_cpu_count"):  # Python 3.13; knows PYTHON_CPU_COUNT too
+    """Processors by affinity if the system has affinities, else all."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; respects PYTHON_CPU_COUNT too
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -27,18 +27,18 @@ def allowed_processors() -> int:
 
 
 def cgroup_quota() -> float | None:
-    """Processors' worth of time that the cgroups of this process grant; None without a limit.
+    """The CPU quota of this process's cgroups, in processors; None if there is no limit.
 
-    Each cgroup is bounded by those above it: the least counts. Within a cgroup namespace, as in
-    most containers, the process's own cgroup is mounted as the root; elsewhere (Slurm, systemd
-    slices) /proc/self/cgroup has its place below.
+    A cgroup is also bounded by those above it, so the smallest quota counts. Inside a cgroup
+    namespace, as in most containers, the process's own cgroup is mounted as the root; elsewhere
+    (Slurm, systemd slices) /proc/self/cgroup says where it lies below the root.
     """
     quotas = [quota for folder in _cgroups() if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _cgroups() -> Iterator[Path]:
-    """The folders of this process's cgroups that limit processors, and of all above them."""
+    """The folders of this process's cgroups that limit CPU time, and of all above them."""
     mount = ROOT / _CGROUPS
     try:
         lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
@@ -64,6 +64,6 @@ def _quota(folder: Path) -> float | None:
             quota = (folder / "cpu.cfs_quota_us").read_text()
             period = (folder / "cpu.cfs_period_us").read_text()
         granted = float(quota) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is not a number
         return None
     return granted if granted > 0 and math.isfinite(granted) else None

@@ -1,4 +1,4 @@
-"""What a signal does to a command at work: it raises, so that half-written files go."""
+"""Signals while a command runs: they raise, so that half-written files are removed."""
 
 import signal
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _IMPORT = "<frozen importlib._bootstrap>"
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Within the block signals raise, so that half-written files go; a second one does not wait.
+    """Within the block SIGINT raises `KeyboardInterrupt` and SIGTERM `SystemExit(143)`.
 
-    SIGINT is a `KeyboardInterrupt`, SIGTERM a `SystemExit` of 143. Does nothing outside the main
-    thread, where Python sets no handlers.
+    A second signal ends the process at once. Outside the main thread, where Python sets no
+    handlers, this does nothing.
     """
     before = {}
     try:
@@ -32,7 +32,7 @@ def ending_in_order() -> Iterator[None]:
 
 
 def _end_in_order(number: int, frame: FrameType | None) -> None:
-    if _importing(frame):  # which would lose or reword what is raised here
+    if _importing(frame):  # the import would swallow or reword what is raised here
         leave_at_once(number, frame)
     for other in ENDING:
         signal.signal(other, leave_at_once)

@@ -1,4 +1,4 @@
-"""Two bounded stages: items fetched ahead by a thread, and worked on by several in order."""
+"""Two bounded stages of a pipeline: one thread prefetches items, several map them in order."""
 
 import os
 import threading
@@ -17,9 +17,9 @@ _POLL_S = 0.05
 
 
 class Prefetched(Generic[T]):
-    """Iterates in a thread of its own, at most `depth` items ahead of who takes them.
+    """Items that a thread of their own fetches, at most `depth` of them ahead of the consumer.
 
-    The thread starts at once and ends when the items do, at an error (which the taker gets), or
+    The thread starts at once. It ends with the items, at an error (which the consumer gets), or
     when the block is left.
     """
 
@@ -48,9 +48,9 @@ class Prefetched(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """Stop fetching, and wait until the thread has let go of what it reads."""
+        """Stop fetching, and wait until the thread has closed what it reads."""
         if self._process != os.getpid():
-            return  # the thread is the parent's, and so may be the lock of the event
+            return  # the thread is the parent's, and the event's lock may be held by it
         self._closed.set()
         while self._thread.is_alive():
             try:
@@ -65,7 +65,7 @@ class Prefetched(Generic[T]):
                 if not self._put(item, None):
                     return
             self._put(None, None)
-        except BaseException as error:  # whatever it is, the taker must get it
+        except BaseException as error:  # whatever it is, the consumer must get it
             self._put(None, error)
         finally:
             if hasattr(items, "close"):
@@ -84,7 +84,7 @@ class Prefetched(Generic[T]):
 def ordered_map(
     pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int
 ) -> Iterator[R]:
-    """Results in the order of the items, with at most `depth` of them under way or waiting."""
+    """Results in the order of the items, at most `depth` of them running or waiting to be taken."""
     under_way: deque[Future[R]] = deque()
     process = os.getpid()
     try:
@@ -103,17 +103,20 @@ def ordered_map(
             future.cancel()
         for future in under_way:
             if not future.cancelled():
-                future.exception()  # waits: nothing may run on what the caller now closes
+                future.exception()  # waits: nothing may still use what the caller closes next
 
 
 def same_process(number: int) -> None:
-    """Refuse to wait for threads of a process from which this one was forked.
+    """Refuse to wait for threads that a fork did not copy.
+
+    Args:
+        number: the process that started them.
 
     Raises:
-        ClosedError: this is not the process of that number.
+        ClosedError: this is another process.
     """
     if number != os.getpid():
         raise ClosedError(
-            "this segmentation was begun before the process was forked, and its threads are not "
-            "here: begin it anew"
+            "this segmentation was begun before the process was forked, which does not copy its "
+            "threads: start it again in this process"
         )

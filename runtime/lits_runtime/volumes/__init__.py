@@ -1,1 +1,1 @@
-"""Scans in, masks out: the only room that knows file formats."""
+"""Scans in, masks out: the only room that knows image formats. A new one starts at `source`."""

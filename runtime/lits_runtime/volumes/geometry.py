@@ -1,4 +1,4 @@
-"""How a NIfTI grid maps to the canonical orientation and back.
+"""The grid of a volume, and how it maps to the canonical orientation and back.
 
 Canonical arrays are (slices, height, width): slices run inferior to superior, rows anterior to
 posterior, columns from the patient's right to the left. In nibabel's words the voxel axes
@@ -6,6 +6,7 @@ posterior, columns from the patient's right to the left. In nibabel's words the 
 """
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,26 +23,26 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.system.cached import cached_property
+from lits_runtime.system.cached_property import cached_property
 
 CANONICAL_AXES = ("L", "P", "S")
 VOXEL_MM = (1e-5, 1e5)
-"""Least and greatest voxel size of a grid. Far beyond CT's, in whatever unit: what is odd about a
-size within them is for `plausibility` to say."""
+"""Least and greatest voxel size of a grid, far beyond those of CT in whatever unit. `plausibility`
+judges the sizes between."""
 _FARTHEST_MM = 1e7
 LEAST_VOLUME = 0.25
-"""Of the cell between unit vectors along the axes: 1 where they are at right angles, 0 where they
-lie in a plane. A gantry tilted by 30 degrees, the most that scanners do, leaves 0.87; under 0.25
-two axes are within 15 degrees of each other, and neither volumes nor directions mean anything."""
+"""Of the cell spanned by unit vectors along the axes: 1 if they are at right angles, 0 if they lie
+in a plane. A gantry tilted by 30 degrees, the most of any scanner, leaves 0.87. Under 0.25 two axes
+may be within 15 degrees of each other, and neither volumes nor directions mean anything."""
 _REPAIR = "repair the header's sform or qform, or convert the scan from DICOM again"
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The grid of a stored volume and the way from it to the canonical orientation and back.
+    """The grid of a stored volume, with the mapping to the canonical orientation and back.
 
-    Two are equal, and hash alike, if shape and affine are the same to the last bit; `same_grid`
-    asks whether they are the same voxels at the same places.
+    Two are equal, and hash alike, if shape and affine are identical; `same_grid` compares where
+    their voxels lie.
 
     Raises:
         VolumeError: the shape is not that of a volume, or the affine does not span three
@@ -66,7 +67,7 @@ class Geometry:
         return hash((self.shape, (self.affine + 0.0).tobytes()))  # -0.0 equals 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Geometry, (self.shape, self.affine)  # without what was worked out from them
+        return Geometry, (self.shape, self.affine)  # without cached properties
 
     @cached_property
     def _stored(self) -> NDArray[np.float64]:
@@ -100,8 +101,8 @@ class Geometry:
 
     @cached_property
     def voxel_ml(self) -> float:
-        """Volume of one voxel, sheared grids included; never 0."""
-        # Of the canonical axes: the same to the last bit in whatever order they are stored.
+        """Volume of one voxel, of sheared grids too; never 0."""
+        # From canonical axes, so that it is identical for all storage orders.
         return abs(float(np.linalg.det(self.canonical_affine[:3, :3]))) / 1000
 
     @cached_property
@@ -136,7 +137,7 @@ class Geometry:
         return spacing_mm[slices], spacing_mm[rows], spacing_mm[columns]
 
     def apart_mm(self, other: "Geometry") -> float:
-        """How far the corners of two grids lie apart at most, in canonical order.
+        """The largest distance between corresponding corners of two grids, in canonical order.
 
         Infinite if the canonical shapes differ.
         """
@@ -146,12 +147,12 @@ class Geometry:
         return float(np.linalg.norm(apart, axis=1).max())
 
     def same_grid(self, other: "Geometry", tolerance_mm: float | None = None) -> bool:
-        """Whether two volumes have the same voxels, in whatever axis order they are stored.
+        """Whether two volumes have their voxels in the same places, whatever their axis order.
 
         Args:
             other: the other grid.
-            tolerance_mm: how far corners may lie apart; None: a tenth of the smallest voxel size,
-                which is more than headers lose by rounding.
+            tolerance_mm: between corresponding corners; None: a tenth of the smallest voxel size,
+                which exceeds the rounding errors of headers.
 
         >>> lps, ras = np.diag([-1.0, -1.0, 3.0, 1.0]), np.diag([1.0, 1.0, 3.0, 1.0])
         >>> ras[:2, 3] = -3, -3
@@ -175,6 +176,29 @@ class Geometry:
     def head_to_feet(self) -> bool:
         """Whether the slices are stored against the canonical order."""
         return bool(self._to_canonical[self.canonical_axes[0], 1] < 0)
+
+    def slab_ranges(self, size: int) -> Iterator[tuple[int, int]]:
+        """Start and stop of all slabs of `size` canonical slices, in the order of their storage.
+
+        Slabs begin at multiples of `size`, so that a scan has the same ones whichever way it is
+        stored. They come from feet to head, but in the reverse order where the slices are the
+        slowest stored axis and run from head to feet.
+
+        >>> list(Geometry((4, 4, 5), np.diag([1, 1, 3, 1])).slab_ranges(2))
+        [(0, 2), (2, 4), (4, 5)]
+        >>> list(Geometry((4, 4, 5), np.diag([1, 1, -3, 1])).slab_ranges(2))
+        [(4, 5), (2, 4), (0, 2)]
+        """
+        slices = self.canonical_shape[0]
+        starts = range(0, slices, size)
+        descending = self.slices_are_slowest and self.head_to_feet
+        for start in reversed(starts) if descending else starts:
+            yield start, min(start + size, slices)
+
+    @property
+    def slices_are_slowest(self) -> bool:
+        """Whether whole axial slices are stored one after the other."""
+        return self.canonical_axes[0] == 2
 
     def stored_range(self, start: int, stop: int) -> tuple[slice, slice, slice]:
         """Index expression for the canonical slices `start` to `stop` of a stored array."""
@@ -207,10 +231,10 @@ def _checked_shape(shape: Any) -> tuple[int, int, int]:
 
 
 def _checked_affine(affine: Any) -> NDArray[np.float64]:
-    """A read-only copy of an affine that is one of a volume."""
+    """A read-only copy of an affine, once it is checked."""
     try:
         numbers = np.asarray(affine)
-    except ValueError:  # of rows that differ in length
+    except ValueError:  # rows of different length
         raise VolumeError("the affine has rows of different length: expected (4, 4)") from None
     if numbers.shape != (4, 4) or numbers.dtype.kind not in "iuf":
         raise VolumeError(
@@ -225,7 +249,7 @@ def _checked_affine(affine: Any) -> NDArray[np.float64]:
 
 
 def _affine_problem(affine: NDArray[np.float64]) -> str:
-    """What is wrong with a (4, 4) affine, or nothing."""
+    """What is wrong with a (4, 4) affine; empty if nothing is."""
     if not np.isfinite(affine).all():
         return "the affine has entries that are not finite"
     if not np.allclose(affine[3], (0, 0, 0, 1), rtol=0, atol=1e-6):
@@ -240,5 +264,5 @@ def _affine_problem(affine: NDArray[np.float64]) -> str:
         found = " x ".join(f"{size:.4g}" for size in sizes)
         return f"voxels of {found} mm by the affine, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm"
     if abs(np.linalg.det(axes / sizes)) < LEAST_VOLUME:
-        return "the affine does not span three directions, or nearly not"
+        return "the affine barely spans three directions"
     return ""

@@ -1,4 +1,4 @@
-"""Masks of 0 background, 1 liver and 2 lesion: read in canonical orientation, by one rule."""
+"""Masks of 0 background, 1 liver and 2 lesion, read in canonical orientation."""
 
 import logging
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from lits_runtime.volumes.scan import Scan, ScanSource
 logger = logging.getLogger(__name__)
 
 ROUNDED_TO = 1e-3
-"""A label may be off by this: a mask saved under a CT header's scaling reads 2.00007 instead of 2
+"""The tolerance for labels: a mask saved under a CT header's scaling reads 2.00007 instead of 2
 (nipy/nibabel#1069)."""
 _SLAB = 16
 
 
 @dataclass(frozen=True)
 class LabelVolume:
-    """Labels in canonical orientation and their grid."""
+    """Labels in canonical orientation, and their grid."""
 
     labels: NDArray[np.uint8]
     """(slices, height, width): inferior to superior, anterior to posterior, right to left."""
     geometry: Geometry
-    """Of the file they come from."""
+    """Of the stored mask."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -34,10 +34,10 @@ class LabelVolume:
 
 
 def read_labels(source: ScanSource) -> LabelVolume:
-    """Read a mask of LiTS labels; one that had to be rounded is warned of.
+    """Read a mask of LiTS labels; a warning says so if they had to be rounded.
 
     Raises:
-        DatasetError: it holds other values than 0, 1 and 2; see `to_labels`.
+        DatasetError: it holds values other than 0, 1 and 2; see `to_labels`.
         VolumeError: it is not a readable 3D volume.
     """
     scan = Scan.open(source).load()
@@ -54,14 +54,14 @@ def read_labels(source: ScanSource) -> LabelVolume:
 
 
 def to_labels(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
-    """Values of a mask as labels, of the same shape; those within `ROUNDED_TO` are rounded.
+    """The values of a mask as labels of the same shape, rounded if they are within `ROUNDED_TO`.
 
     Args:
         values: as read, of any shape.
         name: of the mask, for the message.
 
     Raises:
-        DatasetError: there are other values than 0, 1 and 2.
+        DatasetError: there are values other than 0, 1 and 2.
 
     >>> to_labels(np.array([0, 0.99998, 2.00007], np.float32), "mask")
     array([0, 1, 2], dtype=uint8)
@@ -77,12 +77,12 @@ def to_labels(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
 
 
 def rounded_by(values: NDArray[np.float32]) -> float:
-    """How far values lie from whole numbers at most."""
+    """The largest distance of values from whole numbers."""
     return float(abs(values - np.rint(values)).max(initial=0.0))
 
 
 def rounded_note(off: float) -> str:
-    """What to say of a mask whose labels were rounded."""
+    """The warning about a mask whose labels were rounded."""
     return (
         f"labels are up to {off:.2g} off whole numbers and were rounded: the file was saved under "
         "another file's scaling; save it with slope 1 and intercept 0"

@@ -1,5 +1,8 @@
-"""HU and an affine that a caller holds in memory, as the image that stands for their file."""
+"""The format "in memory": nibabel images and arrays as sources, an array as a sink."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -8,7 +11,11 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.messages import printable
 from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.nifti.grid import grid_of
+from lits_runtime.volumes.source import Verified
 
 FORMS = (
     "expected a path, a file opened with 'rb', a nibabel image, or a tuple of an array (i, j, k) "
@@ -18,15 +25,84 @@ _WIDEST = np.iinfo(np.int32)
 _NIFTI1_SIZE = 2**15 - 1
 
 
+class MemorySource:
+    """A nibabel image, of whatever format and with or without a file; see `VolumeSource`."""
+
+    in_memory = True
+    size_bytes = None
+
+    def __init__(self, image: SpatialImage, name: str, origins: tuple[Path, ...] = ()) -> None:
+        self.image, self.name, self.origins = image, printable(name), origins
+        self.geometry, self.notes = grid_of(image, self.name)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the image's values."""
+        dtype: np.dtype[Any] = self.image.get_data_dtype()
+        return dtype
+
+    @contextmanager
+    def planes(self) -> Iterator["_ArrayPlanes"]:
+        """Begin a pass; nibabel loads the values if it has not."""
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            values = plain(np.asanyarray(self.image.dataobj))
+        yield _ArrayPlanes(values.reshape(self.geometry.shape))
+
+    def read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """Any part."""
+        with damage_as_volume_error(self.name, "truncated or damaged"):
+            further = (0,) * (len(self.image.shape) - 3)
+            return plain(np.asanyarray(self.image.dataobj[(*index, *further)]))
+
+    def to_hu(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """The same: nibabel has scaled the values."""
+        return stored
+
+    def close(self) -> None:
+        """The image stays its owner's."""
+
+
+class _ArrayPlanes:
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values, self._position = values, 0
+
+    def read(self, count: int) -> NDArray[Any]:
+        first, self._position = self._position, self._position + count
+        return self._values[:, :, first : self._position].T
+
+    def finish(self) -> Verified:
+        return Verified()
+
+
+class ArraySink:
+    """Keeps a mask in memory, in the scan's stored axis order; see `LabelSink`."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self.labels = np.zeros(geometry.shape, np.uint8, order="F")
+        """(i, j, k)."""
+
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Keep canonical slices."""
+        index = self._geometry.stored_range(start, start + len(labels))
+        self.labels[index] = self._geometry.from_canonical(labels)
+
+    def finish(self) -> None:
+        """All is there."""
+
+    def close(self) -> None:
+        """What was kept stays."""
+
+
 def image_of_array(source: tuple[Any, ...]) -> SpatialImage:
     """A nibabel image of (array (i, j, k) of HU, affine (4, 4)).
 
-    The array is not copied, but for types that NIfTI or its other readers do not take: float16
-    becomes float32, wider floats float64, 64-bit integers int32.
+    The array is copied only if NIfTI or common readers lack its type: float16 becomes float32,
+    wider floats float64, 64-bit integers int32.
 
     Raises:
-        VolumeError: the tuple is of another form, the array does not hold numbers, or numbers
-            beyond int32, or the affine is not one of a volume.
+        VolumeError: the tuple has another form, the array holds no numbers, or some beyond int32,
+            or the affine is not that of a volume.
     """
     if len(source) != 2:
         raise VolumeError(f"a tuple of {len(source)}: {FORMS}")
@@ -50,10 +126,10 @@ def image_of_array(source: tuple[Any, ...]) -> SpatialImage:
 
 
 def plain(values: NDArray[Any]) -> NDArray[Any]:
-    """An array without a mask.
+    """An array that is not a masked array.
 
     Raises:
-        VolumeError: values are masked, so that nobody knows their HU.
+        VolumeError: values are masked, so that their HU are unknown.
     """
     if not isinstance(values, np.ma.MaskedArray):
         return values
@@ -73,11 +149,11 @@ def _of_nifti_type(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         if values.dtype.itemsize == 2:
             return values.astype(np.float32)
-        with np.errstate(over="ignore"):  # what overflows is refused with the values
+        with np.errstate(over="ignore"):  # infinite values are refused later
             return values.astype(np.float64) if values.dtype.itemsize > 8 else values
     if values.dtype.itemsize < 8:
         return values
     low, high = int(values.min()), int(values.max())
     if low < _WIDEST.min or high > _WIDEST.max:
-        raise VolumeError(f"values from {low} to {high} are not HU: convert the array, and rescale")
+        raise VolumeError(f"values from {low} to {high} are not HU: convert and rescale the array")
     return values.astype(np.int32)

@@ -1,53 +1,154 @@
-"""What a caller may give as a scan: paths, open files, images."""
+"""Opening sources and sinks: which format a path, an open file, an image or an array has."""
 
 import io
 import os
-from os import PathLike
+from collections.abc import Iterator
+from contextlib import closing
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
+from lits_runtime.files.atomic import NewFile, NewFiles
+from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import printable
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.memory import FORMS
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
+from lits_runtime.volumes.names import pair_paths
+from lits_runtime.volumes.nifti.reader import NiftiFile
+from lits_runtime.volumes.nifti.source import NiftiSource
+from lits_runtime.volumes.nifti.writer import NiftiSink
+from lits_runtime.volumes.source import Content, LabelSink, VolumeSource
+
+_SLAB = 16
+
+
+def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
+    """Read the header of a path, a binary file object, a nibabel image, or (HU, affine).
+
+    Args:
+        given: see `memory.FORMS`.
+        state: of the file at a path, when it was looked at before; it must still be so.
+
+    Raises:
+        VolumeError: not a readable 3D volume.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(given, SpatialImage):
+        return MemorySource(given, name_of(given), origins(given))
+    if isinstance(given, tuple):
+        return MemorySource(image_of_array(given), "array", origins(given))
+    if isinstance(given, str | PathLike):
+        path = path_of(given)
+        if state is not None:  # before a parser sees what may have become of the file
+            with StableFile(path, state).opened():
+                pass
+        return NiftiSource(NiftiFile.open(path), origins(path), state)
+    return NiftiSource(NiftiFile.open(seekable(given)), origins(given))
+
+
+def open_sink(file: NewFile, source: VolumeSource, content: Content) -> LabelSink:
+    """A mask of a scan, in the format that the name of its file asks for.
+
+    Args:
+        file: of `NewFiles`, whose target has a name that `names.is_written` accepts.
+        source: of the scan; a mask in its own format takes its header.
+        content: what the values mean.
+    """
+    return NiftiSink(file, source, content)
+
+
+def save_labels(
+    path: Path, labels: NDArray[np.uint8], source: VolumeSource, content: Content
+) -> None:
+    """Write a mask that is held in memory, (i, j, k) as its scan is stored; whole or not at all."""
+    canonical = source.geometry.to_canonical(labels)
+    with NewFiles() as new:
+        with closing(open_sink(new.open(path), source, content)) as sink:
+            for start, stop in source.geometry.slab_ranges(_SLAB):
+                sink.put(start, canonical[start:stop])
+            sink.finish()
+        new.close()
+        new.take_names()
 
 
 def name_of(image: SpatialImage) -> str:
-    """What a message calls a nibabel image: its file, where it has one."""
+    """The name of a nibabel image for messages: its file, if it has one."""
     name = image.get_filename()
     return name if isinstance(name, str) and name else "image"
 
 
 def path_of(source: str | PathLike[str]) -> Path:
-    """The path of a file name.
+    """A file name as a path.
 
     Raises:
-        VolumeError: it is none.
+        VolumeError: it cannot be a file name.
     """
     try:
         path = Path(os.fsdecode(source))
-    except TypeError as error:  # a `__fspath__` that gives something else
+    except TypeError as error:  # `__fspath__` returned something else
         raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
     with damage_as_volume_error(printable(str(path)), "not a path"):
-        path.is_file()  # of a name with a NUL in it, an error
+        path.is_file()  # raises if the name has a NUL
     return path
 
 
 def seekable(source: Any) -> BinaryIO:
-    """A binary file object that can seek, or the content of one that cannot.
+    """A seekable binary file object: the source itself, or its content in memory.
 
     Raises:
-        VolumeError: the source is none of what `Scan.open` takes.
+        VolumeError: the source is nothing that `Scan.open` accepts.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         raise VolumeError(f"a scan as {type(source).__name__}: {FORMS}; wrap bytes in io.BytesIO")
     if isinstance(source, io.TextIOBase):
         raise VolumeError("a scan from a file opened as text: open it with 'rb'")
     if not (callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))):
-        what = "an array without its affine" if hasattr(source, "__array__") else "a scan"
+        what = "an array without an affine" if hasattr(source, "__array__") else "a scan"
         raise VolumeError(f"{what}, of type {type(source).__name__}: {FORMS}")
     with damage_as_volume_error("file object", "not readable"):
         content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
         return content
+
+
+def origins(source: Any) -> tuple[Path, ...]:
+    """Absolute paths of the files behind what `Scan.open` accepts; empty for plain values.
+
+    A path may stand for a pair. Open files have names, nibabel images a file map, and memory-mapped
+    arrays a file.
+
+    >>> origins("/scans/a.hdr")
+    (PosixPath('/scans/a.hdr'), PosixPath('/scans/a.img'))
+    """
+    return tuple(dict.fromkeys(path.absolute() for path in _paths(source)))
+
+
+def _paths(source: Any) -> Iterator[Path]:
+    if isinstance(source, str | bytes | PathLike):
+        yield from pair_paths(Path(os.fsdecode(source)))
+    elif isinstance(source, tuple):
+        yield from _mapped(source[0] if source else None)
+    elif (file_map := getattr(source, "file_map", None)) is not None:  # nibabel's images
+        for holder in file_map.values():
+            yield from _paths_of_holder(holder)
+        yield from _mapped(getattr(source, "dataobj", None))
+    elif isinstance(name := getattr(source, "name", None), str):  # open files
+        yield Path(name)
+
+
+def _paths_of_holder(holder: Any) -> Iterator[Path]:
+    for name in (getattr(holder, "filename", None), getattr(holder.fileobj, "name", None)):
+        if isinstance(name, str | PathLike):
+            yield Path(fspath(name))
+
+
+def _mapped(values: Any) -> Iterator[Path]:
+    """The file of a memory-mapped array, or of the one that an array is a view of."""
+    while values is not None:
+        if isinstance(name := getattr(values, "filename", None), str | PathLike):
+            yield Path(fspath(name))
+        values = getattr(values, "base", None)

@@ -1,4 +1,4 @@
-"""A volume on disk, put there along one of its axes and taken back along another."""
+"""A volume on disk that is written along one of its axes and read along another."""
 
 import math
 import shutil
@@ -11,25 +11,25 @@ from numpy.typing import DTypeLike, NDArray
 from lits_runtime.errors import VolumeError
 
 MAX_SCRATCH_BYTES = 2**34
-"""As many voxels as are allowed, in float64."""
+"""The most voxels that a scan may have, in float64."""
 BLOCK_BYTES = 2**23
-"""What is worth holding at a time: larger blocks make fewer and longer writes."""
+"""The size of blocks to hold in memory: large ones make writes few and long."""
 
 
 class Scratch:
-    """A file without a name, (i, j, k), which goes when it is closed, or the process ends.
+    """A volume (i, j, k) in an unnamed file that disappears when it is closed or the process ends.
 
-    It lies where temporary files do (`TMPDIR` says where), and is read and written, not mapped:
-    neither the volume nor its pages count as memory of this process.
+    The file is in the folder for temporary files (see `TMPDIR`). It is read and written, not
+    mapped, so that it takes no memory of this process.
 
     Args:
         shape: (i, j, k).
-        dtype: of its values.
-        put_axis: along which blocks come.
-        take_axis: another, along which they are read.
+        dtype: of the values.
+        put_axis: the axis along which blocks are written.
+        take_axis: another axis, along which they are read.
 
     Raises:
-        VolumeError: it would be larger than `MAX_SCRATCH_BYTES`, or than the space that is free.
+        VolumeError: it would be larger than `MAX_SCRATCH_BYTES` or the free space.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Scratch:
         free = min(shutil.disk_usage(folder).free, MAX_SCRATCH_BYTES)
         if needed > free:
             raise VolumeError(
-                f"slices are not the slowest axis of the file, so that it needs {needed} bytes in "
-                f"{folder}, which may take {free}: name another folder in TMPDIR, or store the "
-                "volume slice after slice"
+                f"slices are not the slowest axis of the file, which takes {needed} bytes of "
+                f"scratch space; {folder} has {free}: set TMPDIR to another folder, or store the "
+                "volume slice by slice"
             )
         self._file = tempfile.TemporaryFile(prefix="lits-", buffering=0)  # noqa: SIM115
 
@@ -55,11 +55,11 @@ class Scratch:
         self.close()
 
     def close(self) -> None:
-        """Give the space back."""
+        """Free the space."""
         self._file.close()
 
     def put(self, start: int, block: NDArray[Any]) -> None:
-        """Write an (i, j, k) block that is cut along `put_axis`, where it begins at `start`."""
+        """Write an (i, j, k) block that is cut along `put_axis` and begins there at `start`."""
         _, put_size, other = self._sizes
         rows = block.transpose(self._order)
         for index in range(len(rows)):
@@ -67,7 +67,7 @@ class Scratch:
             self._write(np.ascontiguousarray(rows[index], self._dtype))
 
     def take(self, start: int, stop: int) -> NDArray[Any]:
-        """Read the (i, j, k) block from `start` to `stop` along `take_axis`, all else whole."""
+        """Read the (i, j, k) block from `start` to `stop` along `take_axis`."""
         _, put_size, other = self._sizes
         block = np.empty((stop - start, put_size, other), self._dtype)
         view = memoryview(cast(Any, block.reshape(-1).view(np.uint8)))

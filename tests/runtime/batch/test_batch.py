@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lits_runtime.batch import Settings, run_batch, segment_scan
 from lits_runtime.batch.jobs import Job, plan, read_list, shard
-from lits_runtime.batch.local import Settings, run_batch, segment_scan
 from lits_runtime.cli.infer import main
 from lits_runtime.segment.options import Options
 from support.batches import invoke, litter, statuses
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
 
-KILLS = int(os.environ.get("LITS_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("LITS_TEST_KILLS", "4"))
 """How many moments of a batch are tried with SIGKILL; the full run takes 100."""
 
 
@@ -242,6 +242,7 @@ def twenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_batch_in_order(
     number: signal.Signals, status: int, twenty: Path, tiny_model_path: Path, tmp_path: Path
@@ -260,6 +261,7 @@ def test_a_signal_ends_the_batch_in_order(
     assert len(list(out.glob("*.json"))) == len(list(out.glob("*.nii.gz"))) < 20
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_reruns_complete_the_batch(
     twenty: Path, tiny_model_path: Path, tmp_path: Path
 ) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from lits_runtime import OutputBusyError, OutputError, Segmenter
+from lits_runtime.batch import run_batch, segment_scan
 from lits_runtime.batch.job_files import OutputPlan
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import run_batch, segment_scan
-from lits_runtime.batch.one_job import Work
+from lits_runtime.batch.one_job import OneJob
 from lits_runtime.batch.results_file import ReportFile, write_report
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.files.locks import locked
@@ -245,16 +245,16 @@ def test_what_is_found_while_another_process_names_its_results_is_looked_at_agai
     job, wishes = Job(scan, mask), settings(tiny_model_path)
     record = segment_scan(job, wishes)
     whole = mask.read_bytes()
-    segmenter = Segmenter.open(tiny_model_path, provider="cpu", threads=1)
+    engine = Segmenter.open(tiny_model_path, provider="cpu", threads=1).engine
     plan = OutputPlan([job], ("liver", "lesion"), Inputs())
     mask.write_bytes(FOREIGN)
-    early, late = (Work(job, wishes, segmenter, plan) for _ in range(2))
+    early, late = (OneJob.open(job, wishes, engine, plan) for _ in range(2))
     with pytest.raises(OutputError, match="was changed after we wrote it"):
-        early.finish(None, None)
+        early.finish()
     mask.write_bytes(whole)
-    assert late.finish(None, None) == ("skipped", record)
+    assert late.finish() == ("skipped", record)
     mask.write_bytes(FOREIGN)
-    redone = Work(job, wishes, segmenter, plan)
+    redone = OneJob.open(job, wishes, engine, plan)
     mask.unlink()
-    assert redone.finish(None, None)[0] == "done"
+    assert redone.finish()[0] == "done"
     assert mask.read_bytes() == whole

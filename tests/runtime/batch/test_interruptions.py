@@ -12,8 +12,8 @@ import nibabel as nib
 import pytest
 
 from lits_runtime import Segmenter, VolumeError
+from lits_runtime.batch import run_batch
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import run_batch
 from lits_runtime.volumes.scan import Scan
 from support.batches import contents, litter, settings
 from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
@@ -162,6 +162,7 @@ def by_interrupt(batch: Any) -> None:
         batch.throw(KeyboardInterrupt)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to see open files")
 @pytest.mark.parametrize("leave", [by_break, by_exception, by_closing, by_interrupt])
 @pytest.mark.parametrize("second", ["sound", "damaged", "absent", "collides"])

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from lits_runtime import ModelError, OutputError, Scan, Segmenter, VolumeError
+from lits_runtime.batch import run_batch, segment_scan
 from lits_runtime.batch.job_files import JobFiles
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import run_batch, segment_scan
 from lits_runtime.model.checked_file import read_content
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.records.record_file import read_record
@@ -106,8 +106,8 @@ def test_names_are_checked_with_the_class_put_in(
     before = contents(tmp_path)
     for job, message in (
         (Job(scan, tmp_path / "m.nii.gz", tmp_path / "p.nii.gz"), "overwrite the scan"),
-        (Job(scan, tmp_path / "q_liver.nii.gz", tmp_path / "q.nii.gz"), "are one file"),
-        (Job(scan, tmp_path / "Q_LIVER.nii.gz", tmp_path / "q.nii.gz"), "are one file"),
+        (Job(scan, tmp_path / "q_liver.nii.gz", tmp_path / "q.nii.gz"), "are the same file"),
+        (Job(scan, tmp_path / "Q_LIVER.nii.gz", tmp_path / "q.nii.gz"), "are the same file"),
     ):
         with pytest.raises(OutputError, match=message):
             way(tiny_model_path, job, force)

@@ -15,7 +15,9 @@ from support.batches import litter
 from support.forks import Forks, end, everything
 from support.scans import write_scan
 
-ROUNDS = int(os.environ.get("LITS_RACE_ROUNDS", "4"))
+pytestmark = pytest.mark.slow
+
+ROUNDS = int(os.environ.get("LITS_RACE_ROUNDS", "2"))
 """How many rounds of two processes are tried; the full run takes 200."""
 MOMENTS = int(os.environ.get("LITS_RACE_MOMENTS", "9"))
 """Which of the moments of a run are tried, every so many-th; the full run takes each: 1."""

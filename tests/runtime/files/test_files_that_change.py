@@ -17,7 +17,7 @@ import pytest
 
 from lits_runtime import DatasetError, VolumeError
 from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import SteadyFile
+from lits_runtime.files.stable_file import StableFile
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import find_cases, usable_cases
@@ -26,7 +26,7 @@ from lits_train.prepared.slices import open_cases
 from lits_train.samples.dataset import SliceDataset
 from lits_train.samples.epoch_order import slice_kinds
 from lits_train.samples.unreadable import ReadableSlices, SkippedSlices, Unreadable
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 from lits_train.training.loop import train
 from support.cases import write_case
@@ -34,7 +34,7 @@ from support.scans import load_nifti, random_hu
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 CONTENT = np.random.default_rng(0).integers(0, 40, 12 * 2**20).astype(np.uint8).tobytes()
-RECIPE = SEED.override(size=32, batch_size=4, epochs=2)
+RECIPE = BASELINE.override(size=32, batch_size=4, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_gzip_reads_the_same_at_any_position(compressed: Path) -> None:
-    file = pickle.loads(pickle.dumps(SteadyFile(compressed)))
+    file = pickle.loads(pickle.dumps(StableFile(compressed)))
     rng = np.random.default_rng(1)
     for start in (0, len(CONTENT) - 10, *rng.integers(0, len(CONTENT), 20).tolist()):
         count = int(rng.integers(1, 2**20))
@@ -65,7 +65,7 @@ def test_a_cut_or_damaged_gzip_ends(compressed: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(kept)
         with (
             pytest.raises((EOFError, zlib.error)),
-            SteadyFile(tmp_path / name).opened(compressed=True) as stream,
+            StableFile(tmp_path / name).opened(compressed=True) as stream,
         ):
             stream.read(len(CONTENT))
 
@@ -160,6 +160,7 @@ def test_what_is_skipped_is_said_once_and_listed(caplog: pytest.LogCaptureFixtur
     }
 
 
+@pytest.mark.slow
 def test_a_voxel_that_is_no_number_costs_its_slices_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for seed in range(3):
@@ -188,7 +189,7 @@ import numpy as np
 from lits_runtime.errors import LitsError
 from lits_train.training.loop import train
 from lits_train.prepared.slices import open_cases
-from lits_train.settings.recipe import SEED
+from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 
 def harm(paths):
@@ -214,7 +215,7 @@ if __name__ == "__main__":
     data, pattern, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     kill = len(sys.argv) > 4
     after_two_steps.asked = 0
-    recipe = SEED.override(size=32, batch_size=4, epochs=200 if kill else 3)
+    recipe = BASELINE.override(size=32, batch_size=4, epochs=200 if kill else 3)
     run = RunSettings(data / "run", validation_cases=("6",), workers=workers)
     try:
         result = train(open_cases(data), recipe, run, after_two_steps)
@@ -241,6 +242,7 @@ def seven_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX's")
 @pytest.mark.parametrize(("form", "workers"), [("volume-*.nii.gz", 0), ("hu-*.npy", 2)])
 def test_training_outlives_files_that_are_cut_replaced_and_removed(
@@ -261,6 +263,7 @@ def test_training_outlives_files_that_are_cut_replaced_and_removed(
     assert sum("a named pipe" in reason for reason in reasons) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="no signals")
 def test_a_killed_loading_process_ends_the_run_with_a_word(
     seven_cases: Path, tmp_path: Path
@@ -285,7 +288,7 @@ def test_where_nothing_can_be_read_any_more_the_run_ends(tmp_path: Path) -> None
         return False
 
     cases = usable_cases(find_cases(data))[0]
-    with pytest.raises(DatasetError, match="not one slice to train on can be read any more: case"):
+    with pytest.raises(DatasetError, match="no training slice is readable any more: case"):
         train(cases, RECIPE, RunSettings(tmp_path / "run"), removing)
 
 

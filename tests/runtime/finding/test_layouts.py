@@ -10,7 +10,8 @@ from lits_runtime import VolumeError
 from lits_runtime.batch.jobs import plan
 from lits_runtime.finding.find import find_scans
 from lits_tools.scores.pairs import find_pairs
-from lits_train.data.cases import find_cases, find_files
+from lits_train.data.case_files import find_files
+from lits_train.data.cases import find_cases
 from support.record_folders import make, within
 
 # Files of a folder, of which those marked + are scans, and others - with a word of the reason.

@@ -63,6 +63,7 @@ def positional() -> Segmenter:
     return Segmenter.open(positional_model(), provider="cpu", threads=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", AXIS_CODES)
 def test_one_table_for_all_orientations_and_sources(
     codes: str, tiny: Segmenter, positional: Segmenter, tmp_path: Path

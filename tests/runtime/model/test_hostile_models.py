@@ -18,7 +18,7 @@ from lits_export.cli.export import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
-from lits_runtime.segment.slab_inference import hold_to_contract
+from lits_runtime.segment.slab_inference import check_contract
 from lits_train.cli.train import main as train
 from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
 from support.costly_models import COSTLY_MODELS
@@ -34,7 +34,7 @@ HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a scan, to be found as it was."""
+    """A working folder with a scan, which has to stay as it is."""
     save(tmp_path / "scan.nii", random_hu((8, 7, 6)), LPS_AFFINE)
     return tmp_path
 
@@ -79,20 +79,20 @@ def test_a_hostile_model_is_refused(
     model.write_bytes(HOSTILE_MODELS[name]())
     assert_refused(infer, infer_arguments(folder), folder, capfd)
     if name not in NEEDS_A_RUN:
-        assert_refused(export, ["--inspect", str(model)], folder, capfd)
-        assert_refused(export, ["--triton", str(folder / "triton"), str(model)], folder, capfd)
+        assert_refused(export, ["inspect", str(model)], folder, capfd)
+        assert_refused(export, ["triton", str(model), str(folder / "triton")], folder, capfd)
 
 
 @pytest.mark.parametrize("name", COSTLY_MODELS)
 def test_a_costly_model_is_refused_for_what_makes_it_costly(name: str) -> None:
-    """By the check, before anything runs; ReduceMin only joins the costly part to the labels."""
+    """Refused before anything runs; ReduceMin only joins the costly part to the labels."""
     with pytest.raises(ModelError, match=r"^the model (holds|takes) (?!.*ReduceMin)"):
         check(COSTLY_MODELS[name]())
 
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_onnx_runtime_reads_what_is_hidden(name: str) -> None:
-    """It takes these files, with their loops and all: else they would test nothing."""
+    """ONNX Runtime loads these files, loops included; otherwise they would test nothing."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -107,7 +107,7 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
     arguments = infer_arguments(folder, "--probability", str(folder / "p.nii.gz"))
     result = CliRunner().invoke(infer, arguments)
     assert result.exit_code == 1
-    assert "the model gave probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
+    assert "the model returned probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
     assert not (folder / "mask.nii.gz").exists()
 
 
@@ -115,10 +115,10 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
 def test_a_voxel_that_is_no_probability_is_refused(value: float) -> None:
     metadata = check(tiny_model()).metadata
     probability = np.full((2, 2, 4, 5), 0.5, np.float32)
-    hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+    check_contract(metadata, "probability", probability, (2, 4, 5))
     probability[1, 1, 3, 4] = value
     with pytest.raises(ModelError, match="expected 0 to 1"):
-        hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+        check_contract(metadata, "probability", probability, (2, 4, 5))
 
 
 @pytest.mark.parametrize(("promised", "wrong"), [((2,), 1), ((2,), 3), ((1,), 2), ((1, 2), 3)])
@@ -128,10 +128,10 @@ def test_a_label_that_the_metadata_does_not_promise_is_refused(
     metadata = replace(check(tiny_model()).metadata, label_values=promised)
     labels = np.zeros((2, 4, 5), np.uint8)
     labels[0, 0, : len(promised)] = promised
-    hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    check_contract(metadata, "labels", labels, (2, 4, 5))
     labels[1, 3, 4] = wrong
-    with pytest.raises(ModelError, match=f"gave label {wrong}"):
-        hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    with pytest.raises(ModelError, match=f"returned label {wrong}"):
+        check_contract(metadata, "labels", labels, (2, 4, 5))
 
 
 @pytest.mark.parametrize("name", HOSTILE_CHECKPOINTS)
@@ -144,6 +144,7 @@ def test_a_hostile_checkpoint_is_refused(
     assert "checkpoint.pth" in assert_refused(export, arguments, folder, capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_hostile_starting_weights_are_refused(
     name: str, folder: Path, phantom_folder: Path, capfd: pytest.CaptureFixture[str]
@@ -162,7 +163,7 @@ def test_oversize_files_are_refused_unread(folder: Path, capfd: pytest.CaptureFi
     arguments = [str(checkpoint), "-o", str(folder / "other.onnx")]
     for command, given in (
         (infer, infer_arguments(folder)),
-        (export, ["--inspect", str(model)]),
+        (export, ["inspect", str(model)]),
         (export, arguments),
     ):
         assert str(2**30) in assert_refused(command, given, folder, capfd)
@@ -180,7 +181,7 @@ def test_a_model_of_another_sha256_is_refused(
 
 
 def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin() -> None:
-    """Not every flip can be seen: one in a constant is another model, which only a pin tells."""
+    """A flip in a constant makes another valid model, which only its SHA-256 gives away."""
     content, slab_hu = tiny_model(), np.full((2, 4, 5), 70, np.float32)
     pinned = hashlib.sha256(content).hexdigest()
     generator, refused = random.Random(3), 0
@@ -199,6 +200,7 @@ def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin(
     assert FLIPS / 3 < refused < FLIPS
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_checkpoint_is_found_or_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth"
     path.write_bytes(GOOD)
@@ -216,26 +218,26 @@ def test_a_flipped_bit_in_a_checkpoint_is_found_or_does_not_matter(tmp_path: Pat
 
 PROCESSES: dict[str, Callable[[Path, Path], tuple[str, list[str]]]] = {
     "malicious pickle": lambda folder, _: (
-        "lits_export",
+        "lits_export.cli.export",
         [write(folder, HOSTILE_CHECKPOINTS["code in place of weights"](folder / "owned"))],
     ),
     "malicious starting weights": lambda folder, phantoms: (
-        "lits_train",
+        "lits_train.cli.train",
         [
             *(str(phantoms), "-o", str(folder / "run"), "--weights"),
             write(folder, HOSTILE_CHECKPOINTS["code in a bare pickle"](folder / "owned")),
         ],
     ),
     "external data": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, HOSTILE_MODELS["external data"]()),
     ),
     "fails when run": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, HOSTILE_MODELS["fails when run"]()),
     ),
     "gigabytes of zeros": lambda folder, _: (
-        "lits_runtime",
+        "lits_runtime.cli.infer",
         infer_process(folder, COSTLY_MODELS["ConstantOfShape"]()),
     ),
 }
@@ -251,11 +253,12 @@ def infer_process(folder: Path, model: bytes) -> list[str]:
     return infer_arguments(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_real_process_says_one_line_too(name: str, folder: Path, phantom_folder: Path) -> None:
-    package, arguments = PROCESSES[name](folder, phantom_folder)
+    module, arguments = PROCESSES[name](folder, phantom_folder)
     before = contents(folder)
-    program = f"from {package}.cli import main; main()"
+    program = f"from {module} import main; main()"
     paths = os.pathsep.join(str(ROOT / part) for part in ("runtime", "train", "export"))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -1,4 +1,4 @@
-"""What the check lets pass says the same to onnx, and runs within bounds in ONNX Runtime."""
+"""What passes the check reads the same in onnx, and runs within bounds in ONNX Runtime."""
 
 import os
 from collections import Counter
@@ -14,17 +14,17 @@ from onnx import AttributeProto, helper, numpy_helper
 from lits_runtime import ModelError, Segmenter
 from lits_runtime.model.checked_file import ModelFile, check
 from lits_runtime.model.onnx_graph import GraphReader
-from lits_runtime.segment.slab_inference import run
+from lits_runtime.session.run import run
 from support.model_mutations import mutated, seeds
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_MODELS", "1500"))
 """The full size is 100,000."""
 RUNS = 40
-"""Of those that pass, so many are run."""
+"""Models that are run, of those that pass."""
 
 
 def assert_same(content: bytes, file: ModelFile) -> None:
-    """onnx must read what was read here, and nothing besides."""
+    """onnx must read what was read here, and nothing else."""
     model = onnx.load_from_string(content)
     # Nothing merged, dropped, overwritten or stored otherwise:
     assert model.SerializeToString(deterministic=True) == content
@@ -69,7 +69,7 @@ def value_dims(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
 
 
 def unknown_fields(message: Any) -> bool:
-    """Whether this message or one within has fields that its schema has not."""
+    """Whether this message or one within it has fields that are not in its schema."""
     inner = [
         one
         for field, value in message.ListFields()
@@ -84,6 +84,7 @@ def test_the_unchanged_models_pass() -> None:
         assert_same(content, check(content))
 
 
+@pytest.mark.slow
 def test_mutated_models_are_refused_or_read_the_same() -> None:
     random, models = Random(7), seeds()
     counts: Counter[str] = Counter()
@@ -106,11 +107,12 @@ def test_mutated_models_are_refused_or_read_the_same() -> None:
 
 
 def run_within_bounds(content: bytes) -> None:
-    """ONNX Runtime refuses it, or gives what fits the slab, or that is refused."""
+    """ONNX Runtime refuses it, or its output fits the slab, or the output is refused."""
     try:
         segmenter = Segmenter.open(content, provider="cpu", threads=1)
         slab_hu = np.full((2 + 2 * segmenter.metadata.context_slices, 8, 9), 70, np.float32)
-        run(segmenter.session, ["labels", "probability"], slab_hu)
+        with segmenter.engine.in_use() as session:
+            run(session, ["labels", "probability"], slab_hu)
         labels = segmenter.segment((np.full((9, 8, 2), 70, np.float32), np.eye(4))).labels
     except ModelError:
         return
@@ -119,7 +121,7 @@ def run_within_bounds(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", seeds(), ids=["tiny", "threshold", "windows", "shortened"])
 def test_every_byte_counts(content: bytes) -> None:
-    """A file with any one byte less, or one more at its end, is refused or reads the same."""
+    """A file with one byte less anywhere, or one more at its end, is refused or reads the same."""
     random = Random(3)
     for at in random.sample(range(len(content)), 60):
         shorter = content[:at] + content[at + 1 :]

@@ -114,6 +114,7 @@ def test_no_lesions() -> None:
     assert set(np.unique(labels)) == {0, 1}
 
 
+@pytest.mark.slow
 def test_seed_decides_whether_there_are_lesions() -> None:
     found = [(make_phantom(s, matrix=64, slices=8).labels == 2).any() for s in range(12)]
     assert 2 < sum(found) < 12

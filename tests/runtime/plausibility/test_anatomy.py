@@ -36,9 +36,9 @@ def test_a_liver_in_its_place_passes() -> None:
 @pytest.mark.parametrize(
     ("axis", "words"),
     [
-        (2, "the liver lies on the patient's left"),
-        (1, "the bones lie in front"),
-        (0, "the lungs lie below the liver"),
+        (2, "the liver is on the patient's left"),
+        (1, "the bones are in front"),
+        (0, "the lungs are below the liver"),
     ],
 )
 def test_a_lost_flip_is_told(axis: int, words: str) -> None:
@@ -51,10 +51,10 @@ def test_a_lost_flip_is_told(axis: int, words: str) -> None:
 def test_what_is_no_liver_is_told_by_size_parts_and_values() -> None:
     hu, labels = trunk()
     assert told(hu, np.zeros_like(labels), 0).startswith("no liver was found")
-    assert told(hu, labels, 60).startswith("a liver of 60 ml, 100 to 6000 are known")
+    assert told(hu, labels, 60).startswith("a liver of 60 ml, expected 100 to 6000")
     assert told(hu, labels, 7000).startswith("a liver of 7000 ml")
     assert told(hu, labels, 1500, 201).startswith("201 lesions: noise")
-    assert "1100 HU on average in what was taken for liver" in told(hu + 1000, labels)
+    assert "the segmented liver has 1100 HU on average" in told(hu + 1000, labels)
     labels[16:22] = 0
     assert "the liver is in 2 parts, the largest with 50 % of it" in told(hu, labels)
     labels[10:12, 14:54, 8:56:16] = 1

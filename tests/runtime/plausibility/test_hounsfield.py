@@ -23,7 +23,7 @@ Change = Callable[[Values], Values]
 
 def overview_of(scan: Scan) -> NDArray[np.int16]:
     overview = Overview(scan.geometry)
-    for run in scan.runs(16):
+    for run in scan.slabs(16):
         slab_hu = scan.slab_hu(run)
         labels = np.zeros(slab_hu.shape, np.uint8)
         overview.put(run.start, overview.sample(run.start, slab_hu), labels)
@@ -101,22 +101,25 @@ FAULTY: dict[str, tuple[Change, str]] = {
     "no intercept, padded at -8192": (lambda hu: padded(-8192)(hu + 1024), "at -8192"),
     "tenth": (lambda hu: padded(-2000)(hu / 10), "air or lung"),
     "tenfold": (lambda hu: hu * 10, "below -1300 HU"),
-    "double": (lambda hu: hu * 2.5, "lie below -1300|no intercept, scaled|of the body"),
-    "half": (lambda hu: hu / 2, "gathers at|between -600 and -200"),
-    "inverted": (lambda hu: -hu, "of the body is over 300|gathers at|air or lung"),
+    "double": (lambda hu: hu * 2.5, "are below -1300|no intercept, scaled|of the body"),
+    "half": (lambda hu: hu / 2, "peak at|between -600 and -200"),
+    "inverted": (lambda hu: -hu, "of the body is over 300|peak at|air or lung"),
     "intercept twice": (lambda hu: hu - 1024, "below -1300 HU"),
-    "a picture": (lambda hu: ((hu + 160) * 255 / 400).clip(0, 255), "air or lung|cut to a window"),
+    "a picture": (
+        lambda hu: ((hu + 160) * 255 / 400).clip(0, 255),
+        "air or lung|clipped to a window",
+    ),
     "a picture, padded": (
         lambda hu: padded(-1024)(((hu + 160) * 255 / 400).clip(0, 255)),
-        "cut to a window|fat",
+        "clipped to a window|fat",
     ),
-    "cut to a window": (lambda hu: hu.clip(-160, 160), "values end at 160 HU, which"),
+    "cut to a window": (lambda hu: hu.clip(-160, 160), "values end at 160 HU, at"),
     "MR from 0": (mr(0, 1), "air or lung"),
     "MR from 0, padded": (lambda hu: padded(-2000)(mr(0, 1)(hu)), "besides padding"),
     "MR, air at -1000": (mr(-1000, 0.4), "fat"),
-    "MR, less its mean": (lambda hu: (m := mr(0, 1)(hu)) - m.mean(), "air or lung|gathers|like"),
+    "MR, less its mean": (lambda hu: (m := mr(0, 1)(hu)) - m.mean(), "air or lung|peak at|bone"),
     "PET": (lambda hu: padded(-1024)(np.where(hu < -300, 0, hu.clip(0) * 70)), "air|fat|bone"),
-    "a mask from -1024": (lambda hu: np.where(hu > 0, 2.0, -1024), "cut to a window"),
+    "a mask from -1024": (lambda hu: np.where(hu > 0, 2.0, -1024), "clipped to a window"),
 }
 
 

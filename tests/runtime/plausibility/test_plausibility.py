@@ -138,13 +138,13 @@ MICROMETRES = {name: np.array(row) * 1e6 for name, row in METRES.items() if name
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"sform_code": 0, "pixdim": PIXDIM_0}, "pixdim is 0.7 x 0.7 x 0, and no sform is set"),
-        ({"xyzt_units": 1, **METRES}, "the header counts in metres: converted to mm"),
-        ({"xyzt_units": 1}, "the header counts in metres, which cannot be: taken for mm"),
-        ({"xyzt_units": 3}, "the header counts in micrometres, which cannot be"),
+        ({"sform_code": 0, "pixdim": PIXDIM_0}, "pixdim is 0.7 x 0.7 x 0 and no sform is set"),
+        ({"xyzt_units": 1, **METRES}, "the header's unit is metres: converted to mm"),
+        ({"xyzt_units": 1}, "the header's unit is metres, which cannot be right: taken as mm"),
+        ({"xyzt_units": 3}, "the header's unit is micrometres, which cannot be"),
         ({"qform_code": 0, "pixdim": [1.0] * 8}, "pixdim says 1 x 1 x 1, the sform 0.7 x 0.7 x"),
         ({"intent_code": 1002}, "label map (intent code 1002)"),
-        ({"descrip": b"TE=4.6;Time=101500.123"}, "describes an MR: TE=4.6;"),
+        ({"descrip": b"TE=4.6;Time=101500.123"}, "describes an MR image: TE=4.6;"),
     ],
 )
 def test_headers_that_are_read_with_a_grain_of_salt(
@@ -159,7 +159,7 @@ def test_headers_that_are_read_with_a_grain_of_salt(
     np.testing.assert_array_equal(again.affine, load_nifti(scan).affine)
     assert again.header["xyzt_units"] == load_nifti(scan).header["xyzt_units"]
     mask.unlink()
-    with pytest.raises(VolumeError, match="a warning, but for --strict"):
+    with pytest.raises(VolumeError, match="a warning, and an error with --strict"):
         segmenter.segment_file(scan, mask, Options(strict=True))
     assert not mask.exists()
 
@@ -180,7 +180,7 @@ def test_voxels_that_no_ct_has_are_refused(
         ((64, 64, 8), (0.7, 1.4, 2.5), "pixels of 0.7 x 1.4 mm in axial slices, CT's are square"),
         ((128, 128, 8), (8.5, 8.5, 2.5), "axial slices of 1088 x 1088 mm"),
         ((128, 128, 8), (0.4, 0.4, 2.5), "axial slices of 51.2 x 51.2 mm"),
-        ((64, 64, 2), (4, 4, 2.5), "2 axial slices: volumes say little"),
+        ((64, 64, 2), (4, 4, 2.5), "2 axial slices: volumes mean little"),
     ],
 )
 def test_grids_that_no_scanner_makes_are_told(

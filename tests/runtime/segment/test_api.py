@@ -1,8 +1,6 @@
-"""The runtime inside another program: threads, sources, progress, cancellation, light import."""
+"""The runtime inside another program: threads, sources, progress, cancellation."""
 
 import io
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,6 +62,7 @@ def test_every_source_gives_the_same_labels(
     np.testing.assert_array_equal(mask, positional_labels(stored))
 
 
+@pytest.mark.slow
 def test_threads_that_share_a_segmenter_get_the_serial_results(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
@@ -106,7 +105,7 @@ def test_cancellation_writes_nothing_and_the_segmenter_goes_on(
     mask = tmp_path / "out/mask.nii.gz"
     scan = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(stored, LPS_AFFINE), scan)
-    with pytest.raises(CancelledError, match="given up"):
+    with pytest.raises(CancelledError, match="cancelled, nothing written"):
         segmenter.segment_file(
             scan,
             mask,
@@ -227,20 +226,3 @@ def test_clean_up_drops_lesions_from_labels_and_from_the_table(stored: NDArray[n
 def test_limits_on_voxels_are_the_callers(stored: NDArray[np.int16]) -> None:
     with pytest.raises(VolumeError, match=f"expected 1 to {stored.size - 1} voxels"):
         Scan.open((stored, LPS_AFFINE), max_voxels=stored.size - 1)
-
-
-def test_the_package_is_light_to_import_and_complete() -> None:
-    heavy = ("numpy", "nibabel", "onnxruntime", "cc3d", "click", "tqdm")
-    code = f"import lits_runtime, sys; print([m for m in {heavy} if m in sys.modules])"
-    child = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    assert child.stdout == "[]\n"
-    for name in lits_runtime.__all__:
-        assert getattr(lits_runtime, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        lits_runtime.Nothing  # noqa: B018

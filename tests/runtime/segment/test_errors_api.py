@@ -15,8 +15,8 @@ import pytest
 
 import lits_runtime
 from lits_runtime import LitsError, Options, OutOfMemoryError, Scan, Segmenter, VolumeError
+from lits_runtime.batch import Settings, run_batch, segment_scan
 from lits_runtime.batch.jobs import Job, plan
-from lits_runtime.batch.local import Settings, run_batch, segment_scan
 from lits_runtime.model.description import describe
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, random_hu
@@ -411,25 +411,25 @@ def test_batches_refuse_what_is_none(tmp_path: Path, tiny_model_path: Path) -> N
 def test_memory_that_runs_out_fails_one_scan_of_a_batch(
     tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lits_runtime import outputs
+    from lits_runtime.segment.outputs import FileSink
 
     for name in ("a", "b", "c"):
         nib.save(nib.Nifti1Image(HU, LPS_AFFINE), tmp_path / f"{name}.nii")
-    allocate = outputs.Sink.__init__
+    opened = FileSink.open
 
-    def fail(sink: Any, scan: Scan, *rest: Any) -> None:
+    def fail(scan: Scan, *rest: Any, **named: Any) -> Any:
         if scan.name.endswith("b.nii"):
             raise MemoryError
-        allocate(sink, scan, *rest)
+        return opened(scan, *rest, **named)
 
-    monkeypatch.setattr(outputs.Sink, "__init__", fail)
+    monkeypatch.setattr(FileSink, "open", fail)
     jobs = [Job(tmp_path / f"{name}.nii", tmp_path / f"out/{name}.nii") for name in "abc"]
     outcomes = list(run_batch(jobs, Settings(model=tiny_model_path, provider="cpu")))
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
     error = outcomes[1].error
     assert isinstance(error, OutOfMemoryError)
     assert isinstance(error, MemoryError)
-    assert "b.nii, 6 x 5 x 4 voxels: memory ran out" in str(error)
+    assert "b.nii, 6 x 5 x 4 voxels: out of memory" in str(error)
     from click.testing import CliRunner
 
     from lits_runtime.cli.infer import main
@@ -439,4 +439,4 @@ def test_memory_that_runs_out_fails_one_scan_of_a_batch(
     )
     assert said.exit_code == 1
     assert said.stderr.count("\n") == 1
-    assert "memory ran out" in said.stderr
+    assert "out of memory" in said.stderr

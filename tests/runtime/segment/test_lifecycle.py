@@ -19,8 +19,8 @@ import pytest
 
 import lits_runtime
 from lits_runtime import ClosedError, LitsError, ModelError, Options, ProviderError, Segmenter
+from lits_runtime.batch import Outcome, Settings, run_batch, segment_scan
 from lits_runtime.batch.jobs import Job
-from lits_runtime.batch.local import Outcome, Settings, run_batch, segment_scan
 from lits_runtime.system.threads import Prefetched, ordered_map
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, random_hu
@@ -113,7 +113,7 @@ def test_close_ends_every_thread_and_refuses_what_comes_after(
         lambda: opened.labels(slab),
         lambda: opened.probability(slab),
         lambda: pickle.dumps(opened),
-        lambda: opened.pool(),
+        lambda: opened.engine.pool(),
     ):
         with pytest.raises(ClosedError, match="closed"):
             use()
@@ -156,7 +156,7 @@ def test_close_out_of_a_callback_is_refused_instead_of_waiting_for_itself(
     def close(done: int, of: int) -> None:
         segmenter.close()
 
-    with pytest.raises(ClosedError, match="segmentation under way"):
+    with pytest.raises(ClosedError, match="from within a segmentation"):
         segmenter.segment(scan, progress=close)
     assert segmenter.segment(scan).labels.any()
 
@@ -184,6 +184,7 @@ def test_a_forked_child_may_close_or_drop_what_it_inherits(
     assert "ClosedError" in in_child(lambda: held[0].segment(scan))
 
 
+@pytest.mark.slow
 @fork_only
 def test_a_fork_while_other_threads_segment_hangs_nowhere(segmenter: Segmenter, scan: Path) -> None:
     expected = segmenter.segment(scan).labels.tobytes()
@@ -219,11 +220,16 @@ def test_what_was_begun_before_a_fork_is_refused_after_it(
     tiny_model_path: Path, scan: Path
 ) -> None:
     segmenter = Segmenter.open(tiny_model_path, provider="cpu", threads=2)
-    from lits_runtime.segment.outputs import Outputs
+    from lits_runtime.segment.one_scan import OneScan
+    from lits_runtime.segment.outputs import ToMemory
 
-    with segmenter.task(scan, None, Outputs(in_memory=True)) as task:
-        assert "ClosedError: this segmentation was begun before" in in_child(task.run)
-        assert task.run().volumes_ml["liver"] > 0
+    with OneScan.open(segmenter.engine, scan, Options()) as one_scan:
+
+        def run() -> float:
+            return one_scan.to_memory(ToMemory())[1].volumes_ml["liver"]
+
+        assert "ClosedError: this segmentation was begun before" in in_child(run)
+        assert run() > 0
     inside: list[str] = []
 
     def fork_inside(done: int, of: int) -> None:
@@ -282,7 +288,7 @@ def test_a_child_opens_only_the_very_model_that_its_parent_had(
 @fork_only
 def test_a_gpu_is_refused_in_a_forked_child(tiny_model_path: Path, scan: Path) -> None:
     segmenter = Segmenter.open(tiny_model_path, provider="cpu", threads=1)
-    segmenter._engine.provider = "cuda"
+    segmenter.engine.provider = "cuda"
     assert "ProviderError" in in_child(lambda: segmenter.segment(scan))
     assert "spawn" in in_child(lambda: segmenter.segment(scan))
 
@@ -291,6 +297,7 @@ def labels_of(segmenter: Segmenter, scan: Path) -> bytes:
     return segmenter.segment(scan).labels.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_segmenter_travels_to_other_processes(
     method: str, tiny_model_path: Path, scan: Path
@@ -440,7 +447,7 @@ def test_providers_without_fork_are_served_too(monkeypatch: pytest.MonkeyPatch) 
     number = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: number + 1)
     np.testing.assert_array_equal(segmenter.labels(slab), first)
-    segmenter._engine.provider = "cuda"
+    segmenter.engine.provider = "cuda"
     monkeypatch.setattr(os, "getpid", lambda: number + 2)
     with pytest.raises(ProviderError, match="does not survive a fork"):
         segmenter.labels(slab)

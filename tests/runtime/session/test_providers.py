@@ -1,6 +1,8 @@
-"""Providers: what was asked for, or an error that says what to install; and lits-doctor."""
+"""Providers: the one asked for, or an error that says what to install; and lits-doctor."""
 
+import importlib.metadata
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,17 @@ from click.testing import CliRunner
 
 from lits_runtime import ProviderError, Segmenter
 from lits_runtime.cli.doctor import main as doctor
-from lits_runtime.session import providers
-from lits_runtime.session.providers import engine_cache, open_session, why_not
+from lits_runtime.cli.infer import main as infer
+from lits_runtime.model.checked_file import check
+from lits_runtime.session.engine import Engine
+from lits_runtime.session.opening import checked_opening
+from lits_runtime.session.providers import (
+    load_onnxruntime,
+    open_session,
+    session_provider,
+    why_not,
+)
+from support.fake_onnxruntime import FakeLibrary, with_gpu
 from support.models import tiny_model
 
 WITHOUT_GPU = why_not("cuda") is not None
@@ -32,78 +43,118 @@ def test_what_does_not_load_is_refused_with_the_library_and_the_command(provider
     assert ("tensorrt-cu13" in message) == (provider == "tensorrt")
 
 
-class FallenBack:
-    """A session that got the CPU although something else was asked for."""
-
-    def get_providers(self) -> list[str]:
-        return ["CPUExecutionProvider"]
+def as_asked(providers: list[str]) -> str:
+    return providers[0]
 
 
-def test_a_silent_fallback_of_onnxruntime_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "why_not", lambda provider: None)
-    monkeypatch.setattr(providers, "_create", lambda *arguments: FallenBack())
-    for provider in ("cuda", "tensorrt"):
-        with pytest.raises(ProviderError, match=f"asked for {provider}, got CPUExecution"):
-            open_session(b"", provider)
+def on_the_cpu(providers: list[str]) -> str:
+    return "CPUExecutionProvider"
 
 
-def test_auto_takes_the_cpu_where_a_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def create(model: bytes, provider: str, *rest: Any) -> FallenBack:
-        if provider != "cpu":
-            raise ProviderError("provider cuda did not start: no device")
-        return FallenBack()
-
-    monkeypatch.setattr(providers, "why_not", lambda provider: None)
-    monkeypatch.setattr(providers, "_create", create)
-    assert isinstance(open_session(b"", "auto"), FallenBack)
+def without_device(providers: list[str]) -> str:
+    if providers != ["CPUExecutionProvider"]:
+        raise RuntimeError("no CUDA-capable device is detected")
+    return providers[0]
 
 
-def test_gpu_settings() -> None:
-    ((name, cuda),) = providers._settings(b"model", "cuda", 3)
-    assert name == "CUDAExecutionProvider"
-    assert cuda == {
-        "device_id": "3",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "use_tf32": "0",
-    }
+@pytest.fixture(autouse=True)
+def real_onnxruntime_afterwards() -> Iterator[None]:
+    yield
+    load_onnxruntime.cache_clear()
 
 
-def test_engines_are_cached_by_model_and_versions(
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_silent_fallback_of_onnxruntime_is_an_error(
+    provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with_gpu(monkeypatch, on_the_cpu)
+    with pytest.raises(ProviderError, match=f"asked for {provider}, got CPUExecution"):
+        open_session(b"", provider)
+
+
+def test_auto_takes_the_gpu_where_it_starts_and_else_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_gpu(monkeypatch, as_asked)
+    assert session_provider(open_session(b"", "auto")) == "cuda"
+    with_gpu(monkeypatch, without_device)
+    assert session_provider(open_session(b"", "auto")) == "cpu"
+    with pytest.raises(ProviderError, match="cuda did not start: no CUDA-capable device"):
+        open_session(b"", "cuda")
+
+
+def test_float32_is_float32_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = with_gpu(monkeypatch, as_asked)
+    open_session(b"model", "cuda", device_id=3)
+    settings = fake.settings["CUDAExecutionProvider"]
+    assert (settings["device_id"], settings["use_tf32"]) == ("3", "0")
+
+
+def test_tensorrt_engines_are_cached_by_model_gpu_and_versions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (first, tensorrt), (second, _) = providers._settings(b"model", "tensorrt", 1)
-    assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
-    cache = engine_cache(b"model", 1)
-    assert tensorrt["trt_engine_cache_path"] == str(cache)
-    assert cache.is_dir()
-    assert tmp_path in cache.parents
-    assert engine_cache(b"other model", 1) != cache
-    monkeypatch.setattr(providers, "gpu_name", lambda device_id: "another GPU")
-    assert engine_cache(b"model", 1) != cache
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(providers, "version", lambda name: "0.0")
-    assert engine_cache(b"model", 1) != cache
+    fake = with_gpu(monkeypatch, as_asked)
+
+    def cache(model: bytes) -> Path:
+        open_session(model, "tensorrt", device_id=1)
+        assert list(fake.settings) == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+        return Path(fake.settings["TensorrtExecutionProvider"]["trt_engine_cache_path"])
+
+    first = cache(b"model")
+    assert first.is_dir() and tmp_path in first.parents
+    assert cache(b"model") == first
+    folders = {first, cache(b"other model")}
+    monkeypatch.setattr(FakeLibrary, "gpu", b"Another GPU")
+    folders.add(cache(b"model"))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0")
+    folders.add(cache(b"model"))
+    assert len(folders) == 4
 
 
-def test_gpu_slabs_keep_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lits_runtime.segment import slab_inference as inference
+class OnGpu:
+    """A session on the CPU that says it is on a GPU, and notes the slabs that it gets."""
 
-    segmenter = Segmenter.open(tiny_model(), provider="cpu")
-    segmenter.provider, segmenter.lanes = "cuda", 1
-    shapes = []
-    run = inference.run
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.shapes: list[tuple[int, ...]] = []
 
-    def noted(session: Any, outputs: list[str], slab_hu: Any) -> list[Any]:
-        shapes.append(slab_hu.shape)
-        return run(session, outputs, slab_hu)
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider"]
 
-    monkeypatch.setattr(inference, "run", noted)
+    def run(self, outputs: list[str], inputs: dict[str, Any], options: Any) -> Any:
+        self.shapes.append(inputs["slab"].shape)
+        return self.session.run(outputs, inputs, options)
+
+
+def test_gpu_slabs_keep_one_shape() -> None:
+    content = tiny_model()
+    session = OnGpu(open_session(content, "cpu"))
+    opening = checked_opening(content, "cuda", None, 0, None)
+    segmenter = Segmenter(Engine(session, check(content), opening, lanes=1, threads=1))
     volume = np.arange(5 * 4 * 11, dtype=np.int16).reshape(5, 4, 11)
     labels = segmenter.segment((volume, np.diag([-1.0, -1, 2, 1])), batch_size=4).labels
-    assert shapes == [(4, 4, 5)] * 3
+    assert session.shapes == [(4, 4, 5)] * 3
     np.testing.assert_array_equal(labels, (volume >= 50).astype(int) + (volume >= 100))
+
+
+def test_an_fp16_model_on_the_cpu_is_told_once_what_would_be_faster(
+    tmp_path: Path, phantom_folder: Path
+) -> None:
+    model = tmp_path / "fp16.onnx"
+    model.write_bytes(tiny_model({"precision": "fp16"}))
+    arguments = [str(phantom_folder), "-m", str(model), "-o", str(tmp_path / "masks")]
+    result = CliRunner().invoke(infer, [*arguments, "--provider", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("--precision fp16-weights") == 1
+    result = CliRunner().invoke(doctor, ["-m", str(model), "--json"])
+    assert [line for line in json.loads(result.stdout)["advice"] if "fp16-weights" in line]
+
+
+def test_nothing_is_said_of_other_models(tiny_model_path: Path) -> None:
+    result = CliRunner().invoke(doctor, ["-m", str(tiny_model_path)])
+    assert "fp16-weights" not in result.output
 
 
 def test_doctor_tries_each_provider_and_says_what_to_install(tiny_model_path: Path) -> None:

@@ -13,7 +13,7 @@ from support.paths import ROOT
 
 PACKAGES = ("runtime/lits_runtime", "train/lits_train", "export/lits_export", "tools/lits_tools")
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
-OWNERS = {"processors.py", "providers.py", "doctor.py", "atomic.py"}
+OWNERS = {"processors.py", "providers.py", "gpu.py", "doctor.py", "atomic.py"}
 """Files that may ask Linux for what only it has, and do without it elsewhere."""
 
 HIDDEN = """
@@ -112,6 +112,7 @@ def test_a_scan_is_segmented_where_what_linux_has_is_hidden(
     assert mask.exists()
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_where_what_linux_has_is_hidden(hidden: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         write_phantom(tmp_path, seed, make_phantom(seed, matrix=32, slices=4, lesions=1))

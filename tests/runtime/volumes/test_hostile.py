@@ -21,6 +21,7 @@ SCANS = int(os.environ.get("LITS_FUZZ_SCANS", "300"))
 """How many mutated files are tried; the full run takes 10000."""
 
 
+@pytest.mark.slow
 def test_mutated_files_end_in_our_errors_or_in_nibabels_values(
     tiny_model_path: Path, tmp_path: Path
 ) -> None:
@@ -56,8 +57,8 @@ def test_what_a_header_asks_for_is_held_to_limits(tmp_path: Path) -> None:
     for content, at, message in (
         (dims(32767, 32767, 3), 40, "expected 1 to 2147483648 voxels"),
         (dims(32767, 32767, 1), 40, "expected at most 4194304 voxels in one"),
-        (dims(4, 4, 0), 40, "expected 1 to"),
-        (dims(-4, 4, 4), 40, "VolumeError|expected 1 to|not a readable"),
+        (dims(4, 4, 0), 40, "expected one voxel or more"),
+        (dims(-4, 4, 4), 40, "expected one voxel or more|not a readable"),
         (np.array([2.0**30], "<f4").tobytes(), 108, f"expected 348 to {MAX_HEADER_BYTES}"),
         (np.array([np.nan], "<f4").tobytes(), 108, "not a readable NIfTI"),
         (np.array([-8], "<f4").tobytes(), 108, "voxels from byte -8"),
@@ -73,7 +74,7 @@ def test_a_small_gzip_cannot_claim_a_large_volume(tmp_path: Path) -> None:
     packed = tmp_path / "scan.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     scan = Scan.open(packed)
-    with pytest.raises(VolumeError, match="asks for 1073742176 bytes, the file holds at most"):
+    with pytest.raises(VolumeError, match="needs 1073742176 bytes, the file holds at most"):
         scan.load()
 
 
@@ -107,7 +108,8 @@ def test_extensions_of_impossible_size_are_refused_without_a_warning(
 
 def test_extensions_are_bounded_in_number(tmp_path: Path) -> None:
     path = nifti_with_extensions(tmp_path / "scan.nii", *[(16, 6, bytes(8))] * 1000)
-    header: Any = Scan.open(path).image.header
+    source: Any = Scan.open(path).source
+    header = source.image.header
     assert len(header.extensions) == 1000
     path = nifti_with_extensions(tmp_path / "scan.nii", *[(8, 6, b"")] * 100_000)
     with pytest.raises(VolumeError, match="more than 1000 header extensions"):

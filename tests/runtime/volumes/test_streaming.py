@@ -185,8 +185,8 @@ def test_a_gzip_that_holds_more_or_less_than_its_header_says_is_refused(
         "slices are missing": damaged(tmp_path / "less.nii.gz", gzip.compress(plain[:-600])),
         "CRC check failed": damaged(tmp_path / "crc.nii.gz", bytes(flipped)),
         "end-of-stream marker": damaged(tmp_path / "cut.nii.gz", packed[: len(packed) // 2]),
-        "the header asks for": damaged(tmp_path / "cut.nii", plain[:-1]),
-        "which the name denies": damaged(tmp_path / "plain.nii.gz", plain),
+        "the header needs": damaged(tmp_path / "cut.nii", plain[:-1]),
+        "which its name denies": damaged(tmp_path / "plain.nii.gz", plain),
         "the  name denies": damaged(tmp_path / "packed.nii", packed),
     }
     mask = tmp_path / "out" / "mask.nii.gz"
@@ -216,6 +216,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_scan(tiny_model_path: Path, tmp_path: Path) -> None:
     peaks_kb = []
     for slices in (30, 600):  # 4 MB and 79 MB of voxels, the mask half of that

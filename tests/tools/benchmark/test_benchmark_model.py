@@ -10,8 +10,10 @@ from lits_tools.benchmark.node_placement import NodeRun, count, fallen_back, pla
 from support.models import tiny_model
 from support.scans import random_hu
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
+
+@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(
     checkpoint: Path, exported: dict[str, ExportResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.cli.eval import main
 from lits_tools.scores.pairs import case_id_of
-from support.threshold_model import threshold_model
+from support.models import tiny_model
 
 
 def run(*arguments: object) -> Result:
@@ -104,7 +104,7 @@ def test_gate_that_makes_no_sense_is_a_usage_error(folder: Path, gate: str) -> N
 
 def test_model_predicts_first(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
-    model.write_bytes(threshold_model())
+    model.write_bytes(tiny_model())
     found = run(folder / "lits", folder / "lits", "--model", model, "--provider", "cpu", "--json")
     assert found.exit_code == 0, found.output
     scores = json.loads(found.stdout)
@@ -114,7 +114,7 @@ def test_model_predicts_first(folder: Path, tmp_path: Path) -> None:
         nibabel.load(folder / f"lits/{name}-2.nii.gz") for name in ("volume", "segmentation")
     ]
     hu, reference = (np.asanyarray(image.dataobj) for image in images)
-    volume_ml = (hu >= 30).sum() * scores["cases"]["2"]["liver_volume_gt_ml"]
+    volume_ml = (hu >= 50).sum() * scores["cases"]["2"]["liver_volume_gt_ml"]
     expected = volume_ml / (reference > 0).sum()
     assert scores["cases"]["2"]["liver_volume_pred_ml"] == pytest.approx(expected)
 

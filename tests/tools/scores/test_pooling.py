@@ -57,6 +57,7 @@ def test_nothing_defined() -> None:
         assert pooled[name].cases == 0
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_mean_and_narrow_with_cases() -> None:
     rng = np.random.default_rng(0)
     cases = [case(int(rng.integers(5, 40)), 20) for _ in range(60)]
@@ -66,6 +67,7 @@ def test_intervals_hold_the_mean_and_narrow_with_cases() -> None:
     assert many.high - many.low < few.high - few.low
 
 
+@pytest.mark.slow
 def test_interval_agrees_with_the_normal_one() -> None:
     """The percentile interval of a mean of 60 cases is near its standard error's."""
     rng = np.random.default_rng(1)

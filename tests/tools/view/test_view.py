@@ -191,6 +191,7 @@ def test_command_writes(folder: Path, tmp_path: Path, ending: str, start: bytes)
     assert [path.name for path in tmp_path.iterdir()] == [figure.name]
 
 
+@pytest.mark.slow
 def test_animation_runs_through_the_liver_and_back(folder: Path, tmp_path: Path) -> None:
     assert run(folder, "-o", tmp_path / "a.gif", "--dpi", 30).exit_code == 0
     view = open_view(folder / "volume-2.nii.gz", folder / "segmentation-2.nii.gz")
@@ -220,6 +221,7 @@ def test_page_holds_the_scan_and_the_masks(folder: Path) -> None:
         assert np.abs(hu - wanted).mean() < 8, "a compressed copy, but of this slice"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 def test_page_draws_in_a_browser(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "viewer.html"

@@ -12,11 +12,11 @@ from torch.torch_version import TorchVersion
 from lits_runtime import CheckpointError
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.full_disk import largest_file
 from support.hostile_checkpoints import Payload
 
-RECIPE = SEED.override(size=32)
+RECIPE = BASELINE.override(size=32)
 
 
 @pytest.fixture
@@ -44,12 +44,13 @@ def bare_forms(state: dict[str, torch.Tensor], folder: Path) -> dict[str, Path]:
     return paths | {"old": folder / "old.pth", "safe": folder / "bare.safetensors"}
 
 
-def test_weights_alone_of_the_seed_recipe_are_accepted(tmp_path: Path) -> None:
-    state = SegmentationNetwork(SEED).state_dict()
+@pytest.mark.slow
+def test_bare_weights_of_the_baseline_are_accepted(tmp_path: Path) -> None:
+    state = SegmentationNetwork(BASELINE).state_dict()
     for name, path in bare_forms(state, tmp_path).items():
         loaded = load_checkpoint(path)
-        assert loaded.recipe == SEED, name
-        found = loaded.network().state_dict()
+        assert loaded.recipe == BASELINE, name
+        found = loaded.state_dict
         assert all(torch.equal(found[key], tensor) for key, tensor in state.items()), name
         assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -65,8 +66,9 @@ def test_safetensors_may_carry_their_recipe(tmp_path: Path) -> None:
     assert torch.equal(loaded.state_dict["head.weight"], state["head.weight"])
 
 
+@pytest.mark.slow
 def test_an_encoder_starts_from_any_of_these_files(checkpoint: Path, tmp_path: Path) -> None:
-    source = SegmentationNetwork(SEED)
+    source = SegmentationNetwork(BASELINE)
     forms = bare_forms(source.state_dict(), tmp_path)
     for path in (checkpoint, forms["both"], forms["safe"]):
         network = SegmentationNetwork(DEFAULT)
@@ -79,12 +81,12 @@ def test_an_encoder_starts_from_any_of_these_files(checkpoint: Path, tmp_path: P
 def test_an_old_torch_is_not_trusted_with_pickles(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = SegmentationNetwork(SEED).state_dict()
+    state = SegmentationNetwork(BASELINE).state_dict()
     save_file(state, tmp_path / "bare.safetensors")
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.9.1+cu128"))
     with pytest.raises(CheckpointError, match=r"torch 2\.9\.1.*CVE-2026-24747.*torch>=2\.10"):
         load_checkpoint(checkpoint)
-    assert load_checkpoint(tmp_path / "bare.safetensors").recipe == SEED
+    assert load_checkpoint(tmp_path / "bare.safetensors").recipe == BASELINE
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from lits_runtime import DatasetError
 from lits_train.cli.data import main
 from lits_train.cli.train import main as train_main
 from lits_train.data.cases import find_cases, usable_cases
+from lits_train.prepared.arrays import rounded_hu
 from lits_train.prepared.convert import Preparation, prepare
-from lits_train.prepared.index import INDEX_NAME, rounded_hu
-from lits_train.prepared.index import write_case as write_prepared
+from lits_train.prepared.index_content import INDEX_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case as write_prepared
 from lits_train.samples.dataset import SliceDataset
-from lits_train.settings.recipe import DEFAULT, SEED
+from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.cases import write_case
 from support.scans import load_nifti, random_hu
 
@@ -63,6 +64,7 @@ def test_samples_are_those_of_the_nifti_files(phantom_folder: Path, tmp_path: Pa
     assert_same_samples(phantom_folder, tmp_path, 32)
 
 
+@pytest.mark.slow
 def test_samples_of_a_real_case(real_case: tuple[Path, Path], tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -88,12 +90,13 @@ def test_every_axis_order_and_a_lost_header_come_out_the_same(tmp_path: Path) ->
         assert np.array_equal(first, other)
     assert_same_samples(data, folder, 32)
     index = json.loads((folder / INDEX_NAME).read_text())
-    assert any("assumed" in note for note in index["cases"]["28"]["notes"])
+    assert any("assuming" in note for note in index["cases"]["28"]["notes"])
 
 
+@pytest.mark.slow
 def test_training_takes_a_prepared_folder(phantom_folder: Path, tmp_path: Path) -> None:
     prepared(phantom_folder, tmp_path / "prepared")
-    options = ["--recipe", "seed", "--weights", "none", "--epochs", "1", "--batch-size", "8"]
+    options = ["--recipe", "baseline", "--weights", "none", "--epochs", "1", "--batch-size", "8"]
     runs = {
         size: [str(tmp_path / "prepared"), "-o", str(tmp_path / size), "--size", size, *options]
         for size in ("32", "64")
@@ -136,14 +139,14 @@ def test_another_size_needs_force(tmp_path: Path) -> None:
     write_case(data, "2")
     prepared(data, folder)
     (data / "volume-2.nii").unlink()
-    with pytest.raises(DatasetError, match="prepared at 32 x 32, asked for 64 x 64"):
+    with pytest.raises(DatasetError, match="prepared at 32 x 32, requested 64 x 64"):
         prepare(find_cases(data), folder, 64)
     prepare(find_cases(data), folder, 64, force=True)
     assert sorted(contents(folder)) == ["hu-1.npy", "labels-1.npy", "shares-1.npy"]
     assert np.load(folder / "hu-1.npy").shape == (5, 64, 64)
 
 
-def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> None:
+def test_unusable_cases_are_skipped_and_end_in_status_1(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "prepared"
     for case_id in ("1", "2", "3"):
         write_case(data, case_id)
@@ -159,6 +162,7 @@ def test_unusable_cases_are_skipped_told_and_end_in_status_1(tmp_path: Path) -> 
     assert not list(folder.glob(".lits-*"))
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_whole_cases_and_the_rest_is_made_later(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "prepared"
     for number in range(40):
@@ -252,7 +256,7 @@ def test_arrays_become_cases_and_separate_pictures_their_own_context(tmp_path: P
     assert torch.equal(alone["labels"][0], torch.from_numpy(labels[0]).to(torch.uint8))
     assert near["spacing_mm"].tolist() == [2.0, 1.5, 1.0]
     assert alone["range_hu"].tolist() == [[rounded[0].min(), rounded[0].max()]] * 3
-    assert SliceDataset(cases, SEED.override(size=32))[1]["hu"].shape == (1, 32, 32)
+    assert SliceDataset(cases, BASELINE.override(size=32))[1]["hu"].shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize(

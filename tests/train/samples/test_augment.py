@@ -8,8 +8,9 @@ from torch import Tensor
 
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
+from lits_train.network.preprocessing import resized_slab
 from lits_train.samples.augment import augment
-from lits_train.samples.dataset import Sample, resized_slab
+from lits_train.samples.dataset import Sample
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
 from lits_train.samples.warp import AIR_HU
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, Recipe
@@ -176,7 +177,7 @@ def test_intensities_change_and_labels_do_not(batch: Sample) -> None:
 
 
 def test_neighbours_lie_at_many_distances_and_say_so() -> None:
-    """Slices whose HU is their number: what comes out tells how far the neighbours were."""
+    """Slices whose HU is their number: the result shows how far the neighbours were."""
     n, reach = 400, 3
     heights = torch.arange(-reach, reach + 1.0)
     batch = Sample(

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 
 from lits_runtime import DatasetError
 from lits_train.data.cases import Case, find_cases, fingerprint, usable_cases
-from lits_train.network.slab_segmenter import Preprocessing
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.samples.dataset import SliceDataset
 from lits_train.samples.held_out import split_cases
-from lits_train.settings.recipe import DEFAULT, RECIPES, SEED, Recipe
+from lits_train.settings.recipe import BASELINE, DEFAULT, RECIPES, Recipe
 from support.cases import write_case
 from support.scans import LPS_AFFINE, load_nifti, random_hu
 
@@ -62,7 +62,7 @@ def test_an_item_is_one_canonical_slice_and_its_mask(tmp_path: Path) -> None:
     write_case(tmp_path, "2", codes="RAS", ending=".nii.gz")
     write_case(tmp_path, "3", codes="SLA")
     cases, _ = usable_cases(find_cases(tmp_path))
-    dataset = SliceDataset(cases, SEED.override(size=32))
+    dataset = SliceDataset(cases, BASELINE.override(size=32))
     assert len(dataset) == 15
     hu = random_hu((40, 36, 5), seed=1).transpose(2, 1, 0)
     for item in (2, 7, 12):
@@ -94,9 +94,12 @@ def test_liver_only_cases_are_named_beside_the_data(tmp_path: Path) -> None:
     (tmp_path / "cases.json").write_text('{"liver_only": ["28"]}')
     cases, _ = usable_cases(find_cases(tmp_path))
     assert [case.liver_only for case in cases] == [False, True]
-    assert [bool(SliceDataset(cases, SEED)[item]["liver_only"]) for item in (0, 5)] == [False, True]
+    assert [bool(SliceDataset(cases, BASELINE)[item]["liver_only"]) for item in (0, 5)] == [
+        False,
+        True,
+    ]
     for text, message in (
-        ("{", "not readable JSON"),
+        ("{", "not valid JSON"),
         ('{"liver": ["1"]}', "expected"),
         ('{"liver_only": ["7"]}', "cases that are not here: 7"),
     ):
@@ -113,7 +116,7 @@ def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
         path = tmp_path / name
         content = path.read_bytes()
         path.write_bytes(content[: 352 + 2 * 40 * 36 * 2])
-    recipe = SEED.override(size=32)
+    recipe = BASELINE.override(size=32)
     with pytest.raises(ValueError, match="changed while in use"):
         SliceDataset(cases, recipe)[1]
     dataset = SliceDataset([replace(case, states=None) for case in cases], recipe)
@@ -125,11 +128,11 @@ def test_only_the_slice_asked_for_is_read(tmp_path: Path) -> None:
 def test_masks_follow_their_volume_even_under_a_wrong_affine(tmp_path: Path) -> None:
     """As in LiTS volumes 28 to 47, whose masks carry another affine than the scan."""
     write_case(tmp_path, "1")
-    reference = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED)[3]
+    reference = SliceDataset(usable_cases(find_cases(tmp_path))[0], BASELINE)[3]
     mask = load_nifti(tmp_path / "segmentation-1.nii")
     stored = np.asanyarray(mask.dataobj).copy()
     nib.save(nib.Nifti1Image(stored, np.diag([1.0, 1, -1, 1])), tmp_path / "segmentation-1.nii")
-    wrong = SliceDataset(usable_cases(find_cases(tmp_path))[0], SEED)[3]
+    wrong = SliceDataset(usable_cases(find_cases(tmp_path))[0], BASELINE)[3]
     assert torch.equal(wrong["labels"], reference["labels"])
 
 
@@ -176,5 +179,5 @@ def test_slices_of_a_volume_stored_as_floats_are_read(tmp_path: Path) -> None:
     labels = nib.Nifti1Image(np.ones((40, 36, 5), np.uint8), LPS_AFFINE)
     nib.save(labels, tmp_path / "segmentation-1.nii")
     cases, _ = usable_cases(find_cases(tmp_path))
-    sample = SliceDataset(cases, SEED.override(size=32))[2]
+    sample = SliceDataset(cases, BASELINE.override(size=32))[2]
     assert sample["range_hu"][0].tolist() == [hu[..., 2].min(), hu[..., 2].max()]

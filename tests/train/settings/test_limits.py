@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 from lits_runtime import CheckpointError, DatasetError, TrainingError
 from lits_train.cli.train import main
-from lits_train.data.cases import Case, read_statements
+from lits_train.data.cases import Case
+from lits_train.data.cases_json import read_statements
 from lits_train.given_files import read_json, strict_json
 from lits_train.limits import RECIPE_LIMITS, RUN_LIMITS
-from lits_train.prepared.index import write_case
 from lits_train.prepared.index_content import INDEX_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case
 from lits_train.run.readiness import check_device
 from lits_train.settings.overrides import override, read_toml
 from lits_train.settings.recipe import DEFAULT, RECIPES, Recipe
@@ -228,7 +229,7 @@ JSON_NONSENSE = [
 def test_json_that_could_be_read_two_ways_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"file\.json: not readable JSON"):
+    with pytest.raises(DatasetError, match=r"file\.json: not valid JSON"):
         read_json(path, 2**20, DatasetError)
     with pytest.raises(DatasetError, match="larger than 3 bytes"):
         path.write_text("[0, 0]")
@@ -352,11 +353,11 @@ def test_runs_that_cannot_be_are_refused(name: str, value: Any, tmp_path: Path) 
         (["--set", "decoder_channels=0,0"], 2, "decoder_channels 0"),
         (["--validation-fraction", "nan"], 2, "validation_fraction nan"),
         (["--checkpoint-minutes", "inf"], 2, "checkpoint_minutes inf"),
-        (["--allow-changed"], 2, "goes with resume"),
+        (["--allow-changed"], 2, "needs resume"),
         (["--weights", "{tmp}/none.pth"], 1, "none.pth"),
         (["--weights", "{tmp}"], 1, "a folder, expected a regular file"),
         (["-o", "{tmp}/file/run"], 1, "file"),
-        (["--resume"], 1, "leave --resume"),
+        (["--resume"], 1, "start without --resume"),
     ],
 )
 def test_what_is_refused_cheaply_is_refused_before_data_are_read(

@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader, RandomSampler
 from lits_runtime.errors import DatasetError
 from lits_tools.benchmark.runtime import Figure, line
 from lits_train.data.cases import Case, find_cases, usable_cases
+from lits_train.network.preprocessing import Preprocessing, resized_slab
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.network.slab_segmenter import Preprocessing, class_targets, known_pixels
 from lits_train.prepared.convert import prepare
 from lits_train.prepared.slices import open_cases
-from lits_train.samples.dataset import Sample, SliceDataset, resized_slab
+from lits_train.samples.dataset import Sample, SliceDataset
 from lits_train.settings.recipe import Recipe
 from lits_train.training.losses import segmentation_loss
+from lits_train.training.network_inputs import class_targets, known_pixels
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from lits_runtime.cli.command import Command, shared_options
 
 @click.command(cls=Command)
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--recipe", type=click.Choice(["default", "seed"]), default="default")
+@click.option("--recipe", type=click.Choice(["default", "baseline"]), default="default")
 @click.option("--size", type=click.IntRange(32), help="Working size.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]")
 @click.option("--device", default="cpu", show_default=True)

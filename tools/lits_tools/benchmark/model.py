@@ -52,7 +52,7 @@ class Way:
                 self.work(slab_hu)
         else:
             lanes = self.parallel.lanes
-            for _ in ordered_map(self.parallel.pool(), self.work, slabs, 2 * lanes):
+            for _ in ordered_map(self.parallel.engine.pool(), self.work, slabs, 2 * lanes):
                 pass
         return time.perf_counter() - began
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from lits_export.export import ExportSettings, export_model
-from lits_export.parity.compare import TOLERANCES, Tolerance
+from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_train.network.checkpoint import Checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.recipe import RECIPES

@@ -32,10 +32,10 @@ scan = Scan.open(sys.argv[1])
 segmenter = Segmenter.open(sys.argv[2], provider=sys.argv[3])
 context = segmenter.metadata.context_slices
 size = slab_slices(segmenter.provider, context)
-slabs = [scan.slab_hu(run, context) for run in scan.runs(size, context)]
+slabs = [scan.slab_hu(run, context) for run in scan.slabs(size, context)]
 segmenter.labels(slabs[0])
 began = time.perf_counter()
-for labels in ordered_map(segmenter.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
+for labels in ordered_map(segmenter.engine.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
     pass
 print(time.perf_counter() - began)
 """

@@ -56,7 +56,7 @@ def main(
     """Measure speed and memory of lits-infer as whole processes, in turn with what they beat."""
     from lits_runtime.files.atomic import atomic_path
     from lits_runtime.files.output_rule import Inputs, check_targets
-    from lits_runtime.session.opening import bundled_model
+    from lits_runtime.model.bundled import bundled_model
     from lits_tools.benchmark.runtime import Benchmark, machine
 
     check_targets([output] if output else [], Inputs(), force=False)

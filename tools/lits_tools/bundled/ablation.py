@@ -98,7 +98,7 @@ def folder_name(variant: str, seed: int) -> str:
 def _train(shared: Path, output: Path, name: str, seed: int, device: str) -> None:
     from lits_tools.bundled.trial import SCORES_NAME, Trial
     from lits_train.network.checkpoint import LAST_NAME
-    from lits_train.settings.recipe import DEFAULT, SEED
+    from lits_train.settings.recipe import BASELINE, DEFAULT
 
     folder = output / folder_name(name, seed)
     if (folder / SCORES_NAME).exists():
@@ -111,7 +111,7 @@ def _train(shared: Path, output: Path, name: str, seed: int, device: str) -> Non
             "thresholds": (0.5, 0.5),
             "epochs": 10_000,
         }
-        recipe = replace(SEED, **settings)
+        recipe = replace(BASELINE, **settings)
         reference = output / folder_name("default", seed) / SCORES_NAME
         if not reference.exists():
             raise click.UsageError('"seed" takes the minutes of "default": train that first')

@@ -17,11 +17,13 @@ from torch.nn import functional
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
-from lits_train.data.cases import CASES_NAME, find_cases, find_files
-from lits_train.network.slab_segmenter import label_shares, resize, resize_labels
+from lits_train.data.case_files import find_files
+from lits_train.data.cases import find_cases
+from lits_train.data.cases_json import CASES_NAME
+from lits_train.network.preprocessing import label_shares, resize, resize_labels
 from lits_train.prepared.convert import prepare
-from lits_train.prepared.index import write_case
 from lits_train.prepared.slices import open_cases
+from lits_train.prepared.write_case import write_case
 from lits_train.settings.recipe import LESION_UNKNOWN
 
 logger = logging.getLogger(__name__)

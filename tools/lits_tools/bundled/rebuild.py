@@ -46,7 +46,7 @@ def main(
     device: str,
     resume: bool,
 ) -> None:
-    """Prepare the data in SHARED, train, export fp16 and score; results go to OUTPUT."""
+    """Prepare the data in SHARED, train, export and score; results go to OUTPUT."""
     from lits_tools.bundled.trial import Trial
     from lits_train.settings.overrides import override
     from lits_train.settings.recipe import RECIPES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lits_export.export import ExportSettings, export_model
+from lits_export.export import DEFAULT_PRECISION, ExportSettings, export_model
 from lits_runtime.cli.progress import stopping_on_signals
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.segment.segmenter import Segmenter
@@ -42,7 +42,7 @@ class Trial:
     recipe: Recipe
     without: tuple[str, ...] = ()
     """Cases that are left out of training."""
-    precision: str = "fp16"
+    precision: str = DEFAULT_PRECISION
     """Of the file that is scored."""
     minutes: float | None = None
     """Training ends when they are over, those before a break included; None: with its epochs."""

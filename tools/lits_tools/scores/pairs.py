@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.finding.find import SCAN_NAMES, LeftOut, find_scans, find_volumes, tell
+from lits_runtime.finding.find import LeftOut, find_scans, find_volumes, tell
 from lits_runtime.finding.layouts import kinds_of_volumes
-from lits_runtime.messages import stem_and_ending
 from lits_runtime.volumes.geometry import Geometry
+from lits_runtime.volumes.names import SCAN_NAMES, stem_and_ending
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""lits-data: get, look at and prepare data sets."""
+"""lits-data: download, check, prepare and simulate data sets."""
 
 import json
 import logging
@@ -7,19 +7,20 @@ from pathlib import Path
 import click
 
 from lits_runtime.cli.command import Command, shared_options
+from lits_train.cli.grouped_help import OrderedGroup
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _JOBS = click.option(
-    "-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: usable processors]"
+    "-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: available processors]"
 )
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 @click.version_option(package_name="lits-toolkit")
 def main() -> None:
-    """Get, check, prepare and make data sets of CT volumes and masks in the form of LiTS."""
+    """Download, check, prepare or simulate LiTS-style data sets of CT volumes and masks."""
 
 
 @main.command(cls=Command)
@@ -27,16 +28,17 @@ def main() -> None:
 @click.option(
     "--space-check/--no-space-check",
     default=True,
-    help="Whether to refuse a disk with less than about 60 GB free.",
+    help="Refuse to start with less than about 60 GB of free space.",
 )
 @shared_options
 def download(folder: Path, space_check: bool) -> None:
-    """Download LiTS from Kaggle to FOLDER: 131 pairs volume-ID.nii and segmentation-ID.nii.
+    """Download LiTS from Kaggle to FOLDER.
 
-    Takes about 50 GB, and 10 GB more on the way. After a break the same command goes on where it
-    was. Kaggle's tools know their credentials from KAGGLE_API_TOKEN, from KAGGLE_USERNAME and
-    KAGGLE_KEY, or from ~/.kaggle/kaggle.json. With KAGGLEHUB_CACHE set, files stay in that cache
-    and FOLDER links to them. Exit status 1 if a pair is missing at the end.
+    LiTS is 131 pairs volume-ID.nii and segmentation-ID.nii. They take about 50 GB, and 10 GB more
+    while downloading. If it is interrupted, the same command resumes it. Kaggle credentials come
+    from KAGGLE_API_TOKEN, from KAGGLE_USERNAME and KAGGLE_KEY, or from ~/.kaggle/kaggle.json. If
+    KAGGLEHUB_CACHE is set, the files stay in that cache and FOLDER links to them. The exit status
+    is 1 if a pair is missing at the end.
     """
     from lits_train.data.download import download as download_lits
 
@@ -46,19 +48,20 @@ def download(folder: Path, space_check: bool) -> None:
 
 @main.command(cls=Command)
 @click.argument("folder", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each case.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per case.")
 @_JOBS
 @shared_options
 def check(folder: Path, as_json: bool, jobs: int | None) -> None:
-    """Print a table of the cases in FOLDER: geometry, HU, labels, lesions, and what is wrong.
+    """Check the cases in FOLDER and print them as a table.
 
-    Every voxel is read. Lesions are 6-connected components of label 2, as lits-eval counts them.
-    Exit status 1 if a case cannot be used.
+    It shows geometry, HU, labels, lesions and problems. Every voxel is read. Lesions are
+    6-connected components of label 2, as lits-eval counts them. The exit status is 1 if a case is
+    unusable.
     """
     from rich.console import Console
 
     from lits_runtime.system.processors import usable_processors
-    from lits_train.data.cases import case_order
+    from lits_train.data.case_files import case_order
     from lits_train.data.examine import examine, files_of
     from lits_train.data.examine_table import remarks, report_table
     from lits_train.data.parallel import in_processes
@@ -70,7 +73,7 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
         for report in reports:
             click.echo(json.dumps(report.to_json()))
     else:
-        # Rather a line that a narrow terminal wraps than figures with their ends cut off.
+        # Wrapped lines are better than truncated figures.
         console = Console(width=max(Console().width, 120), soft_wrap=True)
         console.print(report_table(reports), *remarks(reports), sep="\n")
     unusable = sum(bool(report.problems) for report in reports)
@@ -93,18 +96,19 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
     type=click.IntRange(32, 1024),
     default=256,
     show_default=True,
-    help="Working size of the recipe to train with.",
+    help="Working size of the recipe to train.",
 )
-@click.option("-f", "--force", is_flag=True, help="Begin anew, at whatever size it was before.")
+@click.option("-f", "--force", is_flag=True, help="Start over, and replace what is there.")
 @_JOBS
 @shared_options
 def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None) -> None:
-    """Write the cases of FOLDER as arrays that lits-train reads without effort.
+    """Convert the cases of FOLDER to arrays for training.
 
-    Slices are brought to the canonical orientation and to SIZE x SIZE; a geometry that the header
-    has lost is repaired. cases.json in FOLDER may name cases whose lesions are not marked, and
-    voxel sizes: {"liver_only": ["28"], "spacing_mm": {"29": [0.78, 0.78, 1.6]}}. The same command
-    goes on after a break and does only what is new. Exit status 1 if a case cannot be used.
+    Slices are oriented canonically and resized to SIZE x SIZE; geometry that a header has lost is
+    repaired. cases.json in FOLDER may list cases whose lesions are not marked, and voxel sizes:
+    {"liver_only": ["28"], "spacing_mm": {"29": [0.78, 0.78, 1.6]}}. The same command resumes an
+    interrupted preparation, and converts only what is new. The exit status is 1 if a case is
+    unusable.
     """
     from lits_runtime.system.processors import usable_processors
     from lits_train.data.cases import find_cases
@@ -124,21 +128,37 @@ def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None
 
 @main.command(cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Cases.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first.")
-@click.option("--matrix", type=click.IntRange(16, 1024), default=512, show_default=True)
-@click.option("--slices", type=click.IntRange(1, 2000), default=60, show_default=True)
-@click.option("--spacing", type=float, nargs=3, help="Voxel size in mm, stored axis order.")
+@click.option(
+    "--count", type=click.IntRange(1), default=1, show_default=True, help="Number of cases."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first case."
+)
+@click.option(
+    "--matrix",
+    type=click.IntRange(16, 1024),
+    default=512,
+    show_default=True,
+    help="Rows and columns.",
+)
+@click.option(
+    "--slices",
+    type=click.IntRange(1, 2000),
+    default=60,
+    show_default=True,
+    help="Number of axial slices.",
+)
+@click.option("--spacing", type=float, nargs=3, help="Voxel size in mm, in stored axis order.")
 @click.option(
     "--orientation",
     type=click.Choice(["LPS", "LAS", "RAS"]),
     default="LPS",
     show_default=True,
-    help="Where the stored axes point.",
+    help="Directions of the stored axes.",
 )
-@click.option("--lesions", type=click.IntRange(0), help="In each case.  [default: by seed]")
-@click.option("--gzip/--no-gzip", default=True, show_default=True, help=".nii.gz or .nii")
-@click.option("-f", "--force", is_flag=True, help="Overwrite other files of these names.")
+@click.option("--lesions", type=click.IntRange(0), help="Lesions per case.  [default: random]")
+@click.option("--gzip/--no-gzip", default=True, show_default=True, help="Write .nii.gz or .nii.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 @shared_options
 def phantom(
     folder: Path,
@@ -152,9 +172,10 @@ def phantom(
     gzip: bool,
     force: bool,
 ) -> None:
-    """Write CT phantoms of the abdomen to FOLDER as volume-SEED and segmentation-SEED.
+    """Simulate CT phantoms of the abdomen in FOLDER.
 
-    The same seed gives the same anatomy, whatever the matrix and orientation.
+    They are saved as volume-SEED and segmentation-SEED. A seed always gives the same anatomy,
+    whatever the matrix and orientation.
     """
     from lits_runtime.phantom.ct import make_phantom, write_phantom
 

@@ -1,1 +1,1 @@
-"""LiTS-style data sets: found, checked, repaired, downloaded, described."""
+"""LiTS-style data sets: downloading, finding, checking, repairing and reporting on them."""

@@ -1,4 +1,4 @@
-"""LiTS from Kaggle, in one folder of pairs, without ever lying on the disk twice."""
+"""LiTS from Kaggle in one folder of pairs, without a second copy on disk."""
 
 import logging
 import os
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.errors import DatasetError
-from lits_train.data.cases import case_order, find_files
+from lits_train.data.case_files import case_order, find_files
 from lits_train.data.free_space import gigabytes, require_space
 
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "KAGGLEHUB_CACHE"
 OWN_CACHE = ".kagglehub"
-"""In the folder, so that moving out of it copies nothing; removed when all is complete."""
+"""In the target folder, so that files are moved rather than copied; removed at the end."""
 CREDENTIALS = (
     "set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or save the kaggle.json of "
     "https://www.kaggle.com/settings in ~/.kaggle"
@@ -45,28 +45,28 @@ class Part:
         }
 
 
-# 58,638 slices of 512 x 512: 31 GB of int16 volumes, 15 GB of uint8 masks, all in the first part.
-# What Kaggle packs them to is not stated anywhere; these are bounds.
+# 58,638 slices of 512 x 512: 31 GB of int16 volumes; 15 GB of uint8 masks, all in the first part.
+# Kaggle does not state the size of its archives; these are upper bounds.
 LITS = (
     Part("andrewmvd/liver-tumor-segmentation", range(51), range(131), 27 * 10**9, 8 * 10**9),
     Part("andrewmvd/liver-tumor-segmentation-part-2", range(51, 131), range(0), 23 * 10**9, 10**10),
 )
-"""131 pairs. volume_pt1 to 5 and segmentations lie in the first, volume_pt6 to 8 in the second."""
+"""131 pairs: volume_pt1 to 5 and segmentations in the first part, volume_pt6 to 8 in the second."""
 
 
 def download(folder: Path, parts: Sequence[Part] = LITS, *, check_space: bool = True) -> int:
-    """Download what a folder lacks, and gather it there as volume-ID and segmentation-ID pairs.
+    """Download what a folder lacks, and collect it there as volume-ID and segmentation-ID pairs.
 
-    A download that broke off goes on where it was. What lies in a Kaggle cache named by
-    `KAGGLEHUB_CACHE` stays there and is linked to; otherwise the cache is a hidden folder in
-    `folder`, and files are moved out of it.
+    An interrupted download is resumed. Files in a Kaggle cache named by `KAGGLEHUB_CACHE` stay
+    there and are linked to; otherwise the cache is a hidden folder in `folder`, and files are moved
+    out of it.
 
     Returns:
-        The number of pairs, all of them.
+        The number of pairs.
 
     Raises:
-        DatasetError: the disk is too small, Kaggle cannot be reached or refuses, an archive is
-            damaged, or pairs are missing from what it gave.
+        DatasetError: there is too little space, Kaggle cannot be reached or refuses, an archive is
+            damaged, or pairs are missing from it.
         ModuleNotFoundError: kagglehub is not installed.
     """
     wanted = set().union(*(part.names for part in parts))
@@ -91,7 +91,7 @@ def download(folder: Path, parts: Sequence[Part] = LITS, *, check_space: bool = 
 
 
 def present(folder: Path) -> set[str]:
-    """Names without endings, "volume-0", of the files of cases in a folder."""
+    """Names of the case files in a folder, without endings, such as "volume-0"."""
     found = find_files(folder) if folder.is_dir() else {}
     return {
         f"{kind}-{case_id}"
@@ -102,13 +102,13 @@ def present(folder: Path) -> set[str]:
 
 
 def gather(source: Path, folder: Path, *, move: bool) -> None:
-    """Bring the volumes and segmentations of all subfolders of `source` into one folder.
+    """Collect the volumes and segmentations of all subfolders of `source` in one folder.
 
     Args:
-        source: where they are, in any subfolders.
-        folder: where they go; what is there already stays.
-        move: take them away from `source`. Otherwise they are hard links, or symbolic ones where
-            `source` is on another file system.
+        source: a folder with any subfolders.
+        folder: the target; existing files are kept.
+        move: move the files. Otherwise they are linked: hard, or symbolically if `source` is on
+            another file system.
     """
     folder.mkdir(parents=True, exist_ok=True)
     there, linked = present(folder), 0
@@ -135,17 +135,17 @@ def _check_space(cache: Path, todo: Sequence[Part]) -> None:
     needed = max(unpacked + max(part.archive_bytes for part in todo) - there, 0)
     free = require_space(cache, needed, f"the download of {len(todo)} part(s)")
     logger.info(
-        "%d part(s) to download, about %s unpacked and %s on the way; %s are free",
+        "%d part(s) to download: about %s unpacked, %s needed while downloading, %s free",
         *(len(todo), gigabytes(unpacked), gigabytes(needed), gigabytes(free)),
     )
 
 
 def _fetch(part: Part, cache: Path) -> Path:
-    """The folder in which kagglehub has unpacked a part."""
+    """Download a part; the folder in which kagglehub unpacked it."""
     with _kaggle_cache(cache), redirect_stdout(sys.stderr), _as_dataset_error(part, cache):
         import kagglehub
 
-        # It says where it downloads to on stdout, which is for results.
+        # kagglehub reports where it downloads to.
         logging.getLogger("kagglehub").setLevel(logging.WARNING)
         logger.info("downloading %s", part.handle)
         return Path(kagglehub.dataset_download(part.handle))
@@ -166,7 +166,7 @@ def _kaggle_cache(cache: Path) -> Iterator[None]:
 
 @contextmanager
 def _as_dataset_error(part: Part, cache: Path) -> Iterator[None]:
-    """Say of a failure what it means and what would work."""
+    """Explain what a failure means and what would help."""
     import kagglehub.exceptions
     import requests
 
@@ -180,8 +180,7 @@ def _as_dataset_error(part: Part, cache: Path) -> Iterator[None]:
         raise DatasetError(f"Kaggle answered {address} with an error: {error}") from error
     except requests.RequestException as error:
         raise DatasetError(
-            f"the connection to Kaggle failed or broke off; the same command goes on where it "
-            f"was: {error}"
+            f"the connection to Kaggle failed; the same command resumes the download: {error}"
         ) from error
     except (
         zipfile.BadZipFile,
@@ -193,7 +192,7 @@ def _as_dataset_error(part: Part, cache: Path) -> Iterator[None]:
         damaged = list((cache / "datasets" / part.handle).glob("**/*.archive"))
         for archive in damaged:
             archive.unlink()
-        again = "; it is removed, the same command downloads it again" if damaged else ""
+        again = "; it was removed, and the same command downloads it again" if damaged else ""
         raise DatasetError(f"{part.handle}: {error}{again}") from error
 
 

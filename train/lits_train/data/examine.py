@@ -1,4 +1,4 @@
-"""What a data set's cases are like, and what is wrong with them."""
+"""Reports on the cases of a data set: what they are like, and what is wrong with them."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,71 +11,64 @@ from lits_runtime.measure.lesions import LesionTracker
 from lits_runtime.plausibility.warnings import geometry_warnings, range_warnings
 from lits_runtime.volumes.label_volume import to_labels
 from lits_runtime.volumes.scan import Scan
-from lits_train.data.cases import (
-    Case,
-    Statements,
-    check_case,
-    file_states,
-    find_files,
-    open_pair,
-    pairing_problem,
-    read_statements,
-)
+from lits_train.data.case_files import find_files, pairing_problem
+from lits_train.data.cases import Case, check_case, file_states, open_pair
+from lits_train.data.cases_json import Statements, read_statements
 from lits_train.data.repair import BodySides, is_lost
 
 AIR_HU = -1100.0
-"""Air is -1000, noise and the end of 12 bits -1024; what is below was never measured."""
+"""Air is -1000, and noise and 12 bits reach -1024; lower values were never measured."""
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """What is there of a case, and what `cases.json` says of it."""
+    """The files of a case, and what `cases.json` states about it."""
 
     case_id: str
     paths: dict[str, list[Path]]
-    """Of "volume" and "segmentation"; one each, if all is well."""
+    """By "volume" and "segmentation"; one path each, if the case is complete."""
     statements: Statements
 
 
 @dataclass(frozen=True)
 class CaseReport:
-    """A case as it was found; what could not be read is None."""
+    """What was found in a case; None is what could not be read."""
 
     case_id: str
     problems: tuple[str, ...] = ()
-    """Why it cannot be used."""
+    """Reasons why it is unusable."""
     warnings: tuple[str, ...] = ()
-    """What to know before it is."""
+    """What to know before using it."""
     shape: tuple[int, int, int] | None = None
-    """Along the stored axes, as `spacing_mm` and `orientation`."""
+    """Along the stored axes, like `spacing_mm` and `orientation`."""
     spacing_mm: tuple[float, float, float] | None = None
-    """Of the header."""
+    """According to the header."""
     orientation: str | None = None
-    """Where the stored axes point, by the header: "LPS"."""
+    """Directions of the stored axes according to the header, such as "LPS"."""
     range_hu: tuple[float, float] | None = None
     label_type: str | None = None
-    """How labels are stored: "uint8"."""
+    """Type of the stored labels, such as "uint8"."""
     labels: tuple[int, ...] | None = None
-    """Those that occur."""
+    """The labels that occur."""
     liver_only: bool = False
     liver_slices: int | None = None
     lesion_slices: int | None = None
     liver_ml: float | None = None
-    """With the lesions."""
+    """Including lesions."""
     lesions: int | None = None
-    """6-connected components of label 2, as the evaluation counts them."""
+    """6-connected components of label 2, as lits-eval counts them."""
     lesion_ml: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The report as plain JSON values."""
         return asdict(self)
 
 
 def files_of(folder: Path) -> list[CaseFiles]:
-    """The cases of a folder, whole or not, in the order of their numbers.
+    """The cases of a folder, complete or not, ordered by number.
 
     Raises:
-        DatasetError: there is none, or `cases.json` is not what it should be.
+        DatasetError: there is none, or `cases.json` is invalid.
     """
     found = find_files(folder)
     if not found:
@@ -85,16 +78,15 @@ def files_of(folder: Path) -> list[CaseFiles]:
 
 
 def examine(files: CaseFiles) -> CaseReport:
-    """Read a case once, slice by slice, and report on it. A damaged one is a report as well."""
+    """Read a case slice by slice and report on it; damage is reported, not raised."""
     report = CaseReport(files.case_id)
     if problem := pairing_problem(files.case_id, files.paths):
         return replace(report, problems=(problem,))
-    case = files.statements.applied(
-        Case(files.case_id, files.paths["volume"][0], files.paths["segmentation"][0])
-    )
+    case = Case(files.case_id, files.paths["volume"][0], files.paths["segmentation"][0])
+    case = case.with_statements(files.statements)
     report = replace(report, liver_only=case.liver_only)
     try:
-        file_states(case)  # a pipe would be waited for
+        file_states(case)  # refuses a pipe, which might block for ever
         report = _of_headers(report, case)
         case = check_case(case)
         return _of_values(_of_labels(report, case), case)
@@ -104,7 +96,7 @@ def examine(files: CaseFiles) -> CaseReport:
 
 def _of_headers(report: CaseReport, case: Case) -> CaseReport:
     volume, mask = Scan.open(case.volume), Scan.open(case.segmentation)
-    geometry, mask_type = volume.geometry, mask.image.get_data_dtype()
+    geometry, mask_type = volume.geometry, mask.source.dtype
     warnings = [] if is_lost(geometry) else geometry_warnings(volume)
     if mask_type.kind == "f":
         warnings.append(f"labels are stored as {mask_type}")
@@ -115,7 +107,7 @@ def _of_headers(report: CaseReport, case: Case) -> CaseReport:
         spacing = " x ".join(f"{size:.4g}" for size in mask.geometry.spacing_mm)
         warnings.append(
             f"the mask's affine ({mask.geometry.axis_codes}, {spacing} mm) is not the volume's; "
-            "the volume's is taken for both"
+            "the volume's is used for both"
         )
     return replace(
         report,
@@ -133,7 +125,7 @@ def _of_labels(report: CaseReport, case: Case) -> CaseReport:
     if not counts[:, 1:].any():
         warnings.append("no liver is marked")
     if case.liver_only and counts[:, 2].any():
-        warnings.append("lesions are marked, yet cases.json says that only the liver is")
+        warnings.append("lesions are marked, but cases.json says that only the liver is")
     return replace(
         report,
         warnings=tuple(warnings),
@@ -147,11 +139,11 @@ def _of_values(report: CaseReport, case: Case) -> CaseReport:
     volume, mask = open_pair(case)
     tracker, sides = LesionTracker(volume.geometry), BodySides()
     least, greatest = np.inf, -np.inf
-    for run, mask_run in zip(volume.runs(1), mask.runs(1), strict=True):
-        slice_hu = volume.slab_hu(run)[0]
-        labels = to_labels(mask.slab_hu(mask_run)[0], "segmentation")
+    for slab, mask_slab in zip(volume.slabs(1), mask.slabs(1), strict=True):
+        slice_hu = volume.slab_hu(slab)[0]
+        labels = to_labels(mask.slab_hu(mask_slab)[0], "segmentation")
         least, greatest = min(least, slice_hu.min()), max(greatest, slice_hu.max())
-        tracker.add(run.start, labels, slice_hu)
+        tracker.add(slab.start, labels, slice_hu)
         sides.add(slice_hu, labels)
     warnings = [*report.warnings, *range_warnings(float(least), float(greatest))]
     if least < AIR_HU:

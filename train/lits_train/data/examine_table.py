@@ -1,4 +1,4 @@
-"""Case reports as a table for a terminal, and what there is to remark below it."""
+"""Case reports as a table for a terminal, with problems and warnings below it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ _COLUMNS = ("case", "shape", "mm", "axes", "HU", "labels", "liver ml", "lesions"
 
 
 def report_table(reports: Sequence[CaseReport]) -> Table:
-    """One row per case; the last column has a mark if there are problems or warnings."""
+    """One row per case; the last column marks those with problems or warnings."""
     table = Table(
         box=box.SIMPLE_HEAD,
         caption="shape, mm and axes as stored; lesions: 6-connected components of label 2; "
@@ -29,7 +29,7 @@ def report_table(reports: Sequence[CaseReport]) -> Table:
 
 
 def remarks(reports: Sequence[CaseReport]) -> Iterator[Text]:
-    """A line for each problem, in red, and each warning."""
+    """One line per problem, in red, or warning, in yellow."""
     for report in reports:
         for lines, style in ((report.problems, "red"), (report.warnings, "yellow")):
             for line in lines:

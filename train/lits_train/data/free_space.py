@@ -1,4 +1,4 @@
-"""Room on a disk, asked for before hours of work."""
+"""Free space, checked before hours of work."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from lits_runtime.errors import DatasetError
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as people say them.
+    """Bytes in a readable form.
 
     >>> gigabytes(52_400_000_000)
     '52.4 GB'
@@ -16,24 +16,24 @@ def gigabytes(count: int) -> str:
 
 
 def shared_memory_free() -> int | None:
-    """Free bytes where processes share tensors; None where that is no file system."""
+    """Free bytes of the file system that processes share tensors through; None without one."""
     folder = Path("/dev/shm")
     return shutil.disk_usage(folder).free if folder.is_dir() else None
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> int:
-    """Make sure that a file system has room.
+    """Make sure that a file system has enough free space.
 
     Args:
-        folder: where the files will be; it need not exist yet.
+        folder: where files will be written; it need not exist yet.
         needed: bytes.
-        purpose: what they are for.
+        purpose: what needs them, for the message.
 
     Returns:
         The free bytes.
 
     Raises:
-        DatasetError: it has not.
+        DatasetError: there is too little.
     """
     existing = folder.absolute()
     while not existing.exists():

@@ -1,4 +1,4 @@
-"""Work on many cases at once, in processes, with a progress bar on stderr."""
+"""Cases processed in parallel, with a progress bar on stderr."""
 
 import logging
 import multiprocessing
@@ -24,12 +24,12 @@ Result = TypeVar("Result")
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int, title: str
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with the function's result, as they become ready.
+    """Each item with the function's result, as results become available.
 
     Args:
-        function: of the top level of a module, if there is more than one job.
-        items: what it takes, one at a time.
-        jobs: processes; 1 works in this one.
+        function: one that can be pickled, if there is more than one process.
+        items: its arguments, one per call.
+        jobs: number of processes; 1 is this one.
         title: of the progress bar.
 
     Raises:
@@ -53,7 +53,7 @@ def _here(
 def _there(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int
 ) -> Iterator[tuple[Item, Result]]:
-    # Not forked: a fork of a process that has used torch's threads may hang.
+    # Not fork: a child of a process that has used torch's threads may hang.
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(min(jobs, len(items) or 1), context, _begin)
     try:
@@ -62,15 +62,15 @@ def _there(
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a working process was killed, most likely for its memory: take fewer --jobs; what is "
-            "done stays done"
+            "a worker process was killed, most likely for its memory: use fewer --jobs; finished "
+            "cases are kept"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end when it does: a killed one cannot say so."""
+    """Leave Ctrl-C to the parent, and exit when it does, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

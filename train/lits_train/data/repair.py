@@ -1,8 +1,8 @@
-"""Headers that have lost the geometry of their scan, and what is put in its place.
+"""Repair of headers that have lost the geometry of their scan.
 
-LiTS volumes 28 to 47 say 1 x 1 x 1 mm under an affine without directions: both were lost when the
-set was made (PatrickChrist/LITS-CHALLENGE#14). Which way the patient lies is still to be seen: the
-liver is on the right, the spine at the back. The voxel size is not.
+LiTS volumes 28 to 47 claim 1 x 1 x 1 mm and have affines without directions: both were lost when
+the set was made (PatrickChrist/LITS-CHALLENGE#14). The orientation can be recovered from the
+anatomy, with the liver on the right and the spine at the back. The voxel size cannot.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 from lits_runtime.volumes.scan import Geometry, Scan
 
 WIDEST_MM = 500.0
-"""CT scanners reconstruct a field of view up to this; 512 voxels of 1 mm would be wider."""
+"""Largest field of view of a CT scanner; 512 voxels of 1 mm would be wider."""
 TYPICAL_MM = (1.6, 0.7, 0.7)
-"""Slices, rows and columns where nothing is known: as the 3D-IRCADb-01 scans, which LiTS took as
-28 to 47, mostly are."""
-_LOOKED_AT = 16
+"""Assumed spacing of slices, rows and columns, typical of the 3D-IRCADb-01 scans (28 to 47 in
+LiTS)."""
+_SAMPLED_SLICES = 16
 _BODY_HU, _BONE_HU = -300.0, 300.0
-_CLEAR = 0.1
+_CLEAR_OFFSET = 0.1
+"""Of a centre from that of the body, in half widths of the body."""
 
 
 class BodySides:
-    """Takes axial slices and tells on which side of the body the liver and the bones lie."""
+    """On which side of the body the liver and the bones lie, from axial slices."""
 
     def __init__(self) -> None:
         self._sums = np.zeros((3, 4))
 
     def add(self, slice_hu: NDArray[np.float32], labels: NDArray[np.number]) -> None:
-        """Take a slice; both are (height, width). One without liver says nothing."""
-        liver = labels > 0.5  # a mask that was saved under a scaling reads 0.00002 for 0
+        """Add a slice; both arrays are (height, width). A slice without liver is ignored."""
+        liver = labels > 0.5  # a mask saved with a scaling may read 0.00002 for 0
         if not liver.any():
             return
         for sums, mask in zip(
@@ -42,26 +43,26 @@ class BodySides:
 
     @property
     def mirrored(self) -> bool | None:
-        """Whether the liver lies where the patient's left should be; None if that is not clear."""
+        """Whether the liver lies on the patient's left; None if unclear."""
         body, liver, _ = self._sums
         return _beyond(liver, body, 2)
 
     @property
     def upside_down(self) -> bool | None:
-        """Whether the bones lie where the front should be; None if that is not clear."""
+        """Whether the bones lie in front; None if unclear."""
         body, _, bone = self._sums
         behind = _beyond(bone, body, 1)
         return None if behind is None else not behind
 
 
 def _beyond(part: NDArray[np.float64], body: NDArray[np.float64], axis: int) -> bool | None:
-    """Whether the centre of a part lies clearly beyond the body's, or clearly before it."""
+    """Whether the centre of a part lies beyond the body's or before it; None if unclear."""
     if not part[0] or not body[0]:
         return None
     centre = body[2] / body[0]
     half_width = np.sqrt(max(body[3] / body[0] - centre**2, 1.0))
     offset = (part[axis] / part[0] - body[axis] / body[0]) / half_width
-    return bool(offset > 0) if abs(offset) > _CLEAR else None
+    return bool(offset > 0) if abs(offset) > _CLEAR_OFFSET else None
 
 
 def is_lost(geometry: Geometry) -> bool:
@@ -81,20 +82,20 @@ def is_lost(geometry: Geometry) -> bool:
 def repaired(
     volume: Scan, mask: Scan, liver: Sequence[int] | NDArray[np.integer], stated_mm: object = None
 ) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
-    """The affine that should stand in a volume's header, and what is different about it.
+    """The affine that a volume's header should have, and notes on what it changes.
 
-    Where the header is lost, rows and columns are turned so that the liver lies on the right and
-    the bones at the back, and the voxel size is `stated_mm` or else `TYPICAL_MM`. Elsewhere only
-    a stated voxel size changes anything.
+    If the header's geometry is lost, rows and columns are flipped so that the liver lies on the
+    right and the bones at the back, and the voxel size is `stated_mm`, or else `TYPICAL_MM`.
+    Otherwise only a stated voxel size changes anything.
 
     Args:
-        volume: the CT, under its own geometry.
-        mask: its labels, under the same.
+        volume: the CT, with the header's geometry.
+        mask: its labels, with the same geometry.
         liver: numbers of the canonical slices with liver.
-        stated_mm: voxel size along the stored axes, if it is known better than the header.
+        stated_mm: true voxel size along the stored axes, if known.
 
     Returns:
-        (4, 4) voxel-to-world, None if the header stands; and notes for people.
+        (4, 4) voxel-to-world, None if the header is right; and the notes.
 
     Raises:
         VolumeError: a file is not readable.
@@ -103,42 +104,47 @@ def repaired(
     lost = is_lost(geometry)
     if not lost and stated_mm is None:
         return None, ()
-    axes = geometry.canonical_axes
-    spacing = np.ones(3)
-    spacing[list(axes)] = TYPICAL_MM
-    if stated_mm is not None:
-        spacing = np.asarray(stated_mm, float)
-    said = " x ".join(f"{size:.4g}" for size in spacing)
-    if stated_mm is None:
-        notes = [f"the header has lost the voxel size (1 x 1 x 1 mm): {said} mm is assumed"]
-    else:
-        notes = [f"voxel size {said} mm as stated, not the header's"]
+    spacing_mm, note = _spacing_mm(geometry, stated_mm)
+    notes = [note]
     directions = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
     if lost:
-        turned, note = _turned(volume, mask, liver)
-        directions[:, [axis for axis, flip in zip(axes[1:], turned, strict=True) if flip]] *= -1
+        flips, note = _flips(volume, mask, liver)
+        in_plane = geometry.canonical_axes[1:]
+        directions[:, [axis for axis, flip in zip(in_plane, flips, strict=True) if flip]] *= -1
         notes.append(note)
     affine = geometry.affine.copy()
-    affine[:3, :3] = directions * spacing
+    affine[:3, :3] = directions * spacing_mm
     return affine, tuple(notes)
 
 
-def _turned(
+def _spacing_mm(geometry: Geometry, stated_mm: object) -> tuple[NDArray[np.float64], str]:
+    """The stated or the typical voxel size along the stored axes, and a note on it."""
+    spacing_mm = np.ones(3)
+    spacing_mm[list(geometry.canonical_axes)] = TYPICAL_MM
+    if stated_mm is not None:
+        spacing_mm = np.asarray(stated_mm, float)
+    size = " x ".join(f"{length:.4g}" for length in spacing_mm)
+    if stated_mm is None:
+        return spacing_mm, f"the header has lost the voxel size (1 x 1 x 1 mm): assuming {size} mm"
+    return spacing_mm, f"voxel size {size} mm as stated, not the header's"
+
+
+def _flips(
     volume: Scan, mask: Scan, liver: Sequence[int] | NDArray[np.integer]
 ) -> tuple[tuple[bool, bool], str]:
-    """Whether rows and columns run the wrong way, and a note that says so."""
+    """Whether rows and columns run the wrong way, and a note on it."""
     sides = BodySides()
-    steps = np.unique(np.linspace(0, len(liver) - 1, _LOOKED_AT).round().astype(int))
+    steps = np.unique(np.linspace(0, len(liver) - 1, _SAMPLED_SLICES).round().astype(int))
     for number in np.asarray(liver)[steps] if len(liver) else ():
         slabs = (scan.read_slab(int(number), int(number) + 1)[0] for scan in (volume, mask))
         sides.add(*slabs)
     wrong = (sides.upside_down, sides.mirrored)
     if None in wrong:
-        unclear = "the header has lost the orientation, and the anatomy does not tell it"
+        unclear = "the header has lost the orientation, and the anatomy does not show it"
         return (bool(wrong[0]), bool(wrong[1])), unclear
     names = [name for name, flip in zip(("rows", "columns"), wrong, strict=True) if flip]
-    how = f"{' and '.join(names)} turned" if names else "as it says"
+    how = f"{' and '.join(names)} flipped" if names else "right as it is"
     return (
         (bool(wrong[0]), bool(wrong[1])),
-        f"the header has lost the orientation: {how}, by the side of the liver and of the spine",
+        f"the header has lost the orientation: {how}, judging by the liver and the spine",
     )

@@ -1,1 +1,1 @@
-"""The network, what surrounds it between Hounsfield units and labels, and its checkpoint."""
+"""The network, the steps between Hounsfield units and labels around it, and its checkpoint."""

@@ -1,4 +1,4 @@
-"""Checkpoints: weights with all that is needed to rebuild the network, written atomically."""
+"""Checkpoints: weights and everything needed to rebuild the network, written atomically."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from lits_runtime.errors import CheckpointError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import brief
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.settings.recipe import RECIPES, SEED, Recipe
+from lits_train.settings.recipe import BASELINE, RECIPES, Recipe
 from lits_train.weights.reader import read_weights
 from lits_train.weights.state_dict import find_state_dict, misfit
 
@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network's settings and weights, and what a run needs to go on."""
+    """A trained network's settings and weights, and the state to resume its training from."""
 
     recipe: Recipe
     state_dict: dict[str, Tensor]
@@ -40,7 +40,7 @@ class Checkpoint:
         """The network with these weights, in evaluation mode.
 
         Raises:
-            CheckpointError: the weights are not of the recipe's network.
+            CheckpointError: the weights do not fit the recipe's network.
         """
         network = _untrained(self.recipe)
         if difference := misfit(self.state_dict, network.state_dict()):
@@ -50,10 +50,10 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint; whatever happens, `path` holds the old file or the new one, whole.
+    """Write a checkpoint; whatever happens, `path` is the old file or the complete new one.
 
     Raises:
-        OSError: no room or no permission, with `path`.
+        OSError: the disk is full or permission is missing; it names `path`.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -62,7 +62,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "training": checkpoint.training,
         "resume": checkpoint.resume,
     }
-    buffer = io.BytesIO()  # torch's own writer tells of a full disk without saying so
+    buffer = io.BytesIO()  # torch's own error on a full disk does not mention the disk
     torch.save(content, buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
@@ -71,13 +71,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without running any code that it may carry.
 
-    Weights alone, as .pth or .safetensors, are taken too if they are of the seed recipe's network:
-    bare or under "state_dict" or "model_state_dict", with or without the prefixes of DataParallel
-    and torch.compile.
+    Bare weights of the baseline recipe's network are accepted as well, as .pth or .safetensors: at
+    the top level or under "state_dict" or "model_state_dict", with or without the prefixes of
+    DataParallel and torch.compile.
 
     Raises:
-        CheckpointError: damaged, unsafe, of a newer format, or weights that do not fit the recipe;
-            the message says what was found.
+        CheckpointError: damaged, unsafe, of a newer format, or weights that do not fit the recipe.
         FileNotFoundError: there is no such file.
     """
     content, sha256 = read_weights(path)
@@ -90,7 +89,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
-    """Of lits-train, or of .safetensors with a recipe."""
+    """A checkpoint of lits-train, or a .safetensors file with a recipe."""
     version = content.get("format_version", FORMAT_VERSION)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
@@ -100,11 +99,13 @@ def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
     state = find_state_dict({"state_dict": content.get("state_dict")})
     settings, training, resume = (content.get(key, {}) for key in ("recipe", "training", "resume"))
     if state is None or not all(isinstance(part, dict) for part in (settings, training, resume)):
-        raise CheckpointError("its parts are not those that lits-train writes: damaged")
+        raise CheckpointError("damaged: its parts are not those that lits-train writes")
     try:
         json.dumps(training)  # short: `read_weights` has counted its values
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"its training facts are not plain values: {brief(error)}") from error
+        raise CheckpointError(
+            f"damaged: its provenance is not plain values: {brief(error)}"
+        ) from error
     recipe = Recipe.from_json(settings)
     if difference := misfit(state, _untrained(recipe).state_dict()):
         raise CheckpointError(
@@ -114,24 +115,24 @@ def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
 
 
 def _bare(content: Any, sha256: str) -> Checkpoint:
-    """Weights without settings, which only the seed recipe makes up for."""
+    """Weights without settings, which are assumed to be the baseline recipe's."""
     state = find_state_dict(content)
     if state is None:
         found = brief(sorted(map(str, content))[:5] if isinstance(content, dict) else type(content))
-        raise CheckpointError(f"holds {found}, expected a checkpoint of lits-train or a state dict")
-    difference = misfit(state, _untrained(SEED).state_dict())
+        raise CheckpointError(f"holds {found}; expected a checkpoint of lits-train or a state dict")
+    difference = misfit(state, _untrained(BASELINE).state_dict())
     if not difference:
-        return Checkpoint(SEED, state, {"source": "weights alone"}, sha256=sha256)
+        return Checkpoint(BASELINE, state, {"source": "weights alone"}, sha256=sha256)
     if any(not misfit(state, _untrained(recipe).state_dict()) for recipe in RECIPES.values()):
         raise CheckpointError(
-            "weights of the default recipe's network without its settings: give the checkpoint "
-            "that lits-train wrote, or .safetensors with the recipe's JSON under the key recipe"
+            "weights of the default recipe's network without its settings; expected the checkpoint "
+            "that lits-train wrote, or .safetensors with the recipe as JSON in its metadata"
         )
     hint = ""
     if "trunk_output.block1.block1-0.proj.0.weight" in state:
-        hint = "; these are of a RegNetY alone: train with lits-train --weights FILE"
+        hint = "; it is a plain RegNetY: start a training from it with lits-train --weights FILE"
     raise CheckpointError(
-        f"not weights of the seed recipe's network, the only ones taken without settings: "
+        f"weights without settings must fit the baseline recipe's network, and these do not: "
         f"{difference}{hint}"
     )
 
@@ -139,5 +140,5 @@ def _bare(content: Any, sha256: str) -> Checkpoint:
 def _untrained(recipe: Recipe) -> SegmentationNetwork:
     try:
         return SegmentationNetwork(recipe)
-    except Exception as error:  # torch raises whatever odd settings provoke
-        raise CheckpointError(f"the recipe's settings make no network: {brief(error)}") from error
+    except Exception as error:  # odd settings make torch raise all kinds of errors
+        raise CheckpointError(f"no network can be built from the recipe: {brief(error)}") from error

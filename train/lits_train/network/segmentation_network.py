@@ -13,15 +13,15 @@ from lits_train.weights.reader import read_weights
 from lits_train.weights.state_dict import find_state_dict, misfit
 
 IMAGENET_URL: str = RegNet_Y_400MF_Weights.DEFAULT.url
-"""Its name ends in the beginning of its SHA-256."""
+"""Its name ends with the first digits of its SHA-256."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 ENCODER_CHANNELS = (32, 48, 104, 208, 440)
-"""Widths of RegNetY-400MF's stem and four blocks, at 1/2, 1/4, ... 1/32 of the input size."""
+"""Channels of RegNetY-400MF's stem and four blocks, at 1/2, 1/4, ... 1/32 of the input size."""
 
 
 class DecoderStage(nn.Module):
-    """Doubles height and width: ConvTranspose2d, the encoder's features beside it, Conv2d, ReLU."""
+    """Doubles height and width: ConvTranspose2d, concatenation of the skip, Conv2d, ReLU."""
 
     def __init__(self, inputs: int, skip: int, outputs: int, norm: bool) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class DecoderStage(nn.Module):
 class SegmentationNetwork(nn.Module):
     """Scaled slices (n, 3, size, size) in 0..1 to logits (n, classes, size / s, size / s).
 
-    The stride s is 1 for a decoder of five stages and doubles with each stage less; a sub-pixel
-    head halves it.
+    The stride s is 1 with five decoder stages, and doubles with every stage fewer; a sub-pixel head
+    halves it.
     """
 
     mean: Tensor
@@ -81,15 +81,14 @@ class SegmentationNetwork(nn.Module):
         return logits
 
     def load_encoder(self, weights: str) -> None:
-        """Fill the encoder from ImageNet ("imagenet"), or from a file.
+        """Load the encoder's weights from ImageNet ("imagenet") or a file.
 
-        The file (.pth or .safetensors) holds weights of torchvision's RegNetY-400MF, or of a
-        network like this one, whose encoder is taken; wrapped and prefixed as for a checkpoint.
-        Source of the ImageNet weights: torchvision's `RegNet_Y_400MF_Weights`; they are looked for
-        in torch's cache and downloaded when missing.
+        A file (.pth or .safetensors) holds the weights of torchvision's RegNetY-400MF or of a
+        network like this one; wrappers and prefixes are as for a checkpoint. The ImageNet weights
+        are torchvision's `RegNet_Y_400MF_Weights`, from torch's cache or else downloaded.
 
         Raises:
-            CheckpointError: the weights cannot be had or are of another architecture.
+            CheckpointError: the weights are not available, or of another architecture.
         """
         state = _imagenet_weights() if weights == "imagenet" else _weights_file(Path(weights))
         ours = any(name.startswith("encoder.") for name in state)
@@ -106,7 +105,7 @@ class SegmentationNetwork(nn.Module):
 
 
 def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Decoder features to logits, of the same size or of twice that."""
+    """Decoder features to logits, at the same size or twice that."""
     inputs, outputs = recipe.decoder_channels[-1], len(recipe.classes)
     if recipe.subpixel_head:
         return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
@@ -114,7 +113,7 @@ def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
 
 
 def _source_name(name: str, ours: bool) -> str:
-    """The name of an encoder's tensor in a file of ours, or of torchvision's.
+    """The name of an encoder tensor in our files, or in torchvision's.
 
     >>> _source_name("0.1.bias", ours=True), _source_name("2.block2-0.proj.0.weight", ours=False)
     ('encoder.0.1.bias', 'trunk_output.block2.block2-0.proj.0.weight')
@@ -126,9 +125,9 @@ def _source_name(name: str, ours: bool) -> str:
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
-    """From torch's cache; what lies there is held to the hash in its name before it is read.
+    """From torch's cache, where a file is checked against the hash in its name before it is read.
 
-    Torch itself checks what it downloads alone, and unpickles what it finds with all its code.
+    Torch itself checks downloads only, and unpickles a cached file without restrictions.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(IMAGENET_URL).name
     sha256_start = Path(IMAGENET_URL).stem.rpartition("-")[2]
@@ -136,10 +135,10 @@ def _imagenet_weights() -> dict[str, Tensor]:
         if not cached.exists():
             cached.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(IMAGENET_URL, str(cached), sha256_start, progress=False)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+    except (OSError, RuntimeError) as error:  # URLError is an OSError, a wrong hash a RuntimeError
         raise CheckpointError(
-            f"cannot have the ImageNet weights {IMAGENET_URL} ({brief(error)}): put that file at "
-            f"{cached}, or name it with --weights FILE, or train from random weights with "
+            f"cannot download the ImageNet weights {IMAGENET_URL} ({brief(error)}): put the file "
+            f"at {cached}, name it with --weights FILE, or start from random weights with "
             "--weights none"
         ) from error
     return _weights_file(cached, sha256_start)
@@ -148,5 +147,5 @@ def _imagenet_weights() -> dict[str, Tensor]:
 def _weights_file(path: Path, sha256_start: str = "") -> dict[str, Tensor]:
     state = find_state_dict(read_weights(path, sha256_start)[0])
     if state is None:
-        raise CheckpointError(f"{path}: holds no state dict")
+        raise CheckpointError(f"{path}: contains no state dict")
     return state

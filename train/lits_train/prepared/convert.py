@@ -1,31 +1,37 @@
-"""From pairs of NIfTI files to prepared data: canonical, and resized once."""
+"""Conversion of pairs of files to prepared data: in canonical orientation, at working size."""
 
 import errno
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.files.output_rule import Inputs, check_target
-from lits_runtime.volumes.nifti.reader import file_sha256
+from lits_runtime.volumes.digest import file_sha256
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space
 from lits_train.data.parallel import in_processes
-from lits_train.prepared.index import Entry, PreparedIndex, array_file, array_paths, rounded_hu
+from lits_train.network.preprocessing import label_shares, resized_slab, working_spacing_mm
+from lits_train.prepared.arrays import array_file, array_paths, rounded_hu
+from lits_train.prepared.index import PreparedIndex
+from lits_train.prepared.index_content import Entry
 
 logger = logging.getLogger(__name__)
 
 BYTES_PER_PIXEL = 5
-"""int16 HU, uint8 labels and two shares of uint8."""
-_RUN = 4
+"""int16 HU, uint8 labels and two uint8 shares."""
+_SLAB = 4
+"""Slices read at a time."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -35,64 +41,59 @@ class Preparation:
 
     prepared: tuple[str, ...]
     kept: tuple[str, ...]
-    """Were there already, from the same inputs."""
+    """Prepared earlier from the same inputs."""
     skipped: dict[str, str]
-    """Why these are not usable."""
+    """Unusable, with the reason."""
 
 
 def prepare(
     cases: Sequence[Case], folder: Path, size: int, *, jobs: int = 1, force: bool = False
 ) -> Preparation:
-    """Write cases to a prepared folder; what is there from the same inputs is not made again.
+    """Convert cases to a prepared folder, except those prepared earlier from the same inputs.
 
-    A case appears in the index only when it is whole, so that a killed preparation goes on where
-    it was. Other cases of the folder stay, unless `force` begins it anew.
+    A case is added to the index once it is complete, so an interrupted preparation can be resumed.
+    Other cases in the folder are kept, unless `force` starts over.
 
     Raises:
-        DatasetError: the disk is too small, or the folder was prepared at another size.
-        OutputError: there are arrays of these names that no preparation tells of.
-        OSError: the disk is full, or the folder cannot be written.
+        DatasetError: there is too little space, or the folder was prepared at another size.
+        OutputError: arrays of these names exist that no preparation wrote.
+        OSError: the disk is full, or the folder is not writable.
     """
-    index = PreparedIndex(folder, size, anew=force)
+    index = PreparedIndex(folder, size, start_over=force)
     remove_abandoned(folder)
-    todo = [case for case in cases if not _is_there(index, case)]
+    todo = [case for case in cases if not _is_prepared(index, case)]
     _check_outputs(index, todo, force)
     slices, skipped = _count_slices(todo)
-    needed = slices * size * size * BYTES_PER_PIXEL
-    free = require_space(folder, needed, f"{slices} slices at {size} x {size}")
+    needed, planes = slices * size**2 * BYTES_PER_PIXEL, f"{slices} slices at {size} x {size}"
+    free = require_space(folder, needed, planes)
     logger.info(
-        "%d cases to prepare, %d slices at %d x %d: %s, %s are free; %d are there already",
-        *(len(todo) - len(skipped), slices, size, size, gigabytes(needed), gigabytes(free)),
+        "%d cases to prepare, %s: %s, %s free; %d cases prepared earlier",
+        *(len(todo) - len(skipped), planes, gigabytes(needed), gigabytes(free)),
         len(cases) - len(todo),
     )
     index.expect({case.case_id for case in todo})
     for case_id, reason in skipped.items():
         index.skip(case_id, reason)
-    work = [_Task(case, folder, size) for case in todo if case.case_id not in skipped]
-    for task, result in in_processes(convert, work, jobs, "prepare"):
-        if isinstance(result, Entry):
-            index.commit(task.case.case_id, result)
-        else:
-            index.skip(task.case.case_id, result)
+    _convert_all(index, [case for case in todo if case.case_id not in skipped], jobs)
     remove_abandoned(folder)  # again: processes of a killed preparation may have ended only now
     if force:
-        _remove_strangers(index)
+        _remove_unlisted(index)
     done = tuple(case.case_id for case in todo if case.case_id in index.cases)
-    kept = tuple(case.case_id for case in cases if case.case_id not in index.skipped)
-    return Preparation(done, tuple(sorted(set(kept) - set(done))), dict(index.skipped))
+    kept = {case.case_id for case in cases} - {*done, *index.skipped}
+    return Preparation(done, tuple(sorted(kept)), dict(index.skipped))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One case to convert."""
-
-    case: Case
-    folder: Path
-    size: int
+def _convert_all(index: PreparedIndex, cases: Sequence[Case], jobs: int) -> None:
+    to_arrays = partial(convert, folder=index.folder, size=index.size)
+    for case, result in in_processes(to_arrays, cases, jobs, "prepare"):
+        if isinstance(result, Entry):
+            index.commit(case.case_id, result)
+        else:
+            index.skip(case.case_id, result)
 
 
 def _check_outputs(index: PreparedIndex, cases: Sequence[Case], force: bool) -> None:
-    """Arrays that no preparation of this folder tells of are somebody's."""
+    """Arrays that no preparation of this folder wrote belong to someone else."""
     known = {*index.cases, *index.pending, *index.skipped}
     inputs = Inputs("a case", [path for case in cases for path in (case.volume, case.segmentation)])
     for case in cases:
@@ -100,8 +101,8 @@ def _check_outputs(index: PreparedIndex, cases: Sequence[Case], force: bool) -> 
             check_target(path, inputs, force=force, ours=case.case_id in known)
 
 
-def _is_there(index: PreparedIndex, case: Case) -> bool:
-    """Whether a case is prepared already, from the same files and statements."""
+def _is_prepared(index: PreparedIndex, case: Case) -> bool:
+    """Whether a case was prepared from the same files and statements."""
     entry = index.cases.get(case.case_id)
     arrays = array_paths(index.folder, case.case_id)
     if entry is None or not all(path.exists() for path in arrays):
@@ -112,7 +113,7 @@ def _is_there(index: PreparedIndex, case: Case) -> bool:
             _same_file(entry.inputs[kind], path)
             for kind, path in (("volume", case.volume), ("segmentation", case.segmentation))
         )
-    except (KeyError, TypeError, OSError):  # an index may say anything of its inputs
+    except (KeyError, TypeError, OSError):  # `inputs` is not checked when the index is read
         return False
 
 
@@ -120,12 +121,12 @@ def _same_file(before: dict[str, Any], path: Path) -> bool:
     status = path.stat()
     if before["bytes"] != status.st_size:
         return False
-    untouched: bool = before["mtime_ns"] == status.st_mtime_ns
-    return untouched or before["sha256"] == file_sha256(path)
+    same_time: bool = before["mtime_ns"] == status.st_mtime_ns
+    return same_time or before["sha256"] == file_sha256(path)
 
 
 def _count_slices(cases: Sequence[Case]) -> tuple[int, dict[str, str]]:
-    """Slices of all cases, by their headers, and why some cannot be opened."""
+    """The number of slices according to headers, and by case ID why some cannot be opened."""
     slices, skipped = 0, {}
     for case in cases:
         try:
@@ -136,21 +137,17 @@ def _count_slices(cases: Sequence[Case]) -> tuple[int, dict[str, str]]:
     return slices, skipped
 
 
-def convert(task: _Task) -> Entry | str:
-    """Write the arrays of a case; what the index should say of it, or why it is not usable.
+def convert(case: Case, folder: Path, size: int) -> Entry | str:
+    """Write the arrays of a case; its entry for the index, or why it is unusable.
 
     Raises:
         OSError: the disk is full.
     """
-    import torch
-
-    from lits_train.samples.dataset import working_spacing_mm
-
-    torch.set_num_threads(1)  # cases side by side are faster than threads within one
+    torch.set_num_threads(1)  # parallel cases are faster than threads within one
     try:
-        case = check_case(task.case)
+        case = check_case(case)
         volume, mask = open_pair(case)
-        range_hu = _write(volume, mask, task)
+        range_hu = _write(volume, mask, array_paths(folder, case.case_id), size)
         if file_states(case) != case.states:
             return "a file changed while it was read"
     except LitsError as error:
@@ -161,7 +158,7 @@ def convert(task: _Task) -> Entry | str:
         return str(error)
     return Entry(
         slices=case.slices,
-        spacing_mm=working_spacing_mm(volume.geometry, task.size),
+        spacing_mm=working_spacing_mm(volume.geometry, size),
         liver_only=case.liver_only,
         adjacent=True,
         label_counts=case.label_counts.tolist(),
@@ -175,30 +172,27 @@ def convert(task: _Task) -> Entry | str:
     )
 
 
-def _write(volume: Scan, mask: Scan, task: _Task) -> NDArray[np.float32]:
-    """Stream both files into arrays; least and greatest HU of each slice, (slices, 2)."""
-    import torch
-
-    from lits_train.network.slab_segmenter import label_shares
-    from lits_train.samples.dataset import resized_slab
-
-    shape = (volume.geometry.canonical_shape[0], task.size, task.size)
+def _write(
+    volume: Scan, mask: Scan, paths: tuple[Path, Path, Path], size: int
+) -> NDArray[np.float32]:
+    """Stream both files into arrays; minimum and maximum HU of each slice, (slices, 2)."""
+    shape = (volume.geometry.canonical_shape[0], size, size)
     range_hu = np.zeros((shape[0], 2), np.float32)
-    hu_path, labels_path, shares_path = array_paths(task.folder, task.case.case_id)
+    hu_path, labels_path, shares_path = paths
     of_shares = (2 * shape[0], *shape[1:])
     with ExitStack() as stack:
         write_hu = stack.enter_context(array_file(hu_path, shape, np.int16))
         write_labels = stack.enter_context(array_file(labels_path, shape, np.uint8))
         write_shares = stack.enter_context(array_file(shares_path, of_shares, np.uint8))
-        for run, mask_run in zip(volume.runs(_RUN), mask.runs(_RUN), strict=True):
-            mask_slab = mask.slab_hu(mask_run)
-            hu, ranges, labels = resized_slab(volume.slab_hu(run), mask_slab, task.size)
-            full = torch.from_numpy(mask_slab.astype(np.uint8))
-            shares = label_shares(full, (task.size, task.size)).flatten(0, 1)
-            write_hu(run.start, rounded_hu(hu.numpy()))
-            write_labels(run.start, labels.numpy())
-            write_shares(2 * run.start, shares.numpy())
-            range_hu[run.start : run.stop] = ranges.numpy()
+        for slab, mask_slab in zip(volume.slabs(_SLAB), mask.slabs(_SLAB), strict=True):
+            stored_labels = mask.slab_hu(mask_slab)
+            hu, ranges, labels = resized_slab(volume.slab_hu(slab), stored_labels, size)
+            full = torch.from_numpy(stored_labels.astype(np.uint8))
+            shares = label_shares(full, (size, size)).flatten(0, 1)
+            write_hu(slab.start, rounded_hu(hu.numpy()))
+            write_labels(slab.start, labels.numpy())
+            write_shares(2 * slab.start, shares.numpy())
+            range_hu[slab.start : slab.stop] = ranges.numpy()
     return range_hu
 
 
@@ -218,8 +212,8 @@ def _statement(case: Case) -> dict[str, Any]:
     return {"liver_only": case.liver_only, "spacing_mm": None if stated is None else list(stated)}
 
 
-def _remove_strangers(index: PreparedIndex) -> None:
-    """Remove arrays that an earlier preparation left and the index does not list."""
+def _remove_unlisted(index: PreparedIndex) -> None:
+    """Remove arrays of an earlier preparation that the index does not list."""
     known = {path for case_id in index.cases for path in array_paths(index.folder, case_id)}
     for pattern in ("hu-*.npy", "labels-*.npy", "shares-*.npy"):
         for path in index.folder.glob(pattern):

@@ -1,13 +1,12 @@
-"""What the index of a prepared folder says, read and checked before anything relies on it.
+"""The content of a prepared folder's index, checked when it is read.
 
-PREPARED/index.json         what is here; a case is whole if, and only if, it is listed
+PREPARED/index.json         the cases; a case is complete if, and only if, it is listed
 PREPARED/hu-ID.npy          int16 (slices, size, size), Hounsfield units, canonical orientation
-PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels, of the nearest voxel
-PREPARED/shares-ID.npy      uint8 (2 * slices, size, size), of each slice what part of a pixel is
-                            liver, then what part is lesion, in 255ths
+PREPARED/labels-ID.npy      uint8 (slices, size, size), LiTS labels of the nearest voxels
+PREPARED/shares-ID.npy      uint8 (2 * slices, size, size), for each slice the fractions of pixels
+                            that are liver, then those that are lesion, in 255ths
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,37 @@ from typing import Any
 import numpy as np
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.files.regular_file import open_regular
-from lits_runtime.files.steady_file import FileState
 from lits_runtime.messages import brief
 from lits_train.given_files import read_json
 from lits_train.limits import is_kind, shown
+from lits_train.prepared.arrays import check_case_id
 
 INDEX_NAME = "index.json"
 FORMAT_VERSION = 2
 MOST_INDEX_BYTES = 2**28
 MOST_SIZE, MOST_SLICES = 2**16, 2**20
-"""Of an index; a recipe takes less."""
+"""Limits of an index, above those of a recipe."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says of a case; see `PreparedCase` and `Case` for what the values mean."""
+    """A case in the index; see `PreparedCase` and `Case` for the meaning of the values."""
 
     slices: int
     spacing_mm: tuple[float, float, float]
     liver_only: bool
     adjacent: bool
     label_counts: list[list[int]]
-    """Of each slice before it was resized."""
+    """Of each slice before resizing."""
     range_hu: list[list[float]]
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By kind of file: "name", "bytes", "sha256"; and what was stated of the case."""
+    """By kind of file: "name", "bytes", "sha256"; and what `cases.json` stated."""
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class IndexContent:
-    """An index as it was read: of these types, and with counts that fit each other."""
+    """A valid index: of these types, and with consistent counts."""
 
     size: int
     cases: dict[str, Entry]
@@ -55,7 +53,7 @@ class IndexContent:
 
 
 def read_index(folder: Path) -> IndexContent:
-    """The content of a folder's index.
+    """Read and check the index of a folder.
 
     Raises:
         DatasetError: it is not an index, or of another format.
@@ -84,7 +82,9 @@ def _index_content(content: dict[str, Any]) -> IndexContent:
         raise ValueError(f"size {shown(size)}")
     if not isinstance(pending, list) or not all(isinstance(case_id, str) for case_id in pending):
         raise ValueError(f"pending {shown(pending)}")
-    if not isinstance(skipped, dict) or not all(isinstance(said, str) for said in skipped.values()):
+    if not isinstance(skipped, dict) or not all(
+        isinstance(reason, str) for reason in skipped.values()
+    ):
         raise ValueError(f"skipped {shown(skipped)}")
     if not isinstance(cases, dict):
         raise ValueError(f"cases {shown(cases)}")
@@ -93,7 +93,7 @@ def _index_content(content: dict[str, Any]) -> IndexContent:
 
 
 def _entry(case_id: str, content: dict[str, Any]) -> Entry:
-    """Checked, since a number too many would be another slice of another case."""
+    """Every value is checked: one count too many would shift all slices after it."""
     check_case_id(case_id)
     content = dict(content)
     spacing = tuple(content.pop("spacing_mm"))
@@ -117,47 +117,3 @@ def _entry(case_id: str, content: dict[str, Any]) -> Entry:
     if wrong := [name for name, fine in right.items() if not fine]:
         raise ValueError(f"case {brief(case_id)}: {wrong[0]} {shown(getattr(entry, wrong[0]))}")
     return entry
-
-
-def check_array(path: Path, shape: tuple[int, int, int], dtype: type[np.generic]) -> FileState:
-    """The state of an array's file, which is whole and of this shape.
-
-    Raises:
-        DatasetError: it is not.
-    """
-    try:
-        with open_regular(path) as file:
-            state = FileState.of(file)
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("no .npy file of version 1.0")
-            found = np.lib.format.read_array_header_1_0(file)
-            planes_from = file.tell()
-    except (OSError, ValueError, EOFError, RecursionError, MemoryError, SyntaxError) as error:
-        raise DatasetError(
-            f"{path}: missing or damaged, prepare it again: {brief(error)}"
-        ) from error
-    if found != (shape, False, np.dtype(dtype)):
-        raise DatasetError(
-            f"{path}: {found[2]} {shown(found[0])}, expected {np.dtype(dtype)} {shape}; prepare it "
-            "again"
-        )
-    needed = planes_from + math.prod(shape) * np.dtype(dtype).itemsize
-    if state.size != needed:
-        raise DatasetError(
-            f"{path}: missing or damaged, prepare it again: {state.size} bytes, expected {needed}"
-        )
-    return state
-
-
-def array_paths(folder: Path, case_id: str) -> tuple[Path, Path, Path]:
-    """Where the HU, the labels and the shares of a case are."""
-    hu, labels, shares = (folder / f"{kind}-{case_id}.npy" for kind in ("hu", "labels", "shares"))
-    return hu, labels, shares
-
-
-def check_case_id(case_id: str) -> None:
-    """Raise DatasetError unless a case's files can be named after it."""
-    if not case_id or not case_id.isprintable() or set(case_id) & set("/\\"):
-        raise DatasetError(
-            f"case ID {brief(case_id)!r}: expected letters that a file name may have"
-        )

@@ -1,4 +1,4 @@
-"""Prepared data: slices at working size, read from arrays on disk."""
+"""Prepared cases, and their slices at working size read from arrays."""
 
 import logging
 from dataclasses import dataclass, field
@@ -11,16 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lits_runtime.errors import DatasetError, VolumeError
-from lits_runtime.files.steady_file import FileState, SteadyFile
+from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import brief
 from lits_train.data.cases import Case, find_cases
-from lits_train.prepared.index_content import (
-    INDEX_NAME,
-    Entry,
-    array_paths,
-    check_array,
-    read_index,
-)
+from lits_train.prepared.arrays import array_paths, check_array
+from lits_train.prepared.index_content import INDEX_NAME, Entry, read_index
 
 logger = logging.getLogger(__name__)
 
@@ -30,33 +25,33 @@ class PreparedCase(Case):
     """A case whose `volume` and `segmentation` are arrays at working size."""
 
     shares: Path = Path()
-    """Array of what part of each pixel is liver and lesion."""
+    """Array of the fractions of each pixel that are liver and lesion."""
     size: int = 0
     """Slices are size x size."""
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Of slices, rows and columns at working size."""
     shares_state: FileState | None = field(default=None, compare=False, repr=False)
-    """Of its file when the case was opened."""
+    """Of the shares' file when the case was opened."""
     adjacent: bool = True
-    """Slices lie on each other; else each is a picture of its own and its own context."""
+    """Slices are neighbours; otherwise each is a picture of its own, and its own context."""
     range_hu: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 2), np.float32), compare=False, repr=False
     )
-    """(slices, 2): least and greatest HU of each slice before it was resized."""
+    """(slices, 2): minimum and maximum HU of each slice before resizing."""
 
 
 class PreparedSlices:
     """Slices of a prepared case, read from its arrays.
 
-    They are read, not mapped: of a mapped file that is cut short, the next access ends the process.
+    They are not memory-mapped: accessing a mapped file after it was truncated kills the process.
     """
 
     def __init__(self, case: PreparedCase) -> None:
         self.case = case
         states = case.states or (None, None)
-        self._hu = SteadyFile(case.volume, states[0])
-        self._labels = SteadyFile(case.segmentation, states[1])
-        self._shares = SteadyFile(case.shares, case.shares_state)
+        self._hu = StableFile(case.volume, states[0])
+        self._labels = StableFile(case.segmentation, states[1])
+        self._shares = StableFile(case.shares, case.shares_state)
         self._range_hu = torch.from_numpy(case.range_hu)
 
     @property
@@ -65,7 +60,7 @@ class PreparedSlices:
         return self.case.spacing_mm
 
     def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; the ends are repeated beyond."""
+        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; end slices are repeated."""
         around = context_slices if self.case.adjacent else 0
         low, high = max(number - around, 0), min(number + around + 1, self.case.slices)
         hu = torch.from_numpy(self._planes(self._hu, low, high, np.int16).astype(np.float32))
@@ -79,12 +74,12 @@ class PreparedSlices:
         return hu, range_hu, labels, torch.from_numpy(shares)
 
     def _planes(
-        self, array: SteadyFile, low: int, high: int, dtype: type[np.generic]
+        self, array: StableFile, low: int, high: int, dtype: type[np.generic]
     ) -> NDArray[Any]:
         size, count = self.case.size, self.case.slices * (2 if array is self._shares else 1)
         planes = np.empty((high - low, size, size), dtype)
         with array.opened(buffering=0) as file:
-            assert array.state is not None  # known once it is open
+            assert array.state is not None  # set once the file is open
             whole = count * size * size * planes.itemsize
             file.seek(array.state.size - whole + low * size * size * planes.itemsize)
             read = file.readinto(planes.data.cast("B"))  # type: ignore[attr-defined]
@@ -94,10 +89,10 @@ class PreparedSlices:
 
 
 def open_cases(folder: Path) -> list[Case]:
-    """The cases of a folder, prepared or of NIfTI pairs.
+    """The cases of a folder, prepared or as pairs of files.
 
     Raises:
-        DatasetError: there are none, or the folder's preparation did not finish.
+        DatasetError: there are none, or the preparation is incomplete.
     """
     if not (folder / INDEX_NAME).exists():
         return find_cases(folder)
@@ -105,18 +100,19 @@ def open_cases(folder: Path) -> list[Case]:
     if content.pending:
         raise DatasetError(
             f"{folder}: the preparation did not finish, {len(content.pending)} cases are "
-            "missing; run the same lits-data prepare again, it goes on"
+            "missing; run the same lits-data prepare again to resume it"
         )
     for case_id, reason in content.skipped.items():
         logger.warning("case %s was not prepared: %s", case_id, brief(reason))
     if not content.cases:
-        raise DatasetError(f"{folder}: prepared, but without one usable case")
+        raise DatasetError(f"{folder}: prepared, but without a usable case")
     return [
-        _opened(folder, case_id, entry, content.size) for case_id, entry in content.cases.items()
+        _prepared_case(folder, case_id, entry, content.size)
+        for case_id, entry in content.cases.items()
     ]
 
 
-def _opened(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase:
+def _prepared_case(folder: Path, case_id: str, entry: Entry, size: int) -> PreparedCase:
     shape = (entry.slices, size, size)
     hu, labels, shares = array_paths(folder, case_id)
     states = check_array(hu, shape, np.int16), check_array(labels, shape, np.uint8)

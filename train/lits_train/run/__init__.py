@@ -1,1 +1,1 @@
-"""One training run: its start, data, processes, learning rate and saved state."""
+"""One training run: readiness, start, data, processes, learning rate, progress and state."""

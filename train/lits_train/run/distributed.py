@@ -1,7 +1,8 @@
-"""Several processes that train as one: started by torchrun, equal to one process with all slices.
+"""Training in several processes, started by torchrun, each with its share of every batch.
 
-Sums of the loss and of batch normalisation are taken over all processes and differentiated through,
-so that each process holds the loss of the whole batch; averaged gradients are then the true ones.
+The sums in the loss are taken over all processes, so that every process has the loss and the
+gradients of the whole batch. So are the statistics of batch normalisation on GPUs; on the CPU,
+where torch cannot, each process normalises its own share, and the first one's statistics are kept.
 """
 
 import hashlib
@@ -11,44 +12,34 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lits_runtime.cli.progress import Stop
 from lits_runtime.errors import LitsError, TrainingError
 
 _STOP = 1
-"""What processes tell each other before a step: 0 go on, 1 stop, 2 + rank that rank failed."""
+"""Status that processes exchange before a step: 0 continue, 1 stop, 2 + rank if that one failed."""
 _Item = TypeVar("_Item")
-
-
-class PatientStop(Stop):
-    """A wish to stop that hears a signal once: torchrun repeats what the terminal already sent."""
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
-        self.signal_number = self.signal_number or number
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun says of this process in its environment."""
+    """This process among those that torchrun started, from its environment."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among the processes of this machine: the number of its GPU."""
+    """Rank among the processes of this machine, which is the number of its GPU."""
 
 
 def launched() -> Launch:
-    """This process among those that torchrun started.
+    """Read what torchrun set in the environment.
 
     Raises:
-        TrainingError: the environment says something else than torchrun does.
+        TrainingError: the environment is not what torchrun sets.
     """
     names = {"rank": "RANK", "size": "WORLD_SIZE", "local_rank": "LOCAL_RANK"}
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -59,12 +50,12 @@ def launched() -> Launch:
     if not all(re.fullmatch(r"\d{1,6}", value) for value in given.values()):
         found = ", ".join(f"{name}={os.environ.get(name, '')!r}" for name in names.values())
         raise TrainingError(
-            f"{found}: expected whole numbers, as torchrun sets them; start with torchrun, or "
+            f"{found}: expected whole numbers, as set by torchrun; start with torchrun, or "
             "unset WORLD_SIZE to train in one process"
         )
     launch = Launch(**{field: int(value) for field, value in given.items()})
     if launch.rank >= launch.size:
-        raise TrainingError(f"RANK={launch.rank} of WORLD_SIZE={launch.size}: expected less")
+        raise TrainingError(f"RANK={launch.rank} must be less than WORLD_SIZE={launch.size}")
     if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise TrainingError(
             f"WORLD_SIZE={launch.size} without {' and '.join(missing)}: start with torchrun, or "
@@ -74,18 +65,18 @@ def launched() -> Launch:
 
 
 def launched_together() -> bool:
-    """Whether torchrun started this process beside others."""
+    """Whether torchrun started more than this process."""
     return launched().size > 1
 
 
 def leads() -> bool:
-    """Whether this process speaks for all."""
+    """Whether this is the process that reports."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together."""
+    """The processes that train together, and this one among them."""
 
     device: torch.device
     rank: int = 0
@@ -93,43 +84,45 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and reports."""
+        """Whether this is the process that writes and reports."""
         return self.rank == 0
 
     def share(self, items: Sequence[_Item]) -> Sequence[_Item]:
-        """This process's part of a sequence."""
+        """This process's share of a sequence."""
         return items[self.rank :: self.size]
 
     def total(self, sums: Tensor) -> Tensor:
-        """The sum over all processes; gradients flow back to each."""
+        """Sum over all processes, with a gradient in each."""
         if self.size == 1:
             return sums
-        added: Tensor = _Total.apply(sums)
-        return added
+        added = sums.detach().clone()
+        distributed.all_reduce(added)
+        scaled = sums * self.size  # because DistributedDataParallel averages the gradients
+        return added + (scaled - scaled.detach())
 
     def add_up(self, *counts: Tensor) -> None:
-        """Sum tensors over all processes, in place, without gradients."""
+        """Sum tensors over all processes, in place and without gradients."""
         if self.size > 1:
             for count in counts:
                 distributed.all_reduce(count)
 
     def agree(self, stop: bool) -> bool:
-        """Whether any process wants to stop; all processes call this together.
+        """Whether any process wants to stop; all of them must call this.
 
         Raises:
-            TrainingError: a process failed instead of calling this.
+            TrainingError: another process failed.
         """
         if self.size == 1:
             return stop
         status = self._worst(_STOP if stop else 0)
         if status > _STOP:
             raise TrainingError(
-                f"ended because process {status - _STOP - 1} failed; it says why itself"
+                f"stopped because process {status - _STOP - 1} failed; see its own error"
             )
         return status == _STOP
 
     def gathered(self, item: _Item) -> list[_Item]:
-        """What each process has, in the order of their ranks; all call this together."""
+        """The items of all processes, by rank; all of them must call this."""
         if self.size == 1:
             return [item]
         items: list[Any] = [None] * self.size
@@ -138,7 +131,7 @@ class World:
 
     @contextmanager
     def failing_together(self) -> Iterator[None]:
-        """What is done alone before the next `agree`; an error here ends the others there."""
+        """Make an error in this process end the others at their next `agree`."""
         try:
             yield
         except Exception:
@@ -147,7 +140,7 @@ class World:
             raise
 
     def check_same(self, what: str, value: object) -> None:
-        """Raise TrainingError unless all processes see the same value."""
+        """Raise TrainingError unless the value is the same in all processes."""
         if self.size == 1:
             return
         digest = hashlib.sha256(repr(value).encode()).digest()[:7]
@@ -155,7 +148,13 @@ class World:
         extremes = torch.tensor([number, -number])
         distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
         if int(extremes[0]) != -int(extremes[1]):
-            raise TrainingError(f"the processes do not have the same {what}")
+            raise TrainingError(f"the processes differ in {what}")
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Copy the first process's buffers, such as statistics of normalisation, to all."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
 
     def _worst(self, status: int) -> int:
         worst = torch.tensor(status)
@@ -165,13 +164,13 @@ class World:
 
 @contextmanager
 def processes(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started; without torchrun, be the only one.
+    """Join the processes that torchrun started, if it did.
 
-    A program that trains more than once makes the process group itself, "cpu:gloo,cuda:nccl" or
-    "gloo", and ends it itself: torch cannot reliably make a second one after the first.
+    A program that trains more than once must create and destroy the process group itself
+    ("cpu:gloo,cuda:nccl" or "gloo"): torch cannot reliably create a second one.
 
     Raises:
-        TrainingError: another process was lost. Other errors name the process where they arose.
+        TrainingError: another process was lost. Other errors name the process that raised them.
     """
     if not launched_together():
         yield World(torch.device(device))
@@ -179,7 +178,7 @@ def processes(device: str) -> Iterator[World]:
     launch = launched()
     size, rank = launch.size, launch.rank
     if not distributed.is_available():
-        raise TrainingError("this torch cannot train in several processes; start one alone")
+        raise TrainingError("this torch cannot train in several processes; start only one")
     if device == "cuda":
         device = f"cuda:{launch.local_rank}"
         torch.cuda.set_device(device)
@@ -196,76 +195,25 @@ def processes(device: str) -> Iterator[World]:
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
-        raise TrainingError(f"process {rank}: lost the others: {error}") from error
-    if ours:  # not after an error: it would wait for the others
+        raise TrainingError(f"process {rank}: lost the connection: {error}") from error
+    if ours:  # not after an error, when it would wait for the others
         distributed.destroy_process_group()
 
 
 def synchronise(network: nn.Module, world: World) -> None:
-    """Let the network's batch normalisation count over all processes."""
-    if world.size == 1:
-        return
-    if world.device.type == "cuda":
+    """Compute batch normalisation over all processes, on GPUs."""
+    if world.size > 1 and world.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = SummedBatchNorm
-            module.world = world  # type: ignore[assignment]
 
 
 def parallel(network: nn.Module, world: World) -> nn.Module:
-    """What to call in training: the network, with gradients averaged over all processes."""
+    """The network to call in training, whose gradients are averaged over all processes."""
     if world.size == 1:
         return network
     devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=devices)
 
 
-class SummedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over all processes, for the CPU, where torch has none."""
-
-    world: World
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, channels, h, w) to the same."""
-        if not self.training:
-            return super().forward(features)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        assert self.num_batches_tracked is not None
-        wide = features.to(torch.promote_types(features.dtype, torch.float32))
-        count = self.world.total(wide.new_tensor(wide.numel() / wide.shape[1]))
-        mean = self.world.total(wide.sum(dim=(0, 2, 3))) / count
-        centred = wide - mean.view(1, -1, 1, 1)
-        variance = self.world.total(centred.square().sum(dim=(0, 2, 3))) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked.add_(1)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        scaled = centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-        return scaled.to(features.dtype)
-
-
-class _Total(torch.autograd.Function):
-    """Sum over all processes, forward and backward."""
-
-    @staticmethod
-    def forward(ctx: Any, sums: Tensor) -> Tensor:
-        added = sums.detach().clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(added)
-        return added
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        added = gradients[0].clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(added)
-        return added
-
-
 def _is_lost_connection(error: RuntimeError) -> bool:
-    if isinstance(error, distributed.DistError):
-        return True
-    return "gloo" in str(error).lower() or "connection" in str(error).lower()
+    # gloo raises a plain RuntimeError that quotes its source file
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()

@@ -1,15 +1,15 @@
-"""The learning rate of each step, as a pure function."""
+"""The learning rate of every step."""
 
 import math
 
 from lits_train.settings.recipe import Recipe
 
 LATE = 0.2
-"""Part of a run in which the rate of "late" falls."""
+"""Fraction of the run over which "late" falls."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate of a step: a linear rise, then the recipe's schedule over what is left of the run.
+    """The learning rate of a step: a linear warm-up, then the recipe's schedule.
 
     "constant", "cosine" (half a cosine down to zero; Loshchilov and Hutter, SGDR, ICLR 2017),
     "late" (constant, then half a cosine; Hägele et al., Scaling Laws and Compute-Optimal Training
@@ -19,7 +19,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     Args:
         recipe: its `learning_rate`, `schedule` and `warmup_steps`.
         step: from 0.
-        steps: of the whole run.
+        steps: number of steps in the run.
     """
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps

@@ -1,4 +1,4 @@
-"""What can be refused before any scan is read: device, output folder, processes, memory."""
+"""Checks before any scan is read: device, shared memory, output folder, TensorBoard."""
 
 import importlib.util
 import tempfile
@@ -13,36 +13,39 @@ from lits_train.settings.run import RunSettings
 
 
 def check_device(device: str, precision: str = "auto") -> None:
-    """Make sure that torch can compute on a device, one of those that `RunSettings` takes.
+    """Make sure that torch can use a device that `RunSettings` accepts.
 
     Raises:
-        TrainingError: it cannot; the message says what there is.
+        TrainingError: it cannot.
     """
     kind, _, number = device.partition(":")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise TrainingError("device mps: this torch or this machine has none; take --device cpu")
+        raise TrainingError(
+            "device mps: not available with this torch or machine; use --device cpu"
+        )
     if kind != "cuda":
         return
     if not torch.cuda.is_available():
         built = "" if torch.version.cuda else ": this torch was built without CUDA"
-        raise TrainingError(f"device {device}: no usable GPU here{built}; take --device cpu")
+        raise TrainingError(f"device {device}: no usable GPU{built}; use --device cpu")
     count = torch.cuda.device_count()
     index = int(number) if number else launched().local_rank
     if index >= count:
         raise TrainingError(
-            f"device cuda:{index}: there are {count} GPUs, cuda:0 to cuda:{count - 1}; start at "
-            "most that many processes, or choose another"
+            f"device cuda:{index}: there are {count} GPUs, cuda:0 to cuda:{count - 1}; "
+            "choose one of them, and start at most that many processes"
         )
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=True):
-        raise TrainingError(f"precision bf16: {device} does not compute in it; take fp16 or fp32")
+        raise TrainingError(f"precision bf16: {device} does not support it; use fp16 or fp32")
 
 
 def check_run(recipe: Recipe, run: RunSettings, world: World) -> None:
-    """Refuse what cannot end well, apart from the device.
+    """Refuse a run that would fail later, for other reasons than its device.
 
     Raises:
-        TrainingError: shared memory is too small, or TensorBoard is missing.
-        OSError: the output folder cannot be written.
+        TrainingError: shared memory is too small, or the output is not a folder.
+        ModuleNotFoundError: TensorBoard is requested but not installed.
+        OSError: the output folder is not writable.
     """
     require_shared_memory(recipe, run, world)
     if run.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -53,9 +56,9 @@ def check_run(recipe: Recipe, run: RunSettings, world: World) -> None:
     while not existing.exists() and not existing.is_symlink():
         existing = existing.parent
     if not existing.is_dir():
-        raise TrainingError(f"{run.folder}: {existing} is no folder; choose another output")
+        raise TrainingError(f"{run.folder}: {existing} is not a folder; choose another output")
     try:
-        with tempfile.TemporaryFile(dir=existing):  # the one sure way to know
+        with tempfile.TemporaryFile(dir=existing):  # the only reliable check
             pass
     except OSError as error:
         raise OSError(error.errno, f"cannot write here: {error.strerror}", str(existing)) from error

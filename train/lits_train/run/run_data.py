@@ -1,4 +1,4 @@
-"""The data of a run: read and checked, split into training and validation, loaded in batches."""
+"""The data of a run: checked, split into training and validation, and loaded in batches."""
 
 import logging
 import math
@@ -24,14 +24,14 @@ from lits_train.settings.run import RunSettings
 logger = logging.getLogger(__name__)
 
 _PREFETCHED = 2
-"""Batches that each loading process has ready."""
+"""Batches that every loading process prefetches."""
 _BYTES_PER_PIXEL = 5
-"""float32 HU and uint8 labels; a slice's shares count as one slice more."""
+"""float32 HU and uint8 labels; the shares of a slice count as one more slice."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains on and what it is scored on."""
+    """What a run trains on, and what it is validated on."""
 
     usable: list[Case]
     training: SliceDataset
@@ -40,21 +40,21 @@ class RunData:
     training_batches: DataLoader[Loaded]
     validation_batches: DataLoader[Loaded]
     skipped: dict[str, str]
-    """Why cases cannot be used, by case ID."""
+    """By case ID, why a case is unusable."""
 
 
 def open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: World) -> RunData:
-    """Check the cases and open those that can be used.
+    """Check the cases, split the usable ones, and prepare to load them.
 
     Raises:
-        DatasetError: no case is usable, or there are not those to hold out.
+        DatasetError: no case is usable, or those to hold out are missing.
         TrainingError: there are more processes than slices in a batch.
     """
     usable, skipped = usable_cases(cases)
     training_cases, validation_cases = held_out(usable, run)
     if training_cases == validation_cases:
-        logger.warning("one usable case: validation scores are on the training case itself")
-    _say_what_validation_sees(validation_cases, recipe)
+        logger.warning("one usable case: it is used for both training and validation")
+    _report_validation_classes(validation_cases, recipe)
     training = SliceDataset(training_cases, recipe, recipe.neighbour_reach)
     validation = SliceDataset(validation_cases, recipe)
     if min(recipe.batch_size, recipe.epoch_slices or len(training)) < world.size:
@@ -66,15 +66,7 @@ def open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: Wo
     order = EpochBatches(
         kinds, recipe, run.seed, world.rank, world.size, slice_owners(training_cases)
     )
-    options: dict[str, Any] = {
-        "num_workers": run.workers,
-        "persistent_workers": run.workers > 0,
-        "prefetch_factor": _PREFETCHED if run.workers else None,
-        "pin_memory": world.device.type == "cuda",
-        "worker_init_fn": _ignore_ctrl_c,
-        "collate_fn": loaded,
-        "generator": torch.Generator(),  # loading must not take from the run's random numbers
-    }
+    options = _loader_options(run, world)
     share = world.share(range(len(validation)))
     readable = ReadableSlices(validation, None)
     return RunData(
@@ -88,16 +80,28 @@ def open_data(cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: Wo
     )
 
 
+def _loader_options(run: RunSettings, world: World) -> dict[str, Any]:
+    return {
+        "num_workers": run.workers,
+        "persistent_workers": run.workers > 0,
+        "prefetch_factor": _PREFETCHED if run.workers else None,
+        "pin_memory": world.device.type == "cuda",
+        "worker_init_fn": _ignore_ctrl_c,
+        "collate_fn": loaded,
+        "generator": torch.Generator(),  # must not consume the run's random numbers
+    }
+
+
 def _loader(slices: ReadableSlices, **options: Any) -> DataLoader[Loaded]:
     loader: DataLoader[Any] = DataLoader(slices, **options)
     return loader
 
 
 def require_shared_memory(recipe: Recipe, run: RunSettings, world: World) -> None:
-    """Make sure that the batches of loading processes fit into shared memory.
+    """Make sure that shared memory has room for the batches of loading processes.
 
     Raises:
-        TrainingError: they do not; a loading process would be killed in the middle.
+        TrainingError: it has not, and a loading process would be killed during the run.
     """
     free = shared_memory_free()
     if not run.workers or free is None:
@@ -110,29 +114,29 @@ def require_shared_memory(recipe: Recipe, run: RunSettings, world: World) -> Non
     if free < needed:
         raise TrainingError(
             f"/dev/shm has {gigabytes(free)} free, and the batches of {run.workers} loading "
-            f"processes take {gigabytes(needed)}: give it more (docker run --shm-size), or take "
+            f"processes need {gigabytes(needed)}: enlarge it (docker run --shm-size), or use "
             "fewer --workers; 0 needs none"
         )
 
 
-def _say_what_validation_sees(cases: Sequence[Case], recipe: Recipe) -> None:
-    """Which classes the validation cases show: of the others no score will tell."""
+def _report_validation_classes(cases: Sequence[Case], recipe: Recipe) -> None:
+    """Log in how many validation cases each class occurs; without any it is not scored."""
     for name in recipe.classes:
-        told = [case for case in cases if name != "lesion" or not case.liver_only]
+        labelled = [case for case in cases if name != "lesion" or not case.liver_only]
         labels = slice(1, None) if name == "liver" else slice(2, 3)
-        seen = sum(bool(np.any(case.label_counts[:, labels])) for case in told)
+        seen = sum(bool(np.any(case.label_counts[:, labels])) for case in labelled)
         if seen:
             logger.info("validation: %d of %d cases show %s", seen, len(cases), name)
             continue
         logger.warning(
-            "validation: not one of %d cases shows %s; it is not scored and does not choose the "
+            "validation: none of %d cases shows %s; it is not scored and has no influence on the "
             "best epoch",
             *(len(cases), name),
         )
 
 
 def _ignore_ctrl_c(worker: int) -> None:
-    """A terminal sends Ctrl-C to loading processes too; their parent ends them when it is done."""
+    """Leave Ctrl-C, which a terminal sends to loading processes as well, to their parent."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

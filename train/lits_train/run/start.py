@@ -1,4 +1,4 @@
-"""Where a run starts: new, from weights, or from the state that an earlier one saved."""
+"""The start of a run: from random or given weights, or from the saved state of an earlier one."""
 
 import logging
 from collections.abc import Mapping
@@ -32,37 +32,39 @@ KEPT = (
     "validation_cases",
     "precision",
 )
-"""Settings of a run that a resumed one must share: they decide on what it trains, and what comes
-out. The others may change: where it runs, how often it validates and saves, when it ends."""
+"""Settings that must not change when a run is resumed, because results depend on them. Others may:
+where it runs, how often it validates and saves, when it ends."""
 KEPT_DATA = ("data_fingerprint", "cases", "validation_cases")
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from; both None: from random weights."""
+    """What a run starts from; random weights if both are None."""
 
     encoder: dict[str, Tensor] | None = None
     """Weights of the encoder."""
     checkpoint: Checkpoint | None = None
-    """The state to go on from."""
+    """The state to resume from."""
 
 
 def find_start(recipe: Recipe, run: RunSettings) -> Start:
-    """Read what a run starts from, which takes no look at the data.
+    """Read what a run starts from, without looking at the data.
 
     Raises:
-        CheckpointError: there is no state to resume, or one that must not be overwritten, or it is
-            of other settings; or the starting weights are not usable.
-        OutputError: files that a new run would write are there already.
-        OSError: a file cannot be read.
+        CheckpointError: there is no state to resume, or there is one that would be overwritten, or
+            settings have changed; or the initial weights are unusable.
+        OutputError: files that a new run would write exist already.
+        OSError: a file is not readable.
     """
     last = run.folder / LAST_NAME
     there = last.exists() or last.is_symlink()
     if run.resume and not there:
-        raise CheckpointError(f"{last} does not exist: nothing was saved yet; leave --resume")
+        raise CheckpointError(
+            f"{last} does not exist: nothing was saved yet; start without --resume"
+        )
     if not run.resume and there:
         raise CheckpointError(
-            f"{last} exists: go on with --resume, or choose another output folder"
+            f"{last} exists: continue with --resume, or choose another output folder"
         )
     if run.resume:
         checkpoint = load_checkpoint(last)
@@ -77,7 +79,7 @@ def find_start(recipe: Recipe, run: RunSettings) -> Start:
 
 
 def kept_settings(run: RunSettings) -> dict[str, Any]:
-    """What a state says of the run that saved it."""
+    """The settings to save with a state."""
     return {name: _plain(getattr(run, name)) for name in KEPT}
 
 
@@ -85,14 +87,14 @@ def _check_settings(checkpoint: Checkpoint, recipe: Recipe, run: RunSettings) ->
     path = run.folder / LAST_NAME
     if not isinstance(checkpoint.resume.get("progress"), Mapping):
         raise CheckpointError(
-            f"{path}: holds no training state that this version of lits-toolkit can resume"
+            f"{path}: contains no training state that this version of lits-toolkit can resume"
         )
     before = {**_plain_fields(checkpoint.recipe)}
     now = {**_plain_fields(recipe)}
-    del before["epochs"], now["epochs"]  # a run may be made longer
+    del before["epochs"], now["epochs"]  # a run may be extended
     saved = checkpoint.resume.get("run", {"seed": checkpoint.training.get("seed")})
     if not isinstance(saved, Mapping):
-        raise CheckpointError(f"{path}: its settings are not those that lits-train writes")
+        raise CheckpointError(f"{path}: damaged, its settings are not those that lits-train writes")
     before |= {name: _plain(saved[name]) for name in KEPT if name in saved}
     now |= {name: value for name, value in kept_settings(run).items() if name in saved}
     if changed := _changes(before, now):
@@ -100,10 +102,10 @@ def _check_settings(checkpoint: Checkpoint, recipe: Recipe, run: RunSettings) ->
 
 
 def check_data(checkpoint: Checkpoint, provenance: Mapping[str, Any], run: RunSettings) -> None:
-    """Hold the data of a resumed run to those that it began with.
+    """Compare the data of a resumed run with those that it started with.
 
     Raises:
-        DatasetError: they are others, and `run.allow_changed` does not allow it.
+        DatasetError: they differ, and `run.allow_changed` is not set.
     """
     before, now = (
         {name: facts.get(name) for name in KEPT_DATA if name in checkpoint.training}
@@ -118,20 +120,20 @@ def _refuse(
     message: str, run: RunSettings, kind: type[CheckpointError] | type[DatasetError]
 ) -> None:
     if not run.allow_changed:
-        raise kind(f"{message}; resume with the same, or allow it with --allow-changed")
-    logger.warning("%s; going on all the same", message)
+        raise kind(f"{message}; restore them, or resume with --allow-changed")
+    logger.warning("%s; resumed nevertheless", message)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs, as "learning_rate: 0.002 -> 0.001"; nothing if nothing does."""
+    """Differences, as "learning_rate: 0.002 -> 0.001"; empty if there are none."""
     return ", ".join(
-        f"{name}: {_worded(before[name])} -> {_worded(now[name])}"
+        f"{name}: {_text(before[name])} -> {_text(now[name])}"
         for name in before
         if before[name] != now[name]
     )
 
 
-def _worded(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value[:20])) or "none"
     return "none" if value is None else shown(value).strip("'")

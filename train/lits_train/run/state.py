@@ -1,4 +1,4 @@
-"""Everything that changes while training, and how it is saved and restored."""
+"""The state of a training: networks, optimizer and counters, saved and restored."""
 
 import logging
 import math
@@ -14,11 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lits_runtime.errors import CheckpointError
 from lits_runtime.messages import brief
 from lits_train.network.checkpoint import BEST_NAME, LAST_NAME, Checkpoint, save_checkpoint
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.network.slab_segmenter import Preprocessing
 from lits_train.run.distributed import World, parallel, synchronise
 from lits_train.run.learning_rate import learning_rate
-from lits_train.run.resumption import Progress, check_optimizer, read_progress
+from lits_train.run.progress import Progress, check_optimizer, read_progress
 from lits_train.run.start import Start, check_data, find_start, kept_settings
 from lits_train.samples.unreadable import SkippedSlices
 from lits_train.settings.recipe import Recipe
@@ -31,12 +31,12 @@ _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class TrainingState:
-    """Networks, optimizer and counters of a run; equal in all of its processes.
+    """Networks, optimizer and counters of a run, the same in all of its processes.
 
     Raises:
-        CheckpointError: starting weights or the checkpoint to resume are not usable.
+        CheckpointError: the initial weights or the checkpoint to resume are unusable.
         OutputError: a new run would overwrite the files of another.
-        DatasetError: the checkpoint to resume is of other data.
+        DatasetError: the checkpoint to resume was trained on other data.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class TrainingState:
         epoch_steps: int,
         start: Start | None = None,
     ) -> None:
-        """Begin or resume.
+        """Start or resume.
 
         Args:
             recipe: how to train.
             run: where, and from what.
             world: the processes that train together.
-            provenance: facts for the checkpoint.
-            epoch_steps: steps of an epoch.
-            start: from `find_start`, if it was called before.
+            provenance: facts to save in checkpoints.
+            epoch_steps: steps per epoch.
+            start: from `find_start`, if it has been called.
         """
         self.recipe, self.run, self.world, self.provenance = recipe, run, world, provenance
         self.progress = Progress(epoch_steps=epoch_steps)
@@ -81,21 +81,21 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """Epochs complete."""
+        """Completed epochs."""
         return self.progress.epoch
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         return self.progress.epoch_steps
 
     def _set_up(self) -> None:
-        """Put the networks on the device and make what trains them."""
+        """Move the network to the device, and create its average and optimizer."""
         recipe, device = self.recipe, self.world.device
         synchronise(self.network, self.world)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = None
-        if recipe.ema_decay:  # batch normalisation's statistics belong to the weights: average both
+        if recipe.ema_decay:  # statistics of batch normalisation belong to the weights
             self.average = AveragedModel(
                 self.network, multi_avg_fn=self._move_average, use_buffers=True
             )
@@ -110,12 +110,12 @@ class TrainingState:
         self.model = parallel(self.network, self.world)
 
     def _move_average(self, average: Any, current: Any, updates: Any) -> None:
-        # The first steps are far from the weights' later course: forget them sooner.
+        # Early weights are far from later ones, and are forgotten sooner.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         get_ema_multi_avg_fn(decay)(average, current, updates)
 
     def autocast(self) -> torch.autocast:
-        """What the network runs in, as the run's precision says."""
+        """The autocast context of the run's precision."""
         return torch.autocast(
             self.world.device.type,
             self.autocast_dtype,
@@ -123,26 +123,26 @@ class TrainingState:
         )
 
     def evaluated(self) -> nn.Module:
-        """The network to validate and keep, in evaluation mode: the average, if there is one."""
+        """The network to validate and save, in evaluation mode: the average, if there is one."""
         network: nn.Module = self.average.module if self.average else self.network
         return network.eval()
 
     @property
     def rate(self) -> float:
-        """Learning rate of the step last taken."""
+        """Learning rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's epochs are done, or patience is at its end."""
+        """Whether all epochs are done, or patience has run out."""
         waited = self.epoch - self.progress.best_epoch if self.progress.best_epoch else 0
         return self.epoch >= self.recipe.epochs or 0 < self.run.patience <= waited
 
     def optimise(self, loss: Tensor) -> tuple[float, float]:
-        """Take one step down; returns the loss and the norm of its gradients before clipping.
+        """Take one optimisation step; the loss, and the norm of its gradients before clipping.
 
         Raises:
-            FloatingPointError: one of them is not finite; the weights are as before.
+            FloatingPointError: one of them is not finite; the weights are unchanged.
         """
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
@@ -151,7 +151,7 @@ class TrainingState:
             self.network.parameters(), self.recipe.clip_norm or math.inf
         )
         value, norm_value = torch.stack([loss.detach(), norm]).tolist()
-        # With scaled gradients a norm that is not finite is the scaler's business: it skips.
+        # With scaled gradients, the scaler itself skips steps whose norm is not finite.
         if not math.isfinite(value) or not (math.isfinite(norm_value) or self.scaler.is_enabled()):
             raise FloatingPointError(f"loss {value:g}, norm of its gradients {norm_value:g}")
         steps = self.epoch_steps * self.recipe.epochs
@@ -166,13 +166,13 @@ class TrainingState:
         return value, norm_value
 
     def complete_epoch(self, dice: Sequence[float] | None) -> dict[str, Any]:
-        """Count an epoch and keep its weights if they are the best; returns its metrics.
+        """Count an epoch and save its weights if they are the best; its metrics.
 
-        Where validation sees no class at all, there is no best: the latest are kept.
+        If no class occurs in the validation cases, the latest weights are saved.
 
         Args:
-            dice: validation Dice by class, NaN where it has not seen the class; None: the epoch
-                was not validated.
+            dice: validation Dice by class, NaN if no case shows the class; None if the epoch was
+                not validated.
         """
         progress = self.progress
         progress.epoch += 1
@@ -186,23 +186,26 @@ class TrainingState:
             }
             progress.scores |= {"validation_dice": by_class}
             metrics["validation_dice"] = by_class
-            seen = [value for value in by_class.values() if value is not None]
-            if not seen:
-                logger.warning(
-                    "epoch %d: validation shows no class of %s; without a score the latest weights "
-                    "are kept as the best",
-                    *(self.epoch, ", ".join(self.recipe.classes)),
-                )
-            score = sum(seen) / len(seen) if seen else -math.inf
-            if score > progress.best_score or not seen:
-                progress.best_score, progress.best_epoch = score, self.epoch
-                progress.best_dice = by_class
-                if self.world.leads:
-                    save_checkpoint(self._checkpoint(), self.run.folder / BEST_NAME)
+            self._save_if_best(by_class)
         return metrics
 
+    def _save_if_best(self, dice: dict[str, float | None]) -> None:
+        seen = [value for value in dice.values() if value is not None]
+        if not seen:
+            logger.warning(
+                "epoch %d: no validation case shows %s; without a score, the latest weights are "
+                "saved as the best",
+                *(self.epoch, " or ".join(self.recipe.classes)),
+            )
+        score = sum(seen) / len(seen) if seen else -math.inf
+        if score > self.progress.best_score or not seen:
+            self.progress.best_score, self.progress.best_epoch = score, self.epoch
+            self.progress.best_dice = dice
+            if self.world.leads:
+                save_checkpoint(self._checkpoint(), self.run.folder / BEST_NAME)
+
     def save(self) -> None:
-        """Write all that a run needs to go on from here, bit for bit."""
+        """Save everything needed to resume the run bit for bit."""
         if self.world.leads:
             resume: dict[str, Any] = {
                 "optimizer": self.optimizer.state_dict(),
@@ -210,7 +213,7 @@ class TrainingState:
                 "progress": replace(self.progress, unreadable=self.skipped.reasons).to_plain(),
                 "run": kept_settings(self.run),
             }
-            if self.average:  # the checkpoint's own weights are then the average
+            if self.average:  # then the checkpoint's weights are the average
                 resume["network"] = self.network.state_dict()
                 resume["averaged_steps"] = int(self.average.n_averaged)
             path = self.run.folder / LAST_NAME
@@ -218,7 +221,7 @@ class TrainingState:
         self._saved_s = time.monotonic()
 
     def save_if_due(self) -> None:
-        """Save when `checkpoint_minutes` have passed since the last time."""
+        """Save if `checkpoint_minutes` have passed since the last time."""
         if time.monotonic() - self._saved_s >= 60 * self.run.checkpoint_minutes:
             self.save()
 
@@ -243,9 +246,9 @@ class TrainingState:
             self.scaler.load_state_dict(resume["scaler"])
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
-        except Exception as error:  # torch raises whatever a state of other parts provokes
+        except Exception as error:  # an unsuitable state makes torch raise all kinds of errors
             raise CheckpointError(f"{path}: its state cannot be resumed: {brief(error)}") from error
-        for group in self.optimizer.param_groups:  # as asked for now, if that has changed
+        for group in self.optimizer.param_groups:  # in case it has changed
             group["weight_decay"] = self.recipe.weight_decay
         self.provenance["starting_weights"] = checkpoint.training.get("starting_weights")
         self.progress.in_epochs_of(epoch_steps)

@@ -1,1 +1,1 @@
-"""Samples: which slices are shown, in which order, and how they are varied."""
+"""Samples: the slices of an epoch, their order and their augmentation."""

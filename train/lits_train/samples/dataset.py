@@ -1,4 +1,4 @@
-"""A data set of single axial slices at working size, each with its neighbours."""
+"""A data set of axial slices at working size, each with its neighbours."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypedDict
@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.volumes.label_volume import to_labels
-from lits_runtime.volumes.scan import Geometry, Scan
+from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, open_pair
-from lits_train.network.slab_segmenter import label_shares, range_hu, resize, resize_labels
+from lits_train.network.preprocessing import label_shares, resized_slab, working_spacing_mm
 from lits_train.prepared.slices import PreparedCase, PreparedSlices
 from lits_train.settings.recipe import Recipe
 
@@ -23,38 +22,38 @@ class Sample(TypedDict):
 
     hu: Tensor
     """float32 (1 + 2 * around, size, size), Hounsfield units at working size; `around` is
-    context_slices, and before `augment` that times neighbour_reach where a network is trained."""
+    context_slices, in training times neighbour_reach until `augment`."""
     range_hu: Tensor
-    """float32 (1 + 2 * around, 2): least and greatest HU before the slices were resized."""
+    """float32 (1 + 2 * around, 2): minimum and maximum HU before resizing."""
     labels: Tensor
     """uint8 (1 + 2 * around, size, size), LiTS labels."""
     shares: Tensor
-    """uint8 (2, size, size): what part of the slice's pixels is liver and lesion, in 255ths."""
+    """uint8 (2, size, size): fractions of each pixel that are liver and lesion, in 255ths."""
     spacing_mm: Tensor
     """float32 (3,): of slices, rows and columns at working size."""
     adjacent: Tensor
-    """bool (): the context slices are neighbours; else there are none, and all show one slice."""
+    """bool (): the context slices are neighbours; otherwise all of them are the slice itself."""
     liver_only: Tensor
-    """bool (): lesions lie unmarked inside the liver."""
+    """bool (): lesions are not marked."""
     case: Tensor
-    """int64 (): index among the data set's cases."""
+    """int64 (): index of the case in the data set."""
     slice: Tensor
     """int64 (): canonical number within the case."""
 
 
 class SliceSource(Protocol):
-    """Where the slices of one case come from."""
+    """The slices of one case."""
 
     def read(self, number: int, context_slices: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; the ends are repeated beyond."""
+        """`hu`, `range_hu`, `labels` and `shares` of a `Sample`; end slices are repeated."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Of slices, rows and columns at working size."""
 
 
-class NiftiSlices:
-    """Slices read from NIfTI files one by one and resized as they come."""
+class FileSlices:
+    """Slices read from a pair of files one by one, and resized."""
 
     def __init__(self, case: Case, size: int) -> None:
         self.size = size
@@ -75,40 +74,23 @@ class NiftiSlices:
         return *resized_slab(slab_hu, labels, self.size), shares
 
 
-def working_spacing_mm(geometry: Geometry, size: int) -> tuple[float, float, float]:
-    """Of slices, rows and columns once the slices are resized to size x size."""
-    slices, rows, columns = geometry.canonical_spacing_mm
-    height, width = geometry.canonical_shape[1:]
-    return slices, rows * height / size, columns * width / size
-
-
 def _read_slab(scan: Scan, number: int, context_slices: int) -> NDArray[np.float32]:
     return scan.read_slab(number, number + 1, context_slices)
-
-
-def resized_slab(
-    slab_hu: NDArray[np.float32], labels: NDArray[np.float32], size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Slab of HU and labels (n, height, width) to `hu`, `range_hu`, `labels` at working size."""
-    full_hu = torch.from_numpy(np.require(slab_hu, requirements="W"))  # a file of floats is mapped
-    hu = resize(full_hu.unsqueeze(1), (size, size))[:, 0]
-    small = resize_labels(torch.from_numpy(to_labels(labels, "segmentation")), (size, size))
-    return hu, range_hu(full_hu), small
 
 
 class SliceDataset(Dataset[Sample]):
     """Axial slices of all cases, prepared or not; an item reads only its own slices.
 
-    Files are opened on first use, so that each loading process has its own.
+    Files are opened on first use, so that every loading process has its own.
     """
 
     def __init__(self, cases: Sequence[Case], recipe: Recipe, reach: int = 1) -> None:
-        """Take cases that `check_case` has passed.
+        """Take cases that `check_case` has accepted.
 
         Args:
             cases: prepared or not.
             recipe: its size and context.
-            reach: so many times the recipe's context slices come with each slice.
+            reach: multiplies the context slices that come with every slice.
 
         Raises:
             DatasetError: a case is prepared at another size than the recipe's.
@@ -150,7 +132,7 @@ class SliceDataset(Dataset[Sample]):
             if isinstance(case, PreparedCase):
                 self._sources[case_index] = PreparedSlices(case)
             else:
-                self._sources[case_index] = NiftiSlices(case, self.recipe.size)
+                self._sources[case_index] = FileSlices(case, self.recipe.size)
         return self._sources[case_index]
 
     def __getstate__(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which slices an epoch shows, in which order, and from which seeds: pure functions of the run."""
+"""The slices of an epoch, their order and their seeds: pure functions of a run's seed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,22 +9,23 @@ from torch.utils.data import Sampler
 from lits_train.data.cases import Case
 from lits_train.settings.recipe import Recipe
 
-OTHER, LIVER, LESION = 0, 1, 2
+OTHER_SLICE, LIVER_SLICE, LESION_SLICE = 0, 1, 2
 """Kinds of slices: without liver; with liver but no marked lesion; with a marked lesion."""
 
 
 def slice_kinds(cases: Sequence[Case]) -> NDArray[np.uint8]:
-    """Kind of each slice of all cases one after the other; of a liver-only case never `LESION`."""
+    """Kind of every slice of the concatenated cases; never `LESION_SLICE` in a liver-only case."""
     kinds = [np.zeros(0, np.uint8)]
     for case in cases:
         liver = case.label_counts[:, 1:].any(axis=1)
         lesion = (case.label_counts[:, 2] > 0) & (not case.liver_only)
-        kinds.append(np.where(lesion, LESION, np.where(liver, LIVER, OTHER)).astype(np.uint8))
+        kind = np.where(lesion, LESION_SLICE, np.where(liver, LIVER_SLICE, OTHER_SLICE))
+        kinds.append(kind.astype(np.uint8))
     return np.concatenate(kinds)
 
 
 def slice_owners(cases: Sequence[Case]) -> NDArray[np.intp]:
-    """Of each slice of all cases one after the other, the index of its case."""
+    """Index of the case of every slice of the concatenated cases."""
     return np.repeat(np.arange(len(cases)), [case.slices for case in cases])
 
 
@@ -35,13 +36,12 @@ def epoch_order(
     epoch: int,
     owners: NDArray[np.intp] | None = None,
 ) -> list[int]:
-    """Indices of the slices that an epoch shows, in order.
+    """Indices of the slices of an epoch, in order.
 
     Of `recipe.epoch_slices` (0: as many as there are), `lesion_share` are slices with a lesion and
-    `liver_share` slices with liver but no lesion; a share of which there is no slice, and the rest,
-    is drawn from all slices. A kind is drawn as often as needed, but no slice a second time before
-    all of its kind have been; with `case_balance`, all of its kind and case. Without shares and
-    `epoch_slices`, each slice comes once.
+    `liver_share` slices with liver but no lesion. The rest, and shares without any such slice, are
+    sampled from all slices. A slice is repeated only once all of its kind (with `case_balance`, of
+    its kind and case) have been used. Without shares and `epoch_slices`, every slice occurs once.
 
     Args:
         kinds: from `slice_kinds`.
@@ -52,58 +52,58 @@ def epoch_order(
     """
     rng = np.random.default_rng((seed, epoch))
     count = recipe.epoch_slices or len(kinds)
-    drawn: list[NDArray[np.intp]] = []
-    for kind, share in ((LESION, recipe.lesion_share), (LIVER, recipe.liver_share)):
+    sampled: list[NDArray[np.intp]] = []
+    for kind, share in ((LESION_SLICE, recipe.lesion_share), (LIVER_SLICE, recipe.liver_share)):
         pool = np.flatnonzero(kinds == kind)
         if not len(pool):
             continue
         wanted = round(share * count)
         if recipe.case_balance and owners is not None:
-            drawn.append(_draw_by_case(pool, owners[pool], wanted, recipe.case_balance, rng))
+            sampled.append(_sample_by_case(pool, owners[pool], wanted, recipe.case_balance, rng))
         else:
-            drawn.append(_draw(pool, wanted, rng))
-    rest = max(count - sum(map(len, drawn)), 0)
-    drawn.append(_draw(np.arange(len(kinds)), rest, rng))
-    order: list[int] = rng.permutation(np.concatenate(drawn))[:count].tolist()
+            sampled.append(_sample(pool, wanted, rng))
+    rest = max(count - sum(map(len, sampled)), 0)
+    sampled.append(_sample(np.arange(len(kinds)), rest, rng))
+    order: list[int] = rng.permutation(np.concatenate(sampled))[:count].tolist()
     return order
 
 
-def _draw_by_case(
+def _sample_by_case(
     pool: NDArray[np.intp],
     owners: NDArray[np.intp],
     count: int,
     balance: float,
     rng: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """`count` of the pool, of each case about as many as `case_balance` says."""
+    """`count` slices of the pool, distributed over cases as `case_balance` says."""
     cases, sizes = np.unique(owners, return_counts=True)
     parts = sizes ** (1 - balance)
-    ends = np.floor(np.cumsum(parts) / parts.sum() * count + rng.random())  # rounded fairly
+    ends = np.floor(np.cumsum(parts) / parts.sum() * count + rng.random())  # unbiased rounding
     ends[-1] = count
     counts = np.diff(ends, prepend=0).astype(int)
-    drawn = [_draw(pool[owners == case], n, rng) for case, n in zip(cases, counts, strict=True)]
-    return np.concatenate(drawn)
+    sampled = [_sample(pool[owners == case], n, rng) for case, n in zip(cases, counts, strict=True)]
+    return np.concatenate(sampled)
 
 
-def _draw(pool: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """`count` of the pool: as many whole permutations as fit, and a part of another."""
+def _sample(pool: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """`count` slices of the pool: whole permutations, and the start of another."""
     rounds = -(-count // len(pool))
     return np.concatenate([pool[:0], *(rng.permutation(pool) for _ in range(rounds))])[:count]
 
 
 def epoch_steps(recipe: Recipe, slices: int) -> int:
-    """Steps of an epoch: full batches; one smaller batch where there are not slices enough."""
+    """Steps of an epoch: full batches, or one smaller batch if there are too few slices."""
     return max((recipe.epoch_slices or slices) // recipe.batch_size, 1)
 
 
 def sample_seeds(seed: int, step: int, positions: Sequence[int]) -> list[int]:
-    """Seeds of the samples at positions of the global batch of a step, each below 2 ** 63."""
+    """Seeds, below 2 ** 63, of the samples at positions of a step's global batch."""
     states = (np.random.SeedSequence((seed, step, position)) for position in positions)
     return [int(state.generate_state(1, np.uint64)[0]) >> 1 for state in states]
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of one process: of each global batch, every so manieth slice."""
+    """Batches of one process: its share of every global batch."""
 
     def __init__(
         self,
@@ -121,14 +121,14 @@ class EpochBatches(Sampler[list[int]]):
         self._first = 0
 
     def start(self, epoch: int, first: int) -> None:
-        """Choose the epoch, from 1, and its first batch that is still to come, from 0."""
+        """Set the epoch, from 1, and the batch to start with, from 0."""
         order = epoch_order(self.kinds, self.recipe, self.seed, epoch, self.owners)
         width = self.recipe.batch_size
         self._batches = [order[i * width : (i + 1) * width] for i in range(self.steps)]
         self._first = first
 
     def whole_batch(self, position: int) -> list[int]:
-        """A global batch of the epoch, over all processes."""
+        """A global batch of the epoch, for all processes."""
         return self._batches[position]
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,12 +1,12 @@
-"""Lesions painted into real livers, because so few are public.
+"""Synthetic lesions painted into real livers, because public data have few.
 
-After Hu et al., Label-Free Liver Tumor Segmentation, CVPR 2023: ellipsoids, deformed, with soft
-edges and a texture of their own, placed away from vessels, some with a capsule or a necrotic core,
-pressing the tissue around them aside. Theirs are made on volumes beforehand; these on each slab as
-it is drawn, so that no two are the same.
+After Hu et al., Label-Free Liver Tumor Segmentation, CVPR 2023: deformed ellipsoids with soft edges
+and a texture of their own, away from vessels, some with a capsule or a necrotic core, displacing
+the tissue around them. Theirs are made on whole volumes beforehand; these on every slab as it is
+loaded, so that no two are the same.
 
-What a lesion is like is drawn on the host, from what the device has told of all livers of a batch
-at once: after that one wait, painting is a queue of operations that nobody waits for.
+The host chooses the properties of a lesion, from statistics of all livers in a batch that it reads
+from the device at once: after that one synchronisation, painting is asynchronous.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,17 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from lits_train.settings.recipe import LABEL_VALUES
+from lits_runtime.labels import LESION, LIVER
 
-LIVER, LESION = LABEL_VALUES["liver"], LABEL_VALUES["lesion"]
 RADIUS_MM = (2.5, 45.0)
-"""Least and greatest; in between the logarithm is uniform."""
+"""Minimum and maximum; the logarithm is uniform in between."""
 MOST_LESIONS = 6
 _SMALLEST_LIVER = 200
-"""Pixels of liver in the slice, below which there is no room."""
+"""Pixels of liver in the slice below which none are painted."""
 _FROM_VESSELS_HU = 18.0
-"""A lesion's centre is no further than this from the liver's median."""
-_REACH, _REACH_PRESSED = 1.6, 2.2
-"""Of a lesion and of what it presses aside, in radii."""
+"""Maximum difference of a lesion's centre from the liver's median, to avoid vessels."""
+_REACH, _REACH_DISPLACED = 1.6, 2.2
+"""Of a lesion, and of the tissue that it displaces, in radii."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +37,31 @@ class Slab:
     hu: Tensor
     """float32 (slices, height, width)."""
     labels: Tensor
-    """uint8, the same shape; lesions are painted where it is liver."""
+    """uint8, the same shape; lesions are painted into its liver."""
     shares: Tensor
-    """uint8 (2, height, width): parts of liver and of lesion in the middle slice, in 255ths."""
+    """uint8 (2, height, width): fractions of liver and lesion in the middle slice, in 255ths."""
     generator: Generator
-    """Of the sample, on its device."""
+    """The sample's, on its device."""
     rng: np.random.Generator
-    """Of the sample, on the host."""
+    """The sample's, on the host."""
 
 
 @dataclass(frozen=True)
 class _Liver:
-    """What the middle slice of a sample shows."""
+    """The liver in the middle slice of a sample."""
 
     median_hu: float
     texture_hu: float
-    """Standard deviation of the parenchyma's grain."""
+    """Standard deviation of the parenchyma's texture."""
     area_mm2: float
     spacing_mm: tuple[float, float, float]
     places: list[tuple[int, int]]
-    """Row and column of pixels away from vessels; drawn at random, in random order."""
+    """Row and column of random pixels away from vessels."""
 
 
 @dataclass(frozen=True)
 class _Site:
-    """Where a lesion goes: the box around it, and the distance from its centre there."""
+    """The place of a lesion: the box around it, and the distance from its centre in it."""
 
     rows: slice
     columns: slice
@@ -81,7 +80,7 @@ def add_lesions(slabs: Sequence[Slab], spacing_mm: Tensor) -> int:
         spacing_mm: (len(slabs), 3), of slices, rows and columns, on their device.
 
     Returns:
-        How many were painted; none where the middle slice has too little liver.
+        How many were painted; none if the middle slice has too little liver.
     """
     if not slabs:
         return 0
@@ -97,7 +96,7 @@ def add_lesions(slabs: Sequence[Slab], spacing_mm: Tensor) -> int:
 
 
 def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
-    """What the slabs show; None where there is too little liver. The one wait for the device."""
+    """The livers of slabs, None where there is too little; the only wait for the device."""
     middle = len(slabs[0].hu) // 2
     hu = torch.stack([slab.hu[middle] for slab in slabs])
     liver = torch.stack([slab.labels[middle] for slab in slabs]) == LIVER
@@ -136,10 +135,10 @@ def _add_lesion(slab: Slab, liver: _Liver, at: tuple[int, int]) -> None:
     rng, low = slab.rng, RADIUS_MM[0]
     largest = min(RADIUS_MM[1], 0.5 * (liver.area_mm2 / np.pi) ** 0.5)
     radius_mm = low * (max(largest / low, 1.5)) ** rng.random()
-    presses = radius_mm > 6 and rng.random() < 0.5
-    site = _site(slab, at, radius_mm, liver.spacing_mm, _REACH_PRESSED if presses else _REACH)
-    if presses:
-        _press(slab, site, rng.uniform(0.05, 0.25))
+    displaces = radius_mm > 6 and rng.random() < 0.5
+    site = _site(slab, at, radius_mm, liver.spacing_mm, _REACH_DISPLACED if displaces else _REACH)
+    if displaces:
+        _displace(slab, site, rng.uniform(0.05, 0.25))
     _paint(slab, site, liver)
 
 
@@ -150,7 +149,7 @@ def _site(
     spacing_mm: tuple[float, float, float],
     reach: float,
 ) -> _Site:
-    """A deformed ellipsoid that the middle slice cuts somewhere, not always at its widest."""
+    """A deformed ellipsoid that the middle slice cuts anywhere, not always at its widest."""
     rng, hu = slab.rng, slab.hu
     reaches = [int(reach * radius_mm / spacing) + 2 for spacing in spacing_mm[1:]]
     rows, columns = (
@@ -171,8 +170,8 @@ def _site(
     return _Site(rows, columns, distance, (y, x), radius_mm / spacing_mm[1])
 
 
-def _press(slab: Slab, site: _Site, strength: float) -> None:
-    """Mass effect: what surrounds the lesion is pushed outwards, most at its surface."""
+def _displace(slab: Slab, site: _Site, strength: float) -> None:
+    """Mass effect: the tissue around the lesion is pushed outwards, most at its surface."""
     box = (slice(None), site.rows, site.columns)
     pull = 1 - strength * torch.exp(-(site.distance - 1).clamp(min=0) / 0.4)
     y, x = site.offset
@@ -193,7 +192,7 @@ def _press(slab: Slab, site: _Site, strength: float) -> None:
 
 
 def _paint(slab: Slab, site: _Site, liver: _Liver) -> None:
-    """Blend the lesion's own values into the box and mark it where it is inside the liver."""
+    """Blend the lesion into the box, and label it inside the liver."""
     rng, distance = slab.rng, site.distance
     box = (slice(None), site.rows, site.columns)
     inside = torch.sigmoid((1 - distance) / rng.uniform(0.03, 0.14))
@@ -214,7 +213,7 @@ def _paint(slab: Slab, site: _Site, liver: _Liver) -> None:
 
 
 def _values(slab: Slab, distance: Tensor, liver: _Liver) -> Tensor:
-    """HU of the lesion's tissue, of the distance's shape."""
+    """HU of the lesion's tissue, in the distance's shape."""
     rng, shape = slab.rng, distance.shape
     bright = rng.random() < 0.12  # hypervascular; most lesions are darker than the liver
     level_hu = liver.median_hu + (rng.uniform(12, 50) if bright else -rng.uniform(12, 90))
@@ -231,7 +230,7 @@ def _values(slab: Slab, distance: Tensor, liver: _Liver) -> Tensor:
 
 
 def _smooth_noise(shape: tuple[int, ...], coarse: int, generator: Generator) -> Tensor:
-    """Noise (slices, h, w) whose grain is a `coarse`-th of the box; the slices hang together."""
+    """Noise (slices, h, w) with a grain of 1 / `coarse` of the box, continuous over slices."""
     knots = torch.randn(1, 1, 3, coarse, coarse, generator=generator, device=generator.device)
     smooth = functional.interpolate(
         knots, size=(3 * shape[0], *shape[1:]), mode="trilinear", align_corners=True

@@ -1,4 +1,4 @@
-"""Slices that cannot be read while a run goes on: left out, replaced, and told of at the end."""
+"""Slices that become unreadable during a run: skipped, replaced and reported."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from lits_train.samples.dataset import Sample, SliceDataset
 logger = logging.getLogger(__name__)
 
 _TRIES_IN_A_CASE = 3
-"""Of one draw; a case with so many slices in a row that cannot be read may be gone as a whole."""
+"""Unreadable slices after which a case is avoided: it may be lost as a whole."""
 _SHOWN = 12
 
 
@@ -28,20 +28,20 @@ class Unreadable(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A batch, and what could not be read for it."""
+    """A batch, and the slices that could not be read for it."""
 
     samples: Sample | None
-    """None where not one slice of the batch could be read."""
+    """None if no slice of the batch could be read."""
     unreadable: list[Unreadable]
     whole: bool
-    """Whether there is a sample for every slice that was asked for."""
+    """Whether there is a sample for every requested slice."""
 
 
 class ReadableSlices(Dataset[tuple[Sample | None, list[Unreadable]]]):
-    """The slices of a data set, with those that cannot be read told of instead of raised.
+    """The slices of a data set, where unreadable ones are replaced and reported, not raised.
 
-    In place of a slice another of its kind comes, drawn from a seed that is the slice's own: the
-    same one in each process and after each resumption, as long as the same files are damaged.
+    The substitute is of the same kind and chosen with the slice's index as seed, so that all
+    processes and resumed runs choose the same one as long as the same files are damaged.
     """
 
     def __init__(self, dataset: SliceDataset, kinds: NDArray[np.uint8] | None) -> None:
@@ -49,7 +49,7 @@ class ReadableSlices(Dataset[tuple[Sample | None, list[Unreadable]]]):
 
         Args:
             dataset: of the slices.
-            kinds: from `slice_kinds`, for those that come in place of others; None: none do.
+            kinds: from `slice_kinds`, for the choice of substitutes; None: no substitutes.
         """
         self.dataset, self.kinds = dataset, kinds
 
@@ -68,14 +68,14 @@ class ReadableSlices(Dataset[tuple[Sample | None, list[Unreadable]]]):
         return None, unreadable
 
     def _candidates(self, item: int, unreadable: Sequence[Unreadable]) -> Iterator[int]:
-        """The slice itself, then others of its kind, then any; of a lost case only a few."""
+        """The slice, then others of its kind, then any; those of a case that seems lost last."""
         yield item
         if self.kinds is None:
             return
         rng = np.random.default_rng(item)
         same = rng.permutation(np.flatnonzero(self.kinds == self.kinds[item]))
         other = rng.permutation(np.flatnonzero(self.kinds != self.kinds[item]))
-        passed_over = []
+        postponed = []
         for candidate in np.concatenate([same, other]).tolist():
             case_id = self.dataset.cases[self.dataset.index[candidate][0]].case_id
             if candidate == item:
@@ -83,12 +83,12 @@ class ReadableSlices(Dataset[tuple[Sample | None, list[Unreadable]]]):
             if sum(case_id == one.case_id for one in unreadable) < _TRIES_IN_A_CASE:
                 yield candidate
             else:
-                passed_over.append(candidate)
-        yield from passed_over
+                postponed.append(candidate)
+        yield from postponed
 
 
 def loaded(items: Sequence[tuple[Sample | None, list[Unreadable]]]) -> Loaded:
-    """A batch of what `ReadableSlices` gave."""
+    """Collate items of `ReadableSlices` into a batch."""
     samples = [sample for sample, _ in items if sample is not None]
     return Loaded(
         default_collate(samples) if samples else None,
@@ -98,14 +98,14 @@ def loaded(items: Sequence[tuple[Sample | None, list[Unreadable]]]) -> Loaded:
 
 
 class SkippedSlices:
-    """What could not be read since the run began."""
+    """Slices that could not be read since the run started."""
 
     def __init__(self, reasons: Mapping[str, Mapping[int, str]] | None = None) -> None:
         self.reasons = {case_id: dict(slices) for case_id, slices in (reasons or {}).items()}
-        """Why, by case ID and number of the slice."""
+        """Reasons by case ID and slice number."""
 
     def add(self, unreadable: Iterable[Unreadable]) -> None:
-        """Note slices; what is new of them is said, of a case and a reason once."""
+        """Note slices, and log each reason once per case."""
         for case_id, number, reason in unreadable:
             known = self.reasons.setdefault(case_id, {})
             if reason not in known.values():
@@ -115,7 +115,7 @@ class SkippedSlices:
             known.setdefault(number, reason)
 
     def listed(self) -> dict[str, str]:
-        """By case ID, which slices were left out and why.
+        """By case ID, the slices that were skipped, and why.
 
         >>> SkippedSlices({"7": {4: "damaged", 2: "damaged"}}).listed()
         {'7': 'slices 2, 4 were left out: damaged'}
@@ -128,5 +128,5 @@ def _listed(slices: Mapping[int, str]) -> str:
     shown = ", ".join(map(str, numbers[:_SHOWN]))
     if len(numbers) > _SHOWN:
         shown += f" and {len(numbers) - _SHOWN} more"
-    said = "slice {} was" if len(numbers) == 1 else "slices {} were"
-    return f"{said.format(shown)} left out: {slices[numbers[0]]}"
+    subject = f"slice {shown} was" if len(numbers) == 1 else f"slices {shown} were"
+    return f"{subject} left out: {slices[numbers[0]]}"

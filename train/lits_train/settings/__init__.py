@@ -1,1 +1,1 @@
-"""Recipes, what changes them, and the settings of a run."""
+"""Recipes, their overrides, and the settings of a run."""

@@ -1,4 +1,4 @@
-"""Recipes changed by a TOML file or by words from the command line, and written as TOML."""
+"""Recipes overridden by a TOML file or the command line, and written as TOML."""
 
 import difflib
 import json
@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from lits_runtime.messages import brief
 from lits_train.given_files import read_bytes
 from lits_train.limits import expected, shown
-from lits_train.settings.recipe import Recipe
+from lits_train.settings.recipe import Recipe, with_current_name
 
 MOST_TOML_BYTES = 2**20
 _KINDS = get_type_hints(Recipe)
@@ -25,27 +25,27 @@ _NUMBER = re.compile(
 def override(recipe: Recipe, settings: Mapping[str, object]) -> Recipe:
     """The recipe with fields replaced, each converted to its field's type.
 
-    >>> from lits_train.settings.recipe import SEED
-    >>> override(SEED, {"batch_size": "8", "window_hu": "-100,200"}).window_hu
+    >>> from lits_train.settings.recipe import BASELINE
+    >>> override(BASELINE, {"batch_size": "8", "window_hu": "-100,200"}).window_hu
     (-100.0, 200.0)
 
     Args:
-        recipe: what is changed.
-        settings: words by field, tuples as comma lists, None as "none"; or the values of a TOML
-            file.
+        recipe: what to start from.
+        settings: text by field, tuples as comma-separated lists, None as "none"; or the values of
+            a TOML file.
 
     Raises:
-        ValueError: there is no such field, or a value is not one that it can take.
+        ValueError: a field is unknown, or its value is not allowed.
     """
     values: dict[str, Any] = {name: _value(name, given) for name, given in settings.items()}
-    return replace(recipe, **values)
+    return replace(recipe, **with_current_name(values))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file: one `field = value` a line, without tables.
 
     Raises:
-        ValueError: not TOML, no regular file, or text where a number belongs.
+        ValueError: not TOML, not a regular file, or text in place of a number.
         OSError: not readable.
     """
     content = read_bytes(path, MOST_TOML_BYTES, ValueError)
@@ -57,7 +57,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The recipe as TOML that `read_toml` takes; its scalars and flat lists are written as JSON."""
+    """The recipe as TOML for `read_toml`; scalars and flat lists are the same in JSON and TOML."""
     lines = (
         f"{name} = {json.dumps('none' if value is None else value)}\n"
         for name, value in recipe.to_json().items()
@@ -66,39 +66,41 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _toml_value(name: str, given: object) -> object:
-    """As it is, lists as tuples, "none" as None; text in place of a number stays wrong."""
+    """The value unchanged, but lists as tuples and "none" as None.
+
+    Raises:
+        ValueError: it is text, and the field takes none.
+    """
     kind = _KINDS.get(name)
     if given == "none" and get_origin(kind) is types.UnionType:
         return None
     if isinstance(given, str) and kind not in (str, None):
-        raise ValueError(
-            f"{name} {shown(given)}: expected {expected(kind)}; TOML's, without quotes"
-        )
+        raise ValueError(f"{name} {shown(given)}: expected {expected(kind)}, without quotes")
     return tuple(given) if isinstance(given, list) else given
 
 
 def _value(name: str, given: object) -> object:
     if name not in _KINDS:
         near = difflib.get_close_matches(name[:100], _KINDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KINDS)}"
+        hint = f"did you mean {near[0]}?" if near else f"settings are {', '.join(_KINDS)}"
         raise ValueError(f"{brief(name)}: no such setting; {hint}")
     if not isinstance(given, str):
         return tuple(given) if isinstance(given, list) else given
     try:
-        return _of_words(_KINDS[name], given)
+        return _from_text(_KINDS[name], given)
     except (KeyError, ValueError):
         raise ValueError(f"{name} {shown(given)}: expected {expected(_KINDS[name])}") from None
 
 
-def _of_words(kind: Any, given: str) -> object:
+def _from_text(kind: Any, given: str) -> object:
     given = given.strip()
     if get_origin(kind) is types.UnionType:
-        return None if given == "none" else _of_words(get_args(kind)[0], given)
+        return None if given == "none" else _from_text(get_args(kind)[0], given)
     if get_origin(kind) is tuple:
         items = given.removesuffix(",").split(",") if given else []
-        return tuple(_of_words(get_args(kind)[0], item) for item in items)
+        return tuple(_from_text(get_args(kind)[0], item) for item in items)
     if kind is bool:
         return {"true": True, "false": False}[given.lower()]
-    if kind in (int, float) and not _NUMBER.fullmatch(given):  # Python's own takes 1_0, and more
+    if kind in (int, float) and not _NUMBER.fullmatch(given):  # Python itself takes 1_0 and more
         raise ValueError
     return kind(given)

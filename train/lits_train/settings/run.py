@@ -1,4 +1,4 @@
-"""What belongs to one run on one machine, and what the run leaves."""
+"""Settings and result of one training run on one machine."""
 
 import re
 from dataclasses import dataclass
@@ -12,55 +12,54 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What belongs to one run, not to the recipe; impossible combinations raise ValueError."""
+    """Settings of a run that are not the recipe's; impossible combinations raise ValueError."""
 
     folder: Path
     weights: str = "none"
-    """Start of the encoder: "imagenet", "none", or a file of RegNetY-400MF weights."""
+    """Initial weights of the encoder: "imagenet", "none", or a file of RegNetY-400MF weights."""
     seed: int = 0
-    """Of split, first weights, order and augmentation."""
+    """Random seed of the split, initial weights, order and augmentation."""
     validation_fraction: float = 0.2
-    """Part of the cases held out, unless `folds` or `validation_cases` choose them."""
+    """Fraction of the cases held out, unless `folds` or `validation_cases` select them."""
     folds: int = 0
-    """Cases are dealt into so many folds; 0: by fraction."""
+    """Number of folds that the cases are divided into. 0: split by fraction."""
     fold: int = 0
-    """Which of them is held out, from 0."""
+    """The fold to hold out, from 0."""
     validation_cases: tuple[str, ...] = ()
-    """IDs of the cases held out."""
+    """IDs of the cases to hold out."""
     device: str = "cpu"
     """"cpu", "cuda", "cuda:N" or "mps"; "cuda" becomes each process's own."""
     precision: str = "auto"
-    """Of autocast: "auto" is bfloat16 or else float16 on CUDA, float32 on the CPU."""
+    """Of autocast: "auto" is bfloat16 (float16 on older GPUs) on CUDA, float32 on the CPU."""
     compile: bool = False
-    """Train through torch.compile."""
+    """Train with torch.compile."""
     workers: int = 0
-    """Loading processes of each training process."""
+    """Data loading processes for each training process."""
     resume: bool = False
-    """Go on from the last saved state."""
+    """Continue from the last saved state."""
     allow_changed: bool = False
-    """Resume with other settings and data than those that the state was saved with."""
+    """Resume even if settings or data differ from those of the saved state."""
     checkpoint_minutes: float = 10.0
-    """Time between saved states within an epoch. 0: after each step."""
+    """Interval between saved states within an epoch. 0: after every step."""
     validate_every: int = 1
-    """Epochs between validations; the last epoch is always validated."""
+    """Validate every so many epochs, and after the last."""
     patience: int = 0
-    """Stop when so many epochs brought no better validation score. 0: never."""
+    """Stop after this many epochs without a better validation score. 0: never."""
     tensorboard: bool = False
-    """Write event files beside `metrics.jsonl`."""
+    """Write TensorBoard event files beside `metrics.jsonl`."""
 
     def __post_init__(self) -> None:
         check_fields(self, RUN_LIMITS, {"precision": PRECISIONS})
         if not _DEVICE.fullmatch(self.device):
-            raise ValueError(
-                f"device {shown(self.device)}: expected cpu, cuda, cuda:N for one of several, or "
-                "mps"
-            )
+            raise ValueError(f"device {shown(self.device)}: expected cpu, cuda, cuda:N or mps")
         if self.allow_changed and not self.resume:
-            raise ValueError("allow_changed goes with resume: only a resumed run can have changed")
+            raise ValueError("allow_changed needs resume: only a resumed run can have changed")
         if self.folds and self.validation_cases:
-            raise ValueError("cases are held out by fold or by ID, not by both")
+            raise ValueError("cases are held out by fold or by ID, not both")
         if self.folds and not 0 <= self.fold < self.folds:
-            raise ValueError(f"fold {self.fold}: of {self.folds} folds expected 0 to the last")
+            raise ValueError(
+                f"fold {self.fold}: expected 0 to {self.folds - 1}, of {self.folds} folds"
+            )
         if self.folds == 1 or (self.fold and not self.folds):
             raise ValueError(f"folds {self.folds}: expected 2 or more")
         if self.precision == "fp16" and not self.device.startswith("cuda"):
@@ -69,15 +68,15 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the run left off."""
+    """What a run left, when it ended or was stopped."""
 
     checkpoint: Path
-    """Of the best epoch; missing as long as no epoch was validated."""
+    """Of the best epoch; there is none until an epoch has been validated."""
     epochs: int
-    """Complete ones."""
+    """Completed epochs."""
     validation_dice: dict[str, float | None]
-    """Of the best epoch, by class; None: validation has not seen the class."""
+    """Of the best epoch, by class; None if no validation case shows the class."""
     skipped: dict[str, str]
-    """By case ID, why a case, or which slices of it and why, could not be used."""
+    """By case ID, why the case or some of its slices could not be used."""
     stopped: bool = False
-    """The caller asked for a stop before the run was over; it can be resumed."""
+    """Whether the caller stopped the run before its end; it can then be resumed."""

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar, JSON lines, pictures, TensorBoard."""
+"""The log of a run: a progress bar, JSON lines, pictures and TensorBoard events."""
 
 import contextlib
 import json
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 _MOST_METRICS_BYTES = 2**28
 _SCALAR_STEPS = 10
-"""TensorBoard is told of every tenth step."""
+"""Only every tenth step is written to TensorBoard."""
 
 
 class RunLog:
-    """The log of a run; only the process that leads writes one.
+    """The log of a run, written by its first process only.
 
     Raises:
-        ModuleNotFoundError: TensorBoard is wanted and not installed.
+        ModuleNotFoundError: TensorBoard is requested but not installed.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -57,7 +57,7 @@ class RunLog:
             total=state.recipe.epochs * state.epoch_steps * width,
             initial=state.step * width,
             unit="slice",
-            smoothing=0.05,  # the time left counts validation in
+            smoothing=0.05,  # the estimate of the time left includes validation
             leave=False,
             disable=True if silent else None,  # None: unless stderr is a terminal
         )
@@ -72,7 +72,7 @@ class RunLog:
         self._open.close()
 
     def step(self, loss: float, norm: float) -> None:
-        """Tell of the step just taken."""
+        """Log the step just taken."""
         state = self.state
         title = f"epoch {state.epoch + 1}/{state.recipe.epochs}"
         self._bar.set_description(title, refresh=False)
@@ -87,7 +87,7 @@ class RunLog:
                 self._writer.add_scalar(f"training/{name}", value, state.step)
 
     def epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
-        """Tell of the epoch just completed: one line of JSON, and a picture if it was validated."""
+        """Log the completed epoch: a line of JSON, and a picture if it was validated."""
         if not self.state.world.leads:
             return
         if (held := memory_gb(self.state)) is not None:
@@ -120,7 +120,7 @@ class RunLog:
         self._writer.flush()
 
     def _forget_later_epochs(self) -> None:
-        """Drop what a killed run wrote after the state that it is resumed from."""
+        """Drop epochs that a killed run logged after its last saved state."""
         path = self.folder / METRICS_NAME
         if not path.exists():
             return
@@ -135,18 +135,18 @@ class RunLog:
 
 
 def _epoch_of(line: bytes, path: Path) -> int:
-    """Of a line of metrics; what is no such line belongs to somebody else."""
+    """The epoch of a line of metrics; any other line is refused, because the file is not ours."""
     try:
         epoch = strict_json(line)["epoch"]
     except (ValueError, RecursionError, KeyError, TypeError):
         epoch = None
     if type(epoch) is not int:
-        raise TrainingError(f"{path}: {shown(line)} is no line of metrics; move the file away")
+        raise TrainingError(f"{path}: {shown(line)} is not a line of metrics; move the file away")
     return epoch
 
 
 def dice_by_class(dice: Mapping[str, float | None]) -> str:
-    """Scores for people.
+    """Scores as text.
 
     >>> dice_by_class({"liver": 0.91, "lesion": None})
     'liver 0.910, lesion not seen'
@@ -158,16 +158,13 @@ def dice_by_class(dice: Mapping[str, float | None]) -> str:
 
 
 def memory_gb(state: TrainingState) -> float | None:
-    """Most memory that this process has held: the GPU's where it trains on one, else its own.
-
-    None where the system does not say.
-    """
+    """Peak memory of the GPU, or of this process if it trains on the CPU; None if unknown."""
     device = state.world.device
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:
         import resource
-    except ImportError:  # Windows has none
+    except ImportError:  # on Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e9 if sys.platform == "darwin" else 1e6)

@@ -1,26 +1,24 @@
-"""The training loop: epochs of slices, a Dice score on validation cases, two checkpoints.
+"""The training loop: epochs of slices, validation Dice by case, and two checkpoints.
 
     run = RunSettings(folder=Path("run"), seed=0)
-    train(find_cases(Path("lits")), SEED, run)
+    train(find_cases(Path("lits")), DEFAULT, run)
 
-RUN then holds `regnet_lits_tumor_segmentation_trained.pth`, the best epoch by validation Dice;
-`last.pth`, the latest state with all that `--resume` needs; `metrics.jsonl`, a line for each epoch;
-and `pictures`, validation slices of each validated epoch. Order, augmentation and learning rate of
-a step depend on seed and step alone, so that a run resumed at any step, or spread over several
-processes, goes the way of an undisturbed one.
+The folder then contains `regnet_lits_tumor_segmentation_trained.pth`, the weights of the best epoch
+by validation Dice; `last.pth`, the latest state for `--resume`; `metrics.jsonl`, a line per epoch;
+and `pictures` of validation slices. Order, augmentation and learning rate of a step depend on seed
+and step only, so that a run that was interrupted and resumed equals one that was not.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from lits_runtime.errors import DatasetError, LitsError, TrainingError
 from lits_runtime.messages import brief
-from lits_train.data.cases import Case, fingerprint
+from lits_train.data.cases import Case
 from lits_train.network.checkpoint import BEST_NAME
 from lits_train.run.distributed import World, processes
 from lits_train.run.readiness import check_device, check_run
@@ -36,7 +34,7 @@ from lits_train.settings.run import RunSettings, TrainingResult
 from lits_train.training.logs import RunLog
 from lits_train.training.losses import segmentation_loss
 from lits_train.training.network_inputs import network_inputs, to_device
-from lits_train.training.provenance import software_versions
+from lits_train.training.provenance import provenance
 from lits_train.training.validation import picture, picture_batch, validate
 
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
@@ -48,53 +46,55 @@ def train(
     run: RunSettings,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Train a recipe on cases until its epochs are done, patience ends, or a stop is asked for.
+    """Train a recipe until its epochs are done, patience runs out, or a stop is requested.
 
-    Started by torchrun, this is one process of several that train together; each of them calls it.
+    Under torchrun, every process calls this.
 
     Args:
-        cases: from `find_cases`; those that cannot be read are skipped.
-        recipe: how to train.
-        run: on what, from where, for how long.
-        stop_requested: asked before each step; the state is then saved, and the result says so.
+        cases: from `find_cases`; unreadable ones are skipped.
+        recipe: what to train, and how.
+        run: settings of the run.
+        stop_requested: called before every step; if true, the state is saved.
 
     Raises:
-        DatasetError: no case is usable, not one slice to train on can be read any more, or a
-            resumed run finds other data than it started with.
-        CheckpointError: starting weights or the checkpoint to resume are not usable.
-        TrainingError: the device is not there, memory ran out, the loss is not finite, or another
-            process failed; the last saved state and the best checkpoint stay.
+        DatasetError: no case is usable, no training slice is readable any more, or the data of a
+            resumed run have changed.
+        CheckpointError: the initial weights or the checkpoint to resume are unusable.
+        TrainingError: the device is not available, memory ran out, the loss is not finite, or
+            another process failed; saved states and checkpoints are kept.
     """
     check_device(run.device, run.precision)
-    with explained(), processes(run.device) as world:
+    with errors_explained(), processes(run.device) as world:
         with world.failing_together():
-            check_run(recipe, run, world)
-            start = find_start(recipe, run)
-            data = open_data(cases, recipe, run, world)
-            facts = _provenance(data, run)
-            state = TrainingState(recipe, run, world, facts, data.order.steps, start)
+            state, data = _set_up(cases, recipe, run, world)
             log = RunLog(state)
         stopped = world.agree(stop_requested())
         world.check_same("data, settings and state", (recipe, state.provenance, state.step))
         with log:
             while not stopped and not state.finished:
                 stopped = not _run_epoch(state, data, log, stop_requested)
-        _share_skipped(state)
-        with world.failing_together():
-            if stopped:
-                state.save()
-        world.agree(stopped)  # all leave once everything is written
+        _finish(state, stopped)
     skipped = data.skipped | state.skipped.listed()
     best = state.progress.best_dice
     return TrainingResult(run.folder / BEST_NAME, state.epoch, best, skipped, stopped)
 
 
+def _set_up(
+    cases: Sequence[Case], recipe: Recipe, run: RunSettings, world: World
+) -> tuple[TrainingState, RunData]:
+    check_run(recipe, run, world)
+    start = find_start(recipe, run)
+    data = open_data(cases, recipe, run, world)
+    facts = provenance(data, run)
+    return TrainingState(recipe, run, world, facts, data.order.steps, start), data
+
+
 @contextmanager
-def explained() -> Iterator[None]:
-    """Say of what torch raises when memory or a loading process is gone what would help.
+def errors_explained() -> Iterator[None]:
+    """Explain what torch raises when memory runs out or a loading process is lost.
 
     Raises:
-        TrainingError: that was it.
+        TrainingError: in place of torch's error.
     """
     try:
         yield
@@ -103,43 +103,40 @@ def explained() -> Iterator[None]:
             raise
         if "DataLoader worker" in str(error):
             raise TrainingError(
-                f"a loading process was lost ({brief(error)}), most likely for its memory: take "
-                "fewer --workers. What is saved is from before; go on with --resume"
+                f"a loading process was lost ({brief(error)}), most likely for its memory: use "
+                "fewer --workers, and continue from the last saved state with --resume"
             ) from error
         out_of_memory = isinstance(error, torch.OutOfMemoryError)
         if out_of_memory or _NO_MEMORY.search(str(error)):
             raise TrainingError(
-                f"out of memory ({brief(error)}): take a smaller batch_size or size, or a smaller "
-                "decoder"
+                f"out of memory ({brief(error)}): use a smaller batch_size, size or decoder"
             ) from error
         raise
     except MemoryError as error:
-        raise TrainingError("out of memory: take a smaller batch_size or size") from error
+        raise TrainingError("out of memory: use a smaller batch_size or size") from error
+
+
+def _finish(state: TrainingState, stopped: bool) -> None:
+    """Save the state of a stopped run; no process leaves before everything is written."""
+    _share_skipped(state)
+    with state.world.failing_together():
+        if stopped:
+            state.save()
+    state.world.agree(stopped)
 
 
 def _share_skipped(state: TrainingState) -> None:
-    """Let the process that reports know what the others could not read."""
+    """Tell the process that reports what the others could not read."""
     for reasons in state.world.gathered(state.skipped.reasons):
         for case_id, slices in reasons.items():
             for number, reason in slices.items():
                 state.skipped.reasons.setdefault(case_id, {}).setdefault(number, reason)
 
 
-def _provenance(data: RunData, run: RunSettings) -> dict[str, Any]:
-    return {
-        "data_fingerprint": fingerprint(data.usable),
-        "cases": [case.case_id for case in data.training.cases],
-        "validation_cases": [case.case_id for case in data.validation.cases],
-        "starting_weights": run.weights,
-        "seed": run.seed,
-        **software_versions(),
-    }
-
-
 def _run_epoch(
     state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
 ) -> bool:
-    """What the epoch in hand still lacks; False: a stop was asked for."""
+    """Complete the current epoch; False if a stop was requested."""
     started, first = time.perf_counter(), state.step
     if not _train_epoch(state, data, log, stop_requested):
         return False
@@ -168,7 +165,7 @@ def _run_epoch(
 def _train_epoch(
     state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
 ) -> bool:
-    """The steps that the epoch in hand still lacks; False: a stop was asked for."""
+    """Take the remaining steps of the current epoch; False if a stop was requested."""
     world = state.world
     state.network.train()
     first = state.step - state.epoch * state.epoch_steps
@@ -187,8 +184,8 @@ def _train_epoch(
             named = _named(data.training, batch, whole, world)
             raise TrainingError(
                 f"step {state.step + 1} of epoch {state.epoch + 1}: {error}; the batch was "
-                f"{named}. What is saved is from before; look at these slices, or lower "
-                "learning_rate"
+                f"{named}. Look at these slices, or lower learning_rate; the last saved state is "
+                "kept"
             ) from error
         log.step(loss, norm)
         with world.failing_together():
@@ -197,7 +194,7 @@ def _train_epoch(
 
 
 def _take_step(state: TrainingState, batch: Sample, whole: int) -> tuple[float, float]:
-    """One step on this process's share of a global batch of `whole` slices: loss and norm."""
+    """One step on this process's share of a batch of `whole` slices: loss and gradient norm."""
     seeds = sample_seeds(state.run.seed, state.step, state.world.share(range(whole)))
     torch.manual_seed(seeds[0])
     batch = augment(to_device(batch, state.world.device), state.recipe, seeds)
@@ -209,26 +206,26 @@ def _take_step(state: TrainingState, batch: Sample, whole: int) -> tuple[float, 
 
 
 def _readable(batch: Loaded, state: TrainingState) -> Sample:
-    """The samples of a batch; what could not be read for it is told of.
+    """The samples of a batch; slices that could not be read are noted.
 
     Raises:
-        DatasetError: not one slice of the training data can be read.
+        DatasetError: no slice of the training data is readable.
     """
     state.skipped.add(batch.unreadable)
     if batch.samples is None or not batch.whole:
         listed = "; ".join(
             f"case {case_id}: {reason}" for case_id, reason in state.skipped.listed().items()
         )
-        raise DatasetError(f"not one slice to train on can be read any more: {listed}")
+        raise DatasetError(f"no training slice is readable any more: {listed}")
     return batch.samples
 
 
 def _named(dataset: SliceDataset, batch: Sample, indices: Sequence[int], world: World) -> str:
-    """The slices of a batch, by case: those it holds, or of several processes those drawn."""
+    """The slices of a batch by case; with several processes, those that were requested."""
     slices: dict[str, list[int]] = {}
-    held = list(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True))
-    drawn = held if world.size == 1 else [dataset.index[index] for index in indices]
-    for case_index, number in sorted(drawn):
+    loaded = list(zip(batch["case"].tolist(), batch["slice"].tolist(), strict=True))
+    named = loaded if world.size == 1 else [dataset.index[index] for index in indices]
+    for case_index, number in sorted(named):
         slices.setdefault(dataset.cases[case_index].case_id, []).append(number)
     return "; ".join(
         f"case {case_id} slices {', '.join(map(str, numbers))}"

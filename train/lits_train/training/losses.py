@@ -1,4 +1,4 @@
-"""What training minimises, and the Dice score that judges it."""
+"""The loss that training minimises, and the Dice score that selects the best epoch."""
 
 from collections.abc import Callable
 
@@ -18,17 +18,17 @@ def segmentation_loss(
 ) -> Tensor:
     """Binary cross-entropy with logits plus `recipe.dice_weight` times one minus the soft Dice.
 
-    Both are over all slices of the batch together: a slice without lesions then does not count as
-    a perfect one (Milletari et al., V-Net, 2016). With `recipe.focal_gamma` the cross-entropy of a
-    pixel is weighted by (1 - probability of its true class) ** gamma (Lin et al., ICCV 2017).
+    Both are computed over all slices of a batch together, so that a slice without lesions does not
+    count as a perfect one (Milletari et al., V-Net, 2016). With `recipe.focal_gamma`, a pixel's
+    cross-entropy is weighted by (1 - probability of its true class) ** gamma (Lin et al., ICCV
+    2017).
 
     Args:
-        logits: float (n, classes, h, w); resized to the targets' size if it differs.
+        logits: float (n, classes, h, w), resized to the targets' size if necessary.
         targets: masks of 0 and 1, float (n, classes, height, width).
-        known: float, the targets' shape, 0 where nobody knows what a pixel is, else 1.
+        known: float, in the targets' shape, 1 where the target is known, else 0.
         recipe: its weights.
-        total: adds up sums (..., classes) over all processes, so that the loss is that of the
-            batch as a whole.
+        total: adds up sums (..., classes) over all processes, for the loss of the whole batch.
     """
     if logits.shape[2:] != targets.shape[2:]:
         logits = functional.interpolate(
@@ -51,7 +51,7 @@ def segmentation_loss(
 
 
 class DiceCounter:
-    """Counts voxels by case and class, so that Dice is that of the whole case."""
+    """Counts voxels by case and class, for the Dice of whole cases."""
 
     def __init__(self, cases: int, classes: int) -> None:
         self.overlap = torch.zeros(cases, classes)
@@ -59,11 +59,11 @@ class DiceCounter:
         self.present = torch.zeros(cases, classes)
         """Pixels of the reference."""
         self.unknown = torch.zeros(cases, classes)
-        """Pixels of which nobody knows what they are."""
+        """Pixels whose class is unknown."""
 
     @property
     def counts(self) -> tuple[Tensor, ...]:
-        """All that is to be added up over processes."""
+        """The counts, to be added up over processes."""
         return self.overlap, self.total, self.present, self.unknown
 
     def add(self, masks_pred: Tensor, masks_gt: Tensor, known: Tensor, cases: Tensor) -> None:
@@ -72,8 +72,8 @@ class DiceCounter:
         Args:
             masks_pred: of 0 and 1, (n, classes, h, w).
             masks_gt: the same.
-            known: the same, 0 where nobody knows what a pixel is.
-            cases: (n,), index of each slice's case.
+            known: the same, 0 where the reference is unknown.
+            cases: (n,), index of the case of every slice.
         """
         cases = cases.cpu()
         masks_pred, masks_gt = masks_pred * known, masks_gt * known
@@ -82,14 +82,14 @@ class DiceCounter:
             count.index_add_(0, cases, pixels.sum(dim=(2, 3)).cpu())
 
     def mean_dice(self) -> list[float]:
-        """Dice per class, mean over the cases that tell of it; absent from both masks it is 1.
+        """Dice per class, as the mean over cases; 1 if a class is absent from both masks.
 
-        A case that is known only in part tells of a class that it shows, not of one that it does
-        not: a single pixel would decide between 0 and 1. NaN where no case shows the class: an
-        empty mask would then be perfect, whatever was learnt.
+        A partly labelled case counts for a class only if the class occurs in it: otherwise a single
+        pixel would decide between 0 and 1. The mean is NaN if the class occurs in no case, where an
+        empty mask would always be perfect.
         """
         dice = torch.where(self.total > 0, 2 * self.overlap / self.total.clamp(min=1), 1.0)
-        told = ((self.present > 0) | (self.unknown == 0)).float()
-        means = (dice * told).sum(dim=0) / told.sum(dim=0)
+        counts = ((self.present > 0) | (self.unknown == 0)).float()
+        means = (dice * counts).sum(dim=0) / counts.sum(dim=0)
         seen = (self.present > 0).any(dim=0)
         return [float(value) for value in torch.where(seen, means, torch.nan)]

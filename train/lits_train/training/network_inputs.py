@@ -5,14 +5,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lits_train.network.slab_segmenter import (
-    Preprocessing,
-    class_targets,
-    known_pixels,
-    share_targets,
-)
+from lits_runtime.labels import LABEL_VALUES, LESION, LIVER
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.samples.dataset import Sample
-from lits_train.settings.recipe import Recipe
+from lits_train.settings.recipe import LESION_UNKNOWN, Recipe
 
 
 def to_device(batch: Sample, device: torch.device) -> Sample:
@@ -26,12 +22,12 @@ def to_device(batch: Sample, device: torch.device) -> Sample:
 def network_inputs(
     batch: Sample, preprocessing: Preprocessing, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch's network input, target masks and where they count.
+    """The network's input, the target masks, and where the targets are known.
 
     Returns:
-        float32 (n, 3, size, size) in 0..1, channels last; masks, float32 (n, classes, size, size),
-        of 0 and 1 or with soft labels anything between; and of that shape 1 where a target is
-        known, 0 elsewhere.
+        float32 (n, 3, size, size) in 0..1, channels last; target masks, float32 (n, classes, size,
+        size), of 0 and 1 or, with soft labels, anything between; and in that shape 1 where a target
+        is known, 0 elsewhere.
     """
     scaled = preprocessing.of_batch(batch["hu"], batch["range_hu"])
     middle = batch["labels"][:, recipe.context_slices]
@@ -45,3 +41,35 @@ def network_inputs(
         targets,
         known_pixels(middle, batch["liver_only"], recipe.classes),
     )
+
+
+def class_targets(labels: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """Labels (..., height, width) to float32 masks (..., classes, height, width).
+
+    >>> class_targets(torch.tensor([[0, 1, 2, 3]]), ("liver", "lesion")).tolist()
+    [[[0.0, 1.0, 1.0, 1.0]], [[0.0, 0.0, 1.0, 0.0]]]
+    """
+    masks = {"liver": labels >= LIVER, "lesion": labels == LESION}
+    return torch.stack([masks[name] for name in classes], dim=-3).float()
+
+
+def share_targets(shares: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """Shares (..., 2, height, width) to float32 targets (..., classes, height, width)."""
+    channels = [LABEL_VALUES[name] - 1 for name in classes]
+    return shares[..., channels, :, :].float() / 255
+
+
+def known_pixels(labels: Tensor, liver_only: Tensor, classes: tuple[str, ...]) -> Tensor:
+    """1 where the target of a pixel counts for a class, 0 where it is unknown.
+
+    Args:
+        labels: (n, height, width), `LESION_UNKNOWN` where liver may be lesion.
+        liver_only: bool (n,), slices whose lesions are not marked.
+        classes: the recipe's.
+
+    Returns:
+        float32 (n, classes, height, width).
+    """
+    lesion = (labels != LESION_UNKNOWN) & ~liver_only[:, None, None]
+    known = {"liver": torch.ones_like(lesion), "lesion": lesion}
+    return torch.stack([known[name] for name in classes], dim=1).float()

@@ -1,29 +1,33 @@
-"""Which software made a file."""
+"""The provenance of a checkpoint: data, split, seed and software."""
 
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from lits_runtime.system.versions import version
+from lits_train.data.cases import fingerprint
+from lits_train.run.run_data import RunData
+from lits_train.settings.run import RunSettings
 
 
-def software_versions() -> dict[str, str]:
-    """Versions of lits-toolkit and torch, and the git revision when run from a checkout."""
-    import torch
-
+def provenance(data: RunData, run: RunSettings) -> dict[str, Any]:
+    """Facts to save in the checkpoints of a run."""
     return {
-        "lits_toolkit": _version("lits-toolkit"),
+        "data_fingerprint": fingerprint(data.usable),
+        "cases": [case.case_id for case in data.training.cases],
+        "validation_cases": [case.case_id for case in data.validation.cases],
+        "starting_weights": run.weights,
+        "seed": run.seed,
+        "lits_toolkit": version("lits-toolkit") or "unknown",
         "torch": str(torch.__version__),
         "git_revision": _git_revision(),
     }
 
 
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def _git_revision() -> str:
+    """Of the checkout that this code runs from; "unknown" if it is installed."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:

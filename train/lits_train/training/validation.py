@@ -1,4 +1,4 @@
-"""Scores on the validation cases, and pictures of a few of their slices."""
+"""Scores on the validation cases, and pictures of some of their slices."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -10,12 +10,12 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from lits_runtime.errors import LitsError
-from lits_train.network.slab_segmenter import class_targets
+from lits_runtime.labels import LESION, LIVER
 from lits_train.run.state import TrainingState
 from lits_train.samples.dataset import Sample, SliceDataset
 from lits_train.samples.unreadable import Loaded
 from lits_train.training.losses import DiceCounter
-from lits_train.training.network_inputs import network_inputs, to_device
+from lits_train.training.network_inputs import class_targets, network_inputs, to_device
 from lits_train.training.pictures import comparison
 
 
@@ -26,17 +26,18 @@ def validate(
     cases: int,
     stop_requested: Callable[[], bool],
 ) -> list[float] | None:
-    """Dice by class over all processes' batches, mean over cases; None: a stop was asked for.
+    """Dice by class, as the mean over the cases of all processes; None if a stop was requested.
 
-    NaN for a class that no case shows. Slices that cannot be read are left out.
+    It is NaN for a class that no case shows. Unreadable slices are left out.
 
     Args:
-        state: whose evaluated network is scored.
+        state: has the network to score.
         batches: this process's share of the validation slices.
-        cases: how many there are.
-        stop_requested: asked before each batch.
+        cases: their number.
+        stop_requested: called before every batch.
     """
     counter = DiceCounter(cases, len(state.recipe.classes))
+    state.world.share_buffers(state.evaluated())
     with state.world.failing_together():
         for batch in batches:
             if stop_requested():
@@ -55,7 +56,7 @@ def validate(
 
 @torch.no_grad()
 def picture(state: TrainingState, batch: Sample) -> Tensor:
-    """Slices in rows: plain, with the reference's masks, with the network's.
+    """Slices in rows: plain, with the masks of the reference, and with those of the network.
 
     Returns:
         uint8 (3, height, width).
@@ -70,12 +71,12 @@ def picture(state: TrainingState, batch: Sample) -> Tensor:
 
 
 def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample | None:
-    """Up to `count` telling slices: of each case that of most lesion, then that of most liver.
+    """Up to `count` slices: those with most lesion of each case, then those with most liver.
 
-    None if not one of them can be read.
+    None if none of them can be read.
     """
     chosen: dict[int, None] = {}
-    for label in (2, 1):
+    for label in (LESION, LIVER):
         first = 0
         for case in dataset.cases:
             if case.label_counts[:, label].any():
@@ -83,17 +84,17 @@ def picture_batch(dataset: SliceDataset, count: int = 4) -> Sample | None:
             first += case.slices
     samples = []
     for index in list(chosen)[:count] or [0]:
-        with contextlib.suppress(LitsError, OSError):  # validation has told of it
+        with contextlib.suppress(LitsError, OSError):  # validation has reported it
             samples.append(dataset[index])
     return default_collate(samples) if samples else None
 
 
 def _predict(state: TrainingState, batch: Sample) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks of the network, of the reference, and where the latter is known."""
+    """Masks of the network and of the reference, and where the latter is known."""
     batch = to_device(batch, state.world.device)
     scaled, _, known = network_inputs(batch, state.preprocessing, state.recipe)
     middle = batch["labels"][:, state.recipe.context_slices]
-    masks_gt = class_targets(middle, state.recipe.classes)  # of whole pixels, whatever is learnt
+    masks_gt = class_targets(middle, state.recipe.classes)  # whole pixels, also with soft labels
     with state.autocast():
         logits = state.evaluated()(scaled).float()
     logits = functional.interpolate(logits, size=masks_gt.shape[2:], mode="bilinear")

@@ -1,1 +1,1 @@
-"""Weights from files of others, read without running code in them."""
+"""Weights from untrusted files, read without running code."""

@@ -1,4 +1,4 @@
-"""State dicts of others: where a file keeps them, and how far they fit a network."""
+"""State dicts in files from elsewhere: where they are, and how they differ from a network's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 WRAPPERS = ("state_dict", "model_state_dict")
-"""Keys under which training scripts keep the weights beside other things."""
+"""Keys under which training scripts save weights among other things."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+"""Prefixes that DataParallel and torch.compile add to every name."""
 _SHOWN = 3
 
 
 def find_state_dict(content: Any) -> dict[str, Tensor] | None:
-    """The tensors by name that a file's content holds, without wrappers and prefixes, or None."""
+    """The tensors by name in a file's content, without wrappers and prefixes; None without any."""
     if not isinstance(content, Mapping):
         return None
     for wrapper in WRAPPERS:
@@ -32,7 +32,7 @@ def find_state_dict(content: Any) -> dict[str, Tensor] | None:
 
 
 def misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """How a state dict differs from that of a network; empty if it fits and is finite."""
+    """How a state dict differs from a network's; empty if it fits and all values are finite."""
     shapes = [
         f"{name} {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -49,7 +49,7 @@ def misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     found = [f"{len(names)} {what} ({_some(names)})" for what, names in parts if names]
     if not found:
         return ""
-    return f"of {len(expected)} tensors expected and {len(state)} found, {', '.join(found)}"
+    return f"{len(expected)} tensors expected, {len(state)} found: {', '.join(found)}"
 
 
 def _usable(tensor: Tensor) -> bool:

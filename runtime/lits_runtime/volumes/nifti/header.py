@@ -1,4 +1,4 @@
-"""The header of a NIfTI file with its extensions, read by nibabel, bounded, and without a sound."""
+"""The header of a NIfTI file and its extensions: bounded, and read by nibabel without warnings."""
 
 import io
 import logging
@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 MAX_EXTENSIONS = 1000
 _SILENT = logging.getLogger(f"{__name__}.repairs")
-"""For what nibabel mends in a header; its own logger writes to stderr. What matters is in notes."""
+"""For the repairs of nibabel, whose own logger writes to stderr; notes tell what matters."""
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 _FILTERING = threading.Lock()
-"""Python's warning filters are the process's."""
+"""Warning filters are global to the process."""
 
 
 def read_header(kind: Any, content: bytes) -> Any:
-    """Nibabel's header of a file's start, with extensions, checked and mended.
+    """Nibabel's header from the first bytes of a file, with extensions, checked and repaired.
 
-    Without a word on stderr: what matters of what it mends is in the notes.
+    Nothing is written to stderr; notes tell what matters of the repairs.
     """
     size = kind.template_dtype.itemsize
     big = kind(content[:size], check=False).endianness == ">"
@@ -26,7 +26,7 @@ def read_header(kind: Any, content: bytes) -> Any:
     if content[size : size + 1] in (b"", b"\0"):
         header = kind.from_fileobj(io.BytesIO(content), check=False)
     else:
-        with _FILTERING, warnings.catch_warnings():  # it warns of extensions of odd sizes
+        with _FILTERING, warnings.catch_warnings():  # it warns about extensions of odd size
             warnings.simplefilter("ignore", UserWarning)
             header = kind.from_fileobj(io.BytesIO(content), check=False)
     header.check_fix(logger=_SILENT)
@@ -34,12 +34,12 @@ def read_header(kind: Any, content: bytes) -> Any:
 
 
 def _bound_extensions(after: bytes, byte_order: Literal["big", "little"]) -> None:
-    """Refuse what would take minutes to be read and written again."""
+    """Refuse so many extensions that reading and writing them would take minutes."""
     position = count = 0
     while after[:1] not in (b"", b"\0") and position + 12 <= len(after):
         size = int.from_bytes(after[position + 4 : position + 8], byte_order, signed=True)
         if size < 8:
-            return  # nibabel says what is wrong
+            return  # nibabel will say what is wrong
         position, count = position + size, count + 1
         if count > MAX_EXTENSIONS:
             raise ValueError(f"more than {MAX_EXTENSIONS} header extensions")

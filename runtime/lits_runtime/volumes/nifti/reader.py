@@ -1,4 +1,4 @@
-"""NIfTI files from anywhere: the header is held to limits first, the voxels then pass once."""
+"""NIfTI files from untrusted sources: the header is checked before any voxels are read."""
 
 import hashlib
 import io
@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.files.inflate import gunzip, inflated
 from lits_runtime.files.regular_file import HashedFile, Watched, hash_content, open_regular
-from lits_runtime.files.steady_file import SteadyFile
-from lits_runtime.messages import header_and_voxels, is_gzip, printable
-from lits_runtime.volumes.damage import damage_as_volume_error
-from lits_runtime.volumes.file_kinds import BYTES, misnamed, refusal
+from lits_runtime.files.stable_file import StableFile
+from lits_runtime.messages import printable
+from lits_runtime.volumes.foreign_formats import BYTES, misnamed, refusal
+from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.names import header_and_voxels, is_gzip
+from lits_runtime.volumes.nifti.grid import pixdim_notes
 from lits_runtime.volumes.nifti.header import read_header
 from lits_runtime.volumes.nifti.voxel_offset import true_offset, voxel_bytes
 from lits_runtime.volumes.nifti.voxel_stream import VoxelStream
-from lits_runtime.volumes.spacing import pixdim_notes
 
 MAX_HEADER_BYTES = 2**24
-"""Header and extensions; the largest seen hold a DICOM header of some hundred kilobytes."""
-_MOST_BYTES_PER_BYTE = 1040  # deflate expands 1032:1 at most
+"""Header and extensions; the largest known hold a DICOM header of some hundred kilobytes."""
+_MOST_BYTES_PER_BYTE = 1040  # deflate expands by 1032:1 at most
 
 _CLASSES: dict[bytes, Any] = {
     b"n+1\0": nib.Nifti1Image,
@@ -41,7 +42,7 @@ ByteSource: TypeAlias = "Path | BinaryIO"
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """A NIfTI-1 or NIfTI-2 file, single or pair, whose header was read and found readable."""
+    """A NIfTI-1 or NIfTI-2 file, single or pair, with its header, which was read and checked."""
 
     name: str
     """For messages: free of control characters."""
@@ -49,14 +50,14 @@ class NiftiFile:
     header: Any
     """nibabel's, with extensions."""
     offset: int
-    """Where the voxels begin, which may be elsewhere than the header says; see `true_offset`."""
+    """Where the voxels begin, which need not be where the header says; see `true_offset`."""
     header_source: ByteSource
     voxel_source: ByteSource
     start: bytes = b""
-    """Header and extensions as they were read."""
+    """Header and extensions as read."""
     watched: Watched = field(default_factory=Watched)
     notes: tuple[str, ...] = ()
-    """What the header as stored says that its reader passes over."""
+    """What is odd about the header as stored."""
 
     @classmethod
     def open(cls, source: ByteSource) -> "NiftiFile":
@@ -78,32 +79,22 @@ class NiftiFile:
             if image_class is None:
                 raise VolumeError(f"{name}: not a readable NIfTI volume: {refusal(start)}")
             kind = image_class.header_class
-            size = kind.template_dtype.itemsize
             if isinstance(source, Path) and kind.is_single != (header_source is voxel_source):
                 form = "one file (.nii)" if kind.is_single else "a pair (.hdr and .img)"
-                raise VolumeError(f"{name}: its header is that of {form}, which the name denies")
+                raise VolumeError(f"{name}: its header is that of {form}, which its name denies")
+            size = kind.template_dtype.itemsize
             header = kind(start[:size], check=False)
             notes = tuple(pixdim_notes(header))
-            end = header.get_data_offset() if kind.is_single else MAX_HEADER_BYTES
-            offset = None
-            if 0 <= end < size + 4:
-                end = offset = true_offset(header, source, name)
-                header["vox_offset"] = size + 4
-            if not size <= end <= MAX_HEADER_BYTES:
-                raise VolumeError(
-                    f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected "
-                    f"{size} to {MAX_HEADER_BYTES}"
-                )
+            end, offset = _header_end(header, source, name)
             stored = start[:end] + stream.read(max(end - len(start), 0))
             header = read_header(kind, header.binaryblock + stored[size:])
-            header.get_data_shape(), header.get_data_dtype(), header.get_best_affine()
-            header.get_slope_inter()
+            _check_fields(header)
             offset = header.get_data_offset() if offset is None else offset
         sources = (header_source, voxel_source)
         return cls(name, image_class, header, offset, *sources, stored, watched, notes)
 
     def image(self) -> Any:
-        """A nibabel image of the file that reads values when they are asked for."""
+        """A nibabel image of the file that reads values on demand."""
         files = {}
         with damage_as_volume_error(self.name, "not a readable NIfTI volume"):
             if isinstance(self.voxel_source, Path):
@@ -112,45 +103,45 @@ class NiftiFile:
             else:
                 self.voxel_source.seek(0)
                 voxels = inflated(self.voxel_source)
-            # Its own `from_filename` reads the header again, and megabytes of a gzip with it.
+            # `from_filename` would read the header again, and with it megabytes of a gzip.
             header = self.header
             layout = (header.get_data_shape(), header.get_data_dtype(), self.offset)
             proxy = self.image_class.ImageArrayProxy(voxels, (*layout, *header.get_slope_inter()))
             affine = self.header.get_best_affine()
             header = self.header.copy()
-            header["vox_offset"] = 0  # the proxy has it, and nibabel has a word on odd ones
+            header["vox_offset"] = 0  # the proxy has it, and nibabel warns about odd ones
             return self.image_class(proxy, affine, header, file_map=files or None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(i, j, k); of four or more dimensions the first three, the rest must be 1."""
+        """(i, j, k): the first three dimensions; any others must be 1."""
         i, j, k = map(int, self.header.get_data_shape()[:3])
         return i, j, k
 
     def scaled(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """Stored numbers to values by the header's slope and intercept, as nibabel does."""
+        """Stored numbers scaled by the header's slope and intercept, as nibabel does."""
         slope, intercept = self.header.get_slope_inter()
         if slope is None or (slope == 1 and intercept == 0):
             return raw
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused later
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values are refused later
             scaled: NDArray[Any] = apply_read_scaling(
                 raw, np.asanyarray(slope), np.asanyarray(intercept)
             )
         return scaled
 
-    def cut(self, steady: SteadyFile, index: tuple[slice, ...]) -> NDArray[Any]:
-        """A part of the voxels, as stored and unscaled.
+    def cut(self, voxels: StableFile, index: tuple[slice, ...]) -> NDArray[Any]:
+        """A part of the voxels as stored, unscaled.
 
         Args:
-            steady: the file of the voxels.
+            voxels: the file with the voxels.
             index: along the stored axes (i, j, k).
 
         Raises:
-            VolumeError: the file is not what it was when it was first read.
+            VolumeError: the file has changed since it was first read.
             ValueError, EOFError, zlib.error: it is truncated or damaged.
         """
         dtype = self.header.get_data_dtype()
-        with steady.opened(compressed=is_gzip(steady.path)) as file:
+        with voxels.opened(compressed=is_gzip(voxels.path)) as file:
             values: NDArray[Any] = fileslice(file, index, self.shape, dtype, self.offset, order="F")
         return values
 
@@ -159,7 +150,7 @@ class NiftiFile:
         """Open the voxels for one pass.
 
         Raises:
-            VolumeError: the file cannot hold what its header says.
+            VolumeError: the file is too small for what its header says.
         """
         digest = hashlib.sha256()
         if self.header_source is not self.voxel_source:
@@ -175,7 +166,7 @@ class NiftiFile:
             held = _most_bytes(self.voxel_source)
             if held < needed:
                 raise VolumeError(
-                    f"{self.name}: truncated or damaged: the header asks for {needed} bytes, the "
+                    f"{self.name}: truncated or damaged: the header needs {needed} bytes, the "
                     f"file holds at most {held}"
                 )
             single = self.header_source is self.voxel_source
@@ -187,18 +178,32 @@ class NiftiFile:
             yield VoxelStream(self.name, plane, self.header.get_data_dtype(), stream, digest)
 
 
-def file_sha256(path: Path) -> str:
-    """What `VoxelStream.finish` gives for a sound file: the digest of its bytes, or of a pair's."""
-    digest = hashlib.sha256()
-    for part in dict.fromkeys(_pair(path)):
-        with open_regular(cast(Path, part)) as file:
-            hash_content(file, digest)
-    return digest.hexdigest()
+def _header_end(header: Any, source: ByteSource, name: str) -> tuple[int, int | None]:
+    """Where header and extensions end at most, and where voxels begin if the header is wrong."""
+    size = int(header.template_dtype.itemsize)
+    end, offset = int(header.get_data_offset()) if header.is_single else MAX_HEADER_BYTES, None
+    if 0 <= end < size + 4:
+        end = offset = true_offset(header, source, name)
+        header["vox_offset"] = size + 4
+    if not size <= end <= MAX_HEADER_BYTES:
+        raise VolumeError(
+            f"{name}: not a readable NIfTI volume: voxels from byte {end} on, expected {size} to "
+            f"{MAX_HEADER_BYTES}"
+        )
+    return end, offset
+
+
+def _check_fields(header: Any) -> None:
+    """Let nibabel raise now, not later, what it cannot make of a field."""
+    header.get_data_shape()
+    header.get_data_dtype()
+    header.get_best_affine()
+    header.get_slope_inter()
 
 
 @contextmanager
 def _decompressed(source: ByteSource, watched: Watched, digest: Any = None) -> Iterator[BinaryIO]:
-    """The content of a file, inflated if it is gzip; a file object of the caller stays open."""
+    """The content of a file, decompressed if it is gzip; a caller's file object stays open."""
     file = open_regular(source) if isinstance(source, Path) else source
     try:
         if isinstance(source, Path):
@@ -218,7 +223,7 @@ def _decompressed(source: ByteSource, watched: Watched, digest: Any = None) -> I
             watched.still(source, file)
     except Exception:
         if isinstance(source, Path):
-            watched.still(source, file)  # else a changed file would be called a damaged one
+            watched.still(source, file)  # else a file that has changed would be called damaged
         raise
     finally:
         if isinstance(source, Path):
@@ -242,5 +247,5 @@ def _file_name(file: BinaryIO) -> str:
 
 
 def _pair(source: ByteSource) -> tuple[ByteSource, ByteSource]:
-    """Where header and voxels are: twice the same but for .hdr with .img."""
+    """Where header and voxels are: the same but for .hdr with .img."""
     return header_and_voxels(source) if isinstance(source, Path) else (source, source)

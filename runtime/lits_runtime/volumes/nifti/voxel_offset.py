@@ -1,4 +1,4 @@
-"""Where the voxels of a single NIfTI file begin, also where its header has it wrong."""
+"""Where the voxels of a single NIfTI file begin, even if its header is wrong about it."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ _EXTENDER = 4
 
 
 def voxel_bytes(header: Any) -> int:
-    """Bytes that a nibabel header asks for."""
+    """The size of the voxels by nibabel's header."""
     sizes = (*header.get_data_shape(), header.get_data_dtype().itemsize)
     return math.prod(int(size) for size in sizes)
 
@@ -18,13 +18,13 @@ def voxel_bytes(header: Any) -> int:
 def true_offset(header: Any, source: Path | BinaryIO, name: str) -> int:
     """Where voxels begin if vox_offset is 0 or points into the header.
 
-    There are writers that leave it 0, or that write the size of the header, 348, and either forget
-    the four bytes between header and voxels or do not count them. NIfTI's own library reads all of
-    them from byte 348 on, nibabel refuses 348 and takes 0 for the first byte. The file's size
-    tells.
+    Some writers leave it 0, or write the size of the header, 348, and either omit the four bytes
+    between header and voxels or do not count them. NIfTI's own library reads the voxels of all of
+    them from byte 348; nibabel refuses 348, and takes 0 for the first byte of the file. The size of
+    the file decides.
 
     Raises:
-        VolumeError: it does not.
+        VolumeError: it fits neither.
     """
     end = int(header.template_dtype.itemsize)
     size, wanted = _inflated_size(source), voxel_bytes(header)
@@ -32,14 +32,14 @@ def true_offset(header: Any, source: Path | BinaryIO, name: str) -> int:
         if size == place + wanted:
             return place
     raise VolumeError(
-        f"{name}: not a readable NIfTI volume: voxels from byte {header.get_data_offset()} on, in "
-        f"the header, and its {size} bytes are neither {end + _EXTENDER} nor {end} more than the "
+        f"{name}: not a readable NIfTI volume: voxels from byte {header.get_data_offset()} on by "
+        f"its header, but its {size} bytes are neither {end + _EXTENDER} nor {end} more than the "
         f"{wanted} of the voxels"
     )
 
 
 def _inflated_size(source: Path | BinaryIO) -> int:
-    """Bytes of a file, or of what its gzip holds by the trailer (of one member, below 4 GiB)."""
+    """The size of a file, decompressed by the trailer of its gzip (one member, below 4 GiB)."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             return _inflated_size(file)
