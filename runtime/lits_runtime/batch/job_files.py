@@ -1,4 +1,4 @@
-"""All files that the jobs of a run write, held to the rule for outputs before the first scan."""
+"""All files that the jobs of a batch write, checked before the first scan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class JobFiles:
 
     @classmethod
     def of(cls, job: Job, classes: Sequence[str]) -> "JobFiles":
-        """Those of a job with a model of these classes."""
+        """For a job, with a model of these classes."""
         if job.probability is None:
             return cls(job.mask)
         paths = {name: probability_path(job.probability, name) for name in classes}
@@ -40,22 +40,22 @@ class JobFiles:
         return self.mask, *self.probability.values()
 
     def check(self, inputs: Inputs) -> None:
-        """Refuse names of other formats, inputs as targets, and two results in one file.
+        """Check names, and that no input and no other result is overwritten.
 
         Raises:
-            OutputError: one of them.
+            OutputError: a name of another format, an input as a target, two results in one file.
         """
         check_endings(self.results)
         check_targets((*self.results, self.record), inputs, force=True)
 
 
 class OutputPlan:
-    """All files that the jobs of a run will write, checked together and before the first scan.
+    """All files that the jobs of a batch will write, checked together before the first scan.
 
     Args:
-        jobs: of the run.
-        classes: of the model, which name the files of probabilities.
-        inputs: what else the run reads: the model, a list of scans.
+        jobs: of the batch.
+        classes: of the model, which complete the names of probability files.
+        inputs: what else the batch reads: the model, a list of scans.
     """
 
     def __init__(self, jobs: Sequence[Job], classes: Sequence[str], inputs: Inputs) -> None:
@@ -89,8 +89,8 @@ class OutputPlan:
                 ),
             )
 
-    def check_name_of_run(self, path: Path) -> None:
-        """Make sure that no job writes a file of the run itself, such as a report of all jobs.
+    def check_own_name(self, path: Path) -> None:
+        """Make sure that no job writes a file of the batch itself, such as the report of all jobs.
 
         Raises:
             OutputError: one does.

@@ -1,4 +1,4 @@
-"""Which scans a command line means, and where the mask of each goes."""
+"""The jobs of a command line: which scans it names, and where the mask of each goes."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ _NO_FOLDERS = (
     *(".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".dcm", ".png", ".jpg", ".jpeg", ".npy"),
     *(".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".pdf", ".tif", ".tiff", ".onnx", ".pth"),
 )
-"""Endings of files that we do not write, and by which nobody names a folder."""
+"""Endings of files that we do not write, and that nobody gives to a folder."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Job:
     mask: Path
     probability: Path | None = None
     problem: str | None = None
-    """Why there is nothing to segment under this name; the job then fails, and it alone."""
+    """Why there is nothing to segment under this name; this job then fails, and no other."""
 
 
 class Plan(list[Job]):
-    """The jobs, and what looked like a scan in the folders but was left out."""
+    """The jobs, and the files in folders that look like scans but were left out."""
 
     def __init__(self, jobs: Iterable[Job], left_out: "Iterable[LeftOut]" = ()) -> None:
         super().__init__(jobs)
@@ -46,11 +46,11 @@ class Plan(list[Job]):
 
 @dataclass(frozen=True)
 class _Name:
-    """A scan, or a name that stands for none."""
+    """The name of a scan, or one under which there is none."""
 
     path: Path
     place: Path = Path()
-    """Its folder, relative to the one that was named."""
+    """Its folder, relative to the one on the command line."""
     problem: str | None = None
 
 
@@ -61,20 +61,20 @@ def plan(
     pattern: str | None = None,
     probability: Path | None = None,
 ) -> Plan:
-    """Jobs for files and folders, each once, in a stable order.
+    """Jobs for files and folders, each scan once, in a stable order.
 
-    A name that is wrong (missing, unreadable, no regular file, a folder without scans) gives a job
-    that says so in `Job.problem` and fails, and so does a file in a folder that should be a scan
-    but cannot be read. What else looks like an image but is none to segment is left out, logged,
-    and named in the result; see `lits_runtime.finding.find.find_scans`. What jobs may write over
-    is for `job_files` to say, once the model is known.
+    A wrong name (missing, unreadable, not a regular file, a folder without scans) gives a job that
+    fails, with the reason in `Job.problem`; so does a file in a folder that should be a scan but
+    cannot be read. Other files that look like images are left out, logged, and listed in the
+    result; see `lits_runtime.finding.find.find_scans`. Whether existing files may be overwritten
+    is checked by `job_files`, once the model is known.
 
     Args:
-        scans: files, or folders that are searched for .nii, .nii.gz, and .hdr with .img.
+        scans: files, or folders to search for .nii, .nii.gz, and .hdr with .img.
         output: None: each mask beside its scan, as SCAN_mask.nii.gz. A name that ends in .nii or
-            .nii.gz: the mask of the only scan. Else a folder, in which the tree is mirrored.
+            .nii.gz: the mask of the only scan. Otherwise a folder that mirrors the scans' folders.
         pattern: of file names in folders, as in a shell, in place of the usual endings.
-        probability: as `output`.
+        probability: like `output`.
 
     Raises:
         ValueError: one file for several scans, or an output of another format.
@@ -86,20 +86,20 @@ def plan(
     names = list(_unique(_names(scans, outputs, pattern, left_out), beside=not outputs))
     single = len(names) == 1 and not os.path.isdir(scans[0])
     jobs = [_job(name, output, probability, single) for name in names]
-    return Plan(jobs, _told(left_out, jobs))
+    return Plan(jobs, _logged(left_out, jobs))
 
 
 def read_list(lines: Iterable[str]) -> list[Path]:
-    """Paths from lines; empty lines and those that begin with # are passed over."""
+    """Paths from lines; empty lines and those that begin with # are skipped."""
     stripped = (line.rstrip("\r\n") for line in lines)
     return [Path(line) for line in stripped if line.strip() and not line.startswith("#")]
 
 
 def shard(jobs: Sequence[Job], which: str) -> list[Job]:
-    """Every N-th job from the I-th on, by "I/N" with I from 1 to N.
+    """Every N-th job from the I-th on; `which` is "I/N", with I from 1 to N.
 
     Raises:
-        ValueError: not of that form.
+        ValueError: `which` is not of that form.
     """
     number, _, total = which.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
@@ -159,7 +159,7 @@ def _in_folder(
 
 
 def _unique(names: Iterable[_Name], *, beside: bool) -> Iterator[_Name]:
-    """Each entry of a folder once, however it was named, and each file once for one mask."""
+    """Each entry of a folder once, however it is named, and each file once per mask."""
     entries: set[str] = set()
     files: set[tuple[object, ...]] = set()
     for name in names:
@@ -174,7 +174,7 @@ def _unique(names: Iterable[_Name], *, beside: bool) -> Iterator[_Name]:
 
 
 def _entry(path: Path) -> str:
-    """Where a name stands: its folder without links, and the name in it, which may be one."""
+    """The folder of a name with links resolved, and the name itself, which may be a link."""
     return os.path.join(_real(path.parent), path.name)
 
 
@@ -185,8 +185,8 @@ def _real(path: Path) -> str:
         return str(path)
 
 
-def _told(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
-    """What was left out wherever it was found, logged."""
+def _logged(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
+    """Log and return what was left out, but for files that another name made a job."""
     if not left_out:
         return []
     from lits_runtime.finding.find import tell
@@ -200,7 +200,7 @@ def _told(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
 def _job(name: _Name, output: Path | None, probability: Path | None, single: bool) -> Job:
     mask, problem = _target(name, output, "mask", single), name.problem
     prob = None if probability is None else _target(name, probability, "prob", single)
-    return Job(name.path, mask, prob, problem or _names_that_do_not_fit(mask, prob))
+    return Job(name.path, mask, prob, problem or _unwritable(mask, prob))
 
 
 def _target(name: _Name, output: Path | None, what: str, single: bool) -> Path:
@@ -219,13 +219,12 @@ def _check_output(output: Path) -> None:
         return
     if output.exists() or output.suffix.lower() in _NO_FOLDERS:
         raise ValueError(
-            f"{printable(str(output))}: expected a folder, or a name ending in "
-            f"{WRITTEN_WORDS}, which are what can be written"
+            f"{printable(str(output))}: expected a folder, or a name ending in {WRITTEN_WORDS}"
         )
 
 
-def _names_that_do_not_fit(*outputs: Path | None) -> str | None:
-    """Why an output cannot be written: its name is too long for the file system, say."""
+def _unwritable(*outputs: Path | None) -> str | None:
+    """Why an output cannot be written, as for a name too long for the file system."""
     for file in outputs:
         try:
             if file is not None:

@@ -31,10 +31,10 @@ _LESION_COLUMNS = (
 
 
 class ReportFile:
-    """A report to write when all scans are done, and a hidden record that tells it to be ours.
+    """The report to write when all scans are done, and a hidden record that identifies it as ours.
 
-    A spreadsheet saves what its user changed under the same name; the record, ".NAME.record", holds
-    size and digest of what we wrote, so that the next run replaces that and nothing else.
+    A spreadsheet may save a changed copy under the same name. The record, ".NAME.record", holds
+    size and digest of what we wrote, so that a rerun replaces that and nothing else.
 
     Args:
         path: .json or .csv.
@@ -47,12 +47,12 @@ class ReportFile:
         self._seen = state_of([path])
 
     def check(self, outputs: OutputPlan) -> None:
-        """Hold the report to the rule for outputs, beside those of a run.
+        """Check the report by the rule for outputs, together with those of a batch.
 
         Raises:
-            OutputError: it must not be written.
+            OutputError: an existing file must not be overwritten.
         """
-        outputs.check_name_of_run(self.path)
+        outputs.check_own_name(self.path)
         self._check_file(outputs.inputs)
 
     def write(self, outcomes: Sequence[dict[str, Any]]) -> None:
@@ -64,7 +64,9 @@ class ReportFile:
             OutputError: another process wrote to the file since it was checked.
         """
         if state_of([self.path]) != self._seen:
-            check_target(self.path, Inputs(), force=self._force, found="was written by another")
+            check_target(
+                self.path, Inputs(), force=self._force, found="was written by another process"
+            )
         text = _json(outcomes) if self.path.suffix == ".json" else _csv(outcomes)
         with NewFiles() as new:
             new.open(self.path).write(text.encode())
@@ -72,7 +74,7 @@ class ReportFile:
             record = {"record_version": RECORD_VERSION, "state": "naming", "files": files}
             known = read_record(self._record)
             if known is not None and explains(known, self.path, self.path):
-                record["replaces"] = {name: [told] for name, told in known["files"].items()}
+                record["replaces"] = {name: [facts] for name, facts in known["files"].items()}
             write_record(self._record, record)
             new.take_names()
 
@@ -91,7 +93,7 @@ def write_report(outcomes: Sequence[dict[str, Any]], path: Path, *, force: bool 
     """Write outcomes (`Outcome.to_json`) as .json or .csv; see `ReportFile`.
 
     Raises:
-        OutputError: there is a file that is not ours, without `force`.
+        OutputError: a file of others exists, and `force` is not given.
     """
     report = ReportFile(path, force=force)
     report.check(OutputPlan([], [], Inputs()))

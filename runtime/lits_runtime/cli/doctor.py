@@ -14,14 +14,14 @@ from lits_runtime.cli.command import Command, shared_options
     "-m",
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Model to try the providers with.  [default: the bundled one]",
+    help="Model to try on each provider.  [default: the bundled one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @shared_options
 def main(model: Path | None, as_json: bool) -> None:
-    """Show versions, libraries, processors, and the providers that really run a model.
+    """Show versions, libraries, processors, and which providers really run a model.
 
-    Each provider opens a session and runs a slab. Exit status 1 if none does.
+    Each provider is tried: it opens a session and runs a slab. Exit status 1 if none succeeds.
     """
     from lits_runtime.session.doctor import examine
 

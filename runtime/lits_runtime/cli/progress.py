@@ -1,4 +1,4 @@
-"""A batch at a terminal: the progress bar, and an orderly end on a signal."""
+"""A batch at a terminal: the progress bar, and an orderly stop on a signal."""
 
 import logging
 import signal
@@ -13,7 +13,7 @@ from lits_runtime.messages import printable
 
 
 class Stop:
-    """Whether a signal asked for the end, and which."""
+    """Whether a signal asked to stop, and which."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -23,7 +23,7 @@ class Stop:
         return self.signal_number is not None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal; a second one ends the process as if nobody had listened."""
+        """Handle a signal; a second one ends the process by its default action."""
         self.signal_number = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -31,7 +31,7 @@ class Stop:
 
 @contextmanager
 def stopping_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a wish to stop after the slab or step in hand."""
+    """Turn Ctrl-C and SIGTERM into a request to stop after the current slab or step."""
     stop = stop or Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -42,10 +42,10 @@ def stopping_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
 
 
 class ProgressBar:
-    """Slices of the scan in hand, and which scan it is; nothing where stderr is no terminal.
+    """Slices of the current scan, and which scan it is; nothing unless stderr is a terminal.
 
-    It opens with the first slices that are done: tqdm takes longer to import than a session to run
-    them, and a server that asks for no bar need not wait for one.
+    It opens with the first slices that are done: importing tqdm takes longer than segmenting them,
+    and where no bar is shown nothing need wait for it.
     """
 
     def __init__(self, scans: int) -> None:

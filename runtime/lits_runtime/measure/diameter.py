@@ -1,8 +1,8 @@
 """The longest axial diameter of lesions, between the outer corners of their voxels.
 
-The diameter of a lesion in a slice spans all its parts there, whether they hang together in that
-slice or in another one. Of each part only the voxels count that bound it: those at the ends of its
-rows, and of these the ones on the convex hull.
+The diameter of a lesion in a slice spans all its parts there, whether they are connected in that
+slice or in another one. Only two kinds of voxels can be its ends: those at the ends of a row, and
+of these the ones on the convex hull. So the others are dropped before distances are computed.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ Points = NDArray[np.int32]
 """(4, n) voxels: number of the lesion, slice, row, column."""
 
 _PASSES = 16
-"""After so many, a few voxels inside the hull may be left; they cost time, not exactness."""
+"""After this many, voxels inside the hull may remain; they cost time, not accuracy."""
 _PAIRS_AT_ONCE = 2**20
 
 
 def longest_diameters_mm(
     numbers: NDArray[np.integer], step_mm: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Longest axial diameter of each numbered lesion, (n,), mm; 0 for numbers that do not occur.
+    """Longest axial diameter of each numbered lesion, (n,), mm; 0 for numbers without voxels.
 
     Args:
         numbers: (slices, height, width): 0 outside, 1 to n inside the lesions.
@@ -32,15 +32,17 @@ def longest_diameters_mm(
     flat = np.flatnonzero(numbers)
     if not len(flat):
         return np.zeros(count)
-    starts, lengths = rows_of_one(flat, numbers.shape[2])
+    starts, lengths = row_stretches(flat, numbers.shape[2])
     owners = np.ravel(numbers)[flat[starts]].astype(np.int64) - 1
     slices, rows, columns = np.unravel_index(flat[starts], numbers.shape)
     points = bounding(row_ends(owners, slices, rows, columns, lengths))
     return diameters_mm(points, count, step_mm)
 
 
-def rows_of_one(flat: NDArray[np.integer], width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Voxels side by side in a row: where each such run starts in `flat`, and how long it is.
+def row_stretches(
+    flat: NDArray[np.integer], width: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Consecutive voxels of a row: where each such stretch starts in `flat`, and its length.
 
     Args:
         flat: ascending flat indices, at least one.
@@ -58,7 +60,7 @@ def row_ends(
     columns: NDArray[np.integer],
     lengths: NDArray[np.integer],
 ) -> Points:
-    """First and last voxels of runs, which are given by their first voxel and length."""
+    """First and last voxels of stretches, given by their first voxel and length."""
     first = np.stack([owners, slices, rows, columns]).astype(np.int32)
     last = first[:, lengths > 1]
     last[3] += (lengths[lengths > 1] - 1).astype(np.int32)
@@ -66,7 +68,7 @@ def row_ends(
 
 
 def bounding(points: Points) -> Points:
-    """Those points that may bound a lesion in its slice, by lesion and slice."""
+    """The points that may be on the hull of their lesion in their slice, by lesion and slice."""
     if not points.shape[1]:
         return points
     owners, slices, rows, columns = points.astype(np.int64)
@@ -76,34 +78,34 @@ def bounding(points: Points) -> Points:
     starts = np.flatnonzero(np.diff(lines[order], prepend=-1))
     first = np.minimum.reduceat(columns[order], starts)
     last = np.maximum.reduceat(columns[order], starts)
-    at = order[starts]
+    at = order[starts]  # one point of each row
     left = _convex(planes[at], rows[at], first)
     right = _convex(planes[at], rows[at], -last)
-    single = np.zeros(len(at), bool)
-    single[left] = first[left] == last[left]
-    right = right[~single[right]]
+    is_both = np.zeros(len(at), bool)  # rows of one voxel, whose ends are the same point
+    is_both[left] = first[left] == last[left]
+    right = right[~is_both[right]]
     kept = np.concatenate([left, right])
     by_plane = np.argsort(kept, kind="stable")
-    places = np.concatenate([first[left], last[right]])[by_plane]
     found = points[:, at[kept[by_plane]]]
-    found[3] = places
+    found[3] = np.concatenate([first[left], last[right]])[by_plane]
     return found
 
 
 def _convex(
     planes: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.intp]:
-    """Which points may bound the convex hull of their plane towards low columns.
+    """Indices of the points that may be on the left side of the convex hull of their plane.
 
-    They come by plane and row. A point that lies on the line between its two neighbours, or beyond
-    it, is inside the hull; so all of these can go at once, and what is left is looked at again.
+    Points are sorted by plane and row, one per row. A point to the right of the line between its
+    two neighbours, or on it, is not a corner of the hull; all of these are dropped at once, and the
+    remaining points are tested again.
     """
     kept = np.arange(len(planes))
     for _ in range(_PASSES):
         plane, row, column = planes[kept], rows[kept], columns[kept]
-        to_next = (column[1:] - column[:-1], row[1:] - row[:-1])
-        across = to_next[0][:-1] * to_next[1][1:] - to_next[0][1:] * to_next[1][:-1]
-        inside = (plane[2:] == plane[:-2]) & (across >= 0)
+        right, down = np.diff(column), np.diff(row)
+        turn = right[:-1] * down[1:] - right[1:] * down[:-1]  # of the line through three points
+        inside = (plane[2:] == plane[:-2]) & (turn >= 0)
         if not inside.any():
             break
         kept = kept[np.concatenate([[True], ~inside, [True]])]

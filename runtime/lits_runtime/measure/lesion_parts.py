@@ -1,4 +1,4 @@
-"""Sums over parts of lesions, from which the figures of the whole lesion follow."""
+"""Sums over parts of lesions, from which the figures of whole lesions are computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.measure.diameter import Points, row_ends, rows_of_one
+from lits_runtime.measure.diameter import Points, row_ends, row_stretches
 
 VOXELS, COLUMNS, ROWS, SLICES, HU, PROBABILITY = range(6)
 """Columns of `LesionParts.sums`."""
@@ -15,19 +15,19 @@ _FAR = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class LesionParts:
-    """Lesions, or parts of lesions that are yet to be joined; one row each."""
+    """Lesions, or parts of lesions that have yet to be joined; one row each."""
 
     sums: NDArray[np.float64]
-    """(n, 6): voxels, and what their columns, rows, slices, HU and probabilities add up to."""
+    """(n, 6): voxels, and the sums of their columns, rows, slices, HU and probabilities."""
     squares: NDArray[np.float64]
-    """(n,): squared deviations from the part's mean HU, added up."""
+    """(n,): sum of squared deviations from the part's mean HU."""
     first: NDArray[np.int64]
     """(n,): first canonical slice."""
     last: NDArray[np.int64]
     peak: NDArray[np.float64]
     """(n,): largest probability."""
     diameter_mm: NDArray[np.float64]
-    """(n,): the longest that was measured; 0 while there is none."""
+    """(n,): the longest measured so far, or 0."""
     anchor: NDArray[np.int64]
     """(n,): flat canonical index of the first voxel."""
 
@@ -39,14 +39,14 @@ class LesionParts:
 
     @classmethod
     def joined(cls, several: Sequence["LesionParts"]) -> "LesionParts":
-        """All rows of several."""
+        """The rows of several, concatenated."""
         columns = (vars(parts).values() for parts in several)
         return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     def merged(self, groups: NDArray[np.integer], count: int) -> "LesionParts":
-        """Rows of the same group made one; groups are numbered from 0 to `count`.
+        """The rows of each group merged into one; groups are numbered from 0 to `count` - 1.
 
-        Squared deviations are merged after Chan, Golub and LeVeque, Updating formulae and a
+        Squared deviations are merged as in Chan, Golub and LeVeque, Updating formulae and a
         pairwise algorithm for computing sample variances, 1979: no digits are lost where the mean
         is large.
         """
@@ -64,11 +64,11 @@ class LesionParts:
         return LesionParts(sums, added, first, last, peak, longest, anchor)
 
     def with_diameter(self, diameter_mm: NDArray[np.float64]) -> "LesionParts":
-        """The same with other diameters."""
+        """The same parts with other diameters."""
         return replace(self, diameter_mm=diameter_mm)
 
     def largest_first(self) -> NDArray[np.intp]:
-        """Order of the rows; of equal ones the first in canonical order comes first."""
+        """Indices that sort the rows; equal ones stay in canonical order."""
         return np.lexsort((self.anchor, -self.sums[:, VOXELS]))
 
 
@@ -90,7 +90,7 @@ def measured_parts(
     origin: tuple[int, int, int],
     shape: tuple[int, int, int],
 ) -> tuple[LesionParts, Points]:
-    """The lesion parts of a slab, and the ends of their rows.
+    """The lesion parts of a slab, and the end points of their rows.
 
     Args:
         numbers: (n, height, width) of the parts, from 1; 0 outside. At least one voxel is inside.
@@ -100,7 +100,7 @@ def measured_parts(
         shape: canonical shape of the volume.
     """
     count, flat = int(numbers.max()), np.flatnonzero(numbers)
-    starts, lengths = rows_of_one(flat, numbers.shape[2])
+    starts, lengths = row_stretches(flat, numbers.shape[2])
     ids = np.ravel(numbers)[flat[starts]].astype(np.int64) - 1
     places = np.unravel_index(flat[starts], numbers.shape)
     slices, rows, columns = (place + low for place, low in zip(places, origin, strict=True))
@@ -126,12 +126,12 @@ def measured_parts(
 def summed(
     groups: NDArray[np.integer], rows: NDArray[np.float64], count: int
 ) -> NDArray[np.float64]:
-    """Rows (n, columns) added up by group, (count, columns)."""
+    """Rows (n, columns) summed by group: (count, columns)."""
     return np.stack([np.bincount(groups, column, count) for column in rows.T], 1)
 
 
 def connected(count: int, pairs: NDArray[np.integer]) -> tuple[NDArray[np.int64], int]:
-    """Number the connected components of a graph: of each node (count,), and how many there are.
+    """Connected components of a graph: the number of each node (count,), and how many there are.
 
     Args:
         count: nodes, from 0.

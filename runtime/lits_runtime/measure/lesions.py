@@ -1,4 +1,4 @@
-"""Lesions as they pass slab by slab: connected in 3D and measured without the whole volume."""
+"""Lesions, connected in 3D and measured slab by slab, without the whole volume in memory."""
 
 from dataclasses import dataclass
 from math import pi
@@ -25,23 +25,23 @@ from lits_runtime.measure.lesion_parts import (
 from lits_runtime.volumes.geometry import Geometry
 
 MAX_LESIONS = 1000
-"""The largest that are kept: a noisy label map has millions of specks, which fit no table."""
+"""How many are kept, the largest first: a noisy label map has millions of specks."""
 MAX_POINTS = 2**20
-"""Outline voxels of lesions that may still grow. Where there are more, as in label maps of some
-hundred thousand specks to the slice, the smallest lesions lose the outlines of slices that have
-passed; should they meet later, their diameter there is measured for each by itself."""
+"""Outline voxels of lesions that may still grow. If there are more, as in label maps with some
+hundred thousand specks per slice, the smallest lesions lose their outlines in earlier slices; if
+two of them join later, their diameter in these slices is that of each alone."""
 _POINTS_BETWEEN = 2**18
 _VOXELS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion: voxels of label 2 that touch face to face."""
+    """One lesion: voxels of the lesion label, connected by their faces."""
 
     volume_ml: float
     longest_axial_diameter_mm: float
-    """Between the outer corners of its voxels, in the one axial slice where it is longest. It
-    spans all parts that the lesion has in that slice."""
+    """Between the outer corners of its voxels, in the axial slice where it is longest; it spans all
+    parts that the lesion has in that slice."""
     equivalent_sphere_diameter_mm: float
     centroid_mm: tuple[float, float, float]
     """World coordinates, RAS+."""
@@ -57,7 +57,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class _Face:
-    """A slice whose neighbour above or below is yet to come, cut to its lesions."""
+    """A slice whose neighbour above or below is still missing, cropped to its lesions."""
 
     numbers: NDArray[np.int64]
     """(height, width): 1 + the number of the part, or 0."""
@@ -70,7 +70,7 @@ class LesionTracker:
 
     Args:
         geometry: of the volume.
-        keep_all: keep more than the largest lesions, because a clean-up may drop these.
+        keep_all: keep more than the largest lesions, because a clean-up may drop some of these.
     """
 
     def __init__(self, geometry: Geometry, keep_all: bool = False) -> None:
@@ -79,7 +79,7 @@ class LesionTracker:
         self._most = None if keep_all else 4 * MAX_LESIONS
         self._seen = np.zeros(geometry.canonical_shape[0], bool)
         self._parts: list[LesionParts] = []
-        """Numbered through, from 0: those in lesions that may still grow."""
+        """Numbered consecutively from 0: those of lesions that may still grow."""
         self._points: list[Points] = []
         self._pairs: list[NDArray[np.int64]] = []
         """(2, n) numbers of parts that touch."""
@@ -117,13 +117,13 @@ class LesionTracker:
             probability: of the lesion class, where it was computed.
 
         Raises:
-            ValueError: the volume has no such slices, or they were taken before.
+            ValueError: the volume has no such slices, or they were added before.
         """
         stop = start + len(labels)
         if not 0 <= start <= stop <= len(self._seen) or self._seen[start:stop].any():
             raise ValueError(
                 f"slices {start} to {stop - 1} of {len(self._seen)}: expected slices of the volume "
-                "that were not measured before"
+                "that were not added before"
             )
         self._seen[start:stop] = True
         if slab_hu is not None:
@@ -155,7 +155,7 @@ class LesionTracker:
         return tuple(self._lesion(parts, row) for row in range(len(parts))), count
 
     def _awaits(self, number: int) -> bool:
-        """Whether a slice beside this one is yet to come."""
+        """Whether a slice next to this one is still missing."""
         around = self._seen[max(number - 1, 0) : number + 2]
         return not around.all()
 
@@ -196,7 +196,7 @@ class LesionTracker:
         self._point_count += points.shape[1]
 
     def _settle(self) -> None:
-        """Join what touches, and measure the lesions that can no longer grow."""
+        """Join parts that touch, and measure the lesions that can no longer grow."""
         if not self._parts:
             return
         pairs = np.concatenate([np.zeros((2, 0), np.int64), *self._pairs], 1)
@@ -234,7 +234,7 @@ class LesionTracker:
         self._finished = finished
 
     def _bounded(self, parts: LesionParts, points: Points) -> tuple[LesionParts, Points]:
-        """Let go of outlines where there are more than `MAX_POINTS`."""
+        """Drop outlines if there are more than `MAX_POINTS` voxels."""
         if points.shape[1] <= MAX_POINTS:
             return parts, points
         held = np.bincount(points[0], minlength=len(parts))
@@ -244,7 +244,7 @@ class LesionTracker:
         return self._measured(parts, points), points[:, kept[points[0]]]
 
     def _measured(self, parts: LesionParts, points: Points) -> LesionParts:
-        """Parts whose diameter is that of their points, if that is longer."""
+        """The parts, with the diameter of their points where that is longer."""
         longest = diameters_mm(points, len(parts), self._to_world[:3, :2])
         return parts.with_diameter(np.maximum(parts.diameter_mm, longest))
 
@@ -272,13 +272,13 @@ class LesionTracker:
 
 
 def _span(hit: Any) -> tuple[int, int]:
-    """First, and one past the last, that is true of a bool array; at least one is."""
+    """First and one past the last index that is true; at least one is."""
     where = np.flatnonzero(hit)
     return int(where[0]), int(where[-1]) + 1
 
 
 def _touching(one: _Face, other: _Face) -> NDArray[np.int64]:
-    """Numbers of parts that lie on each other in two slices, (2, n)."""
+    """Numbers of parts that touch in two adjacent slices, (2, n)."""
     first, start = max(one.top, other.top), max(one.left, other.left)
     cut = []
     for face in (one, other):

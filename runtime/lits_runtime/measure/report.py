@@ -1,4 +1,4 @@
-"""What one segmentation found: warnings first, then volumes and lesions."""
+"""The report of one segmentation: warnings first, then volumes and lesions."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,10 +8,10 @@ from lits_runtime.measure.lesions import Lesion
 
 @dataclass(frozen=True)
 class Report:
-    """Facts of one scan and of its labels."""
+    """What is known of one scan and of its labels."""
 
     warnings: tuple[str, ...]
-    """Reasons not to believe the figures below."""
+    """Reasons to doubt the figures below."""
     volumes_ml: dict[str, float]
     """By class of the model; the liver includes its lesions."""
     tumour_burden_percent: float | None

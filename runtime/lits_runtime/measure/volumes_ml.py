@@ -8,7 +8,7 @@ from lits_runtime.volumes.geometry import Geometry
 
 
 class Tally:
-    """Counts voxels by label, and notes where the labels meet the edge of the field of view."""
+    """Counts voxels by label, and notes where labels meet the edge of the field of view."""
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
@@ -19,7 +19,7 @@ class Tally:
     def add(self, start: int, labels: NDArray[np.uint8]) -> None:
         """Count labels (n, height, width) from canonical slice `start` on."""
         lesion = np.count_nonzero(lesion_mask(labels))
-        liver = np.count_nonzero(labels) - lesion  # many times as fast as bincount
+        liver = np.count_nonzero(labels) - lesion  # many times faster than bincount
         self.voxels += (labels.size - liver - lesion, liver, lesion)
         if not liver and not lesion:
             return
@@ -37,7 +37,7 @@ class Tally:
             self._edges.add("head")
 
     def see(self, lowest_hu: float, highest_hu: float) -> None:
-        """Widen the range of values seen."""
+        """Widen the range of values."""
         self.lowest_hu = min(self.lowest_hu, lowest_hu)
         self.highest_hu = max(self.highest_hu, highest_hu)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,10 +217,9 @@ def write_phantom(
     """
     ending = ".nii.gz" if gzip else ".nii"
     paths = (folder / f"volume-{case_id}{ending}", folder / f"segmentation-{case_id}{ending}")
-    volumes: tuple[NDArray[Any], ...] = (phantom.volume_hu, phantom.labels)
     with NewFiles() as new:
-        for path, values in zip(paths, volumes, strict=True):
-            write_volume(new.open(path), values, phantom.affine)
+        write_volume(new.open(paths[0]), phantom.volume_hu, phantom.affine)
+        write_volume(new.open(paths[1]), phantom.labels, phantom.affine)
         for path, facts in new.close().items():
             same = is_as_told(path, facts.to_json())
             check_target(path, Inputs(), force=force, ours=same, found="exists with other content")

@@ -1,4 +1,4 @@
-"""Clean-up in 3D, by connected components, of a label volume that is held whole."""
+"""Clean-up in 3D, by connected components, of a label volume in memory."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lits_runtime.segment.options import Options
 
 
 def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> None:
-    """Change labels, uint8 of any three axes, in place as the options ask.
+    """Clean up labels, uint8 in any axis order, in place.
 
     Components are connected face to face; lesions are kept or dropped whole.
     """
@@ -33,7 +33,7 @@ def clean_up(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> No
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Components numbered from 1, and the voxels of each; number 0 is what lies outside."""
+    """Components numbered from 1, and the voxels of each number; 0 is outside."""
     numbers, count = cc3d.connected_components(
         np.asfortranarray(mask), connectivity=6, return_N=True
     )

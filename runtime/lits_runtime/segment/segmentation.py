@@ -50,7 +50,7 @@ class Segmentation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Reasons not to believe the figures."""
+        """Reasons to doubt the figures."""
         return self.report.warnings
 
     @property

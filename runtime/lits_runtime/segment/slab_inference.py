@@ -1,4 +1,4 @@
-"""From a slab of HU to labels: the model as it is, or with other thresholds, or averaged."""
+"""From a slab of HU to labels: by the model alone, or with other thresholds or averaging."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,37 +13,37 @@ from lits_runtime.segment.options import Options
 from lits_runtime.session.providers import SILENT, load_onnxruntime, onnxruntime_reason
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
-"""Transforms that can be undone voxel by voxel, and the slab axis that each turns round."""
+"""Transforms that can be undone voxel by voxel, and the slab axis that each reverses."""
 _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory", "OUT_OF_MEMORY")
-"""How ONNX Runtime and CUDA say so."""
+"""In messages of ONNX Runtime and CUDA."""
 
 
 @dataclass(frozen=True)
 class SlabResult:
-    """What the model says of one slab."""
+    """The model's output for one slab."""
 
     labels: NDArray[np.uint8]
     """(n, height, width)"""
     probability: NDArray[np.float32] | None
-    """(n, classes, height, width), where it was asked for or needed."""
+    """(n, classes, height, width), if it was asked for or needed."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How the slabs of one scan go through a session."""
+    """Segments the slabs of one scan with a session."""
 
     session: Any
     metadata: ModelMetadata
     options: Options
     with_probability: bool
     slices: int | None
-    """Pad each slab to this many slices; None: as they come."""
+    """Pad each slab to this many slices; None: do not pad."""
 
     def __call__(self, slab_hu: NDArray[np.float32]) -> SlabResult:
         """Segment float32 (n + 2 * context_slices, height, width)."""
         n = len(slab_hu) - 2 * self.metadata.context_slices
         if self.slices and n < self.slices:
-            # One shape throughout: cuDNN would tune its convolutions anew for the last slab.
+            # cuDNN tunes its convolutions for each new shape: keep to one.
             slab_hu = np.pad(slab_hu, ((0, self.slices - n), (0, 0), (0, 0)), mode="edge")
         if not (self.options.tta or self.options.thresholds):
             names = ["labels", "probability"] if self.with_probability else ["labels"]
@@ -64,10 +64,10 @@ class Inference:
         return mean
 
     def _run(self, names: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-        """Run the session and hold it to the contract."""
+        """Run the session, and check what it returns against the contract."""
         results = run(self.session, names, slab_hu)
         for name, found in zip(names, results, strict=True):
-            hold_to_contract(self.metadata, name, found, slab_hu.shape)
+            check_contract(self.metadata, name, found, slab_hu.shape)
         return results
 
     def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -79,51 +79,51 @@ class Inference:
         return labels
 
 
-def hold_to_contract(
+def check_contract(
     metadata: ModelMetadata, output: str, found: NDArray[Any], slab_shape: tuple[int, ...]
 ) -> None:
-    """Check what a model gave for a slab (n + 2 * context_slices, height, width).
+    """Check what a model returned for a slab (n + 2 * context_slices, height, width).
 
     Raises:
-        ModelError: another shape than the contract's, a label that the metadata does not promise,
-            or a probability that is none.
+        ModelError: a shape other than the contract's, a label that the metadata does not declare,
+            or a probability outside 0 to 1.
     """
     shape = (slab_shape[0] - 2 * metadata.context_slices, *slab_shape[1:])
     if output == "probability":
         shape = (shape[0], len(metadata.classes), *shape[1:])
     if found.shape != shape:
-        raise ModelError(f"the model gave {output} {found.shape}, expected {shape}")
+        raise ModelError(f"the model returned {output} of shape {found.shape}, expected {shape}")
     if output == "probability":
         least, most = found.min(initial=0), found.max(initial=0)
         if not (least >= 0 and most <= 1):  # NaN is neither
             raise ModelError(
-                f"the model gave probabilities from {least:g} to {most:g}, expected 0 to 1"
+                f"the model returned probabilities from {least:g} to {most:g}, expected 0 to 1"
             )
         return
-    largest, promised = int(found.max(initial=0)), metadata.label_values
-    missing = set(range(1, max(promised))) - set(promised)
+    largest, declared = int(found.max(initial=0)), metadata.label_values
+    missing = set(range(1, max(declared))) - set(declared)
     wrong = [value for value in sorted(missing) if (found == value).any()]
-    wrong += [largest] if largest > max(promised) else []
+    wrong += [largest] if largest > max(declared) else []
     if wrong:
         raise ModelError(
-            f"the model gave label {wrong[0]}, its metadata promises "
-            f"{', '.join(map(str, promised))}"
+            f"the model returned label {wrong[0]}, its metadata declares "
+            f"{', '.join(map(str, declared))}"
         )
 
 
 def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
-    """The transforms under the recipe's setting "tta" that change what the model sees.
+    """The transforms to average over: those in the recipe's setting "tta" that have an effect.
 
     Raises:
         ModelError: the model was trained without any, or with one that this runtime cannot undo.
     """
-    told = metadata.settings.get("tta") or ()
-    alone = metadata.context_slices == 0  # whichever way round slices come that it sees one by one
-    names = tuple(name for name in told if not (alone and name == "flip_slices"))
+    trained_with = metadata.settings.get("tta") or ()
+    one_by_one = metadata.context_slices == 0  # so that the order of slices has no effect
+    names = tuple(name for name in trained_with if not (one_by_one and name == "flip_slices"))
     if not names:
         raise ModelError(
-            f"the model, of the recipe {metadata.recipe!r}, was trained without transforms to "
-            "average over: run without --tta"
+            f"the model (recipe {metadata.recipe!r}) was trained without transforms to average "
+            "over: run without --tta"
         )
     if unknown := [name for name in names if name not in _FLIPPED_AXIS]:
         raise ModelError(
@@ -134,11 +134,11 @@ def transforms_of(metadata: ModelMetadata) -> tuple[str, ...]:
 
 
 def run(session: Any, outputs: list[str], slab_hu: NDArray[np.float32]) -> list[Any]:
-    """Run a session, and take some of its outputs.
+    """Run a session, and return some of its outputs.
 
     Raises:
-        ModelError: ONNX Runtime failed, with its reason.
-        OutOfMemoryError: there was no memory for the activations.
+        ModelError: ONNX Runtime failed; the message has its reason.
+        OutOfMemoryError: there was not enough memory for the activations.
     """
     options = load_onnxruntime().RunOptions()
     options.log_severity_level = SILENT
@@ -160,12 +160,12 @@ def checked_slab(slab_hu: ArrayLike, context_slices: int) -> NDArray[np.float32]
     """A caller's slab as the model takes it: float32 (n + 2 * context_slices, height, width).
 
     Raises:
-        ArgumentError: no array of real numbers.
-        VolumeError: of another shape, or with values that are not finite.
+        ArgumentError: not an array of real numbers.
+        VolumeError: an array of another shape, or with values that are not finite.
     """
     try:
         slab = np.asarray(slab_hu)
-    except Exception as error:  # numpy calls what the object brings along
+    except Exception as error:  # numpy calls the object's own methods
         raise ArgumentError(f"slab: {described(slab_hu)}: {error}") from error
     if slab.dtype.kind not in "iuf":
         raise ArgumentError(f"slab: {slab.dtype} of shape {slab.shape}, expected numbers (HU)")

@@ -19,6 +19,10 @@ from lits_runtime.system.extras import DISTRIBUTION, distribution_of, explain_im
 from support.commands import COMMANDS, CONFIG
 from support.paths import OURS
 
+CONSOLE_SCRIPT = (
+    "import sys; sys.argv[0] = 'lits-infer'; "
+    "from lits_runtime.cli.entry_points import infer; infer()"
+)
 MOMENTS = int(os.environ.get("LITS_SIGNAL_ROUNDS", "4"))
 
 
@@ -290,3 +294,31 @@ def test_a_command_starts_without_what_it_does_not_need() -> None:
     assert process.returncode == 0
     heavy = ("numpy", "nibabel", "onnxruntime", "importlib.metadata", "tqdm")
     assert not [name for name in heavy if f" {name}\n" in said]
+
+
+def completed(words: str) -> list[str]:
+    """What a shell is offered for the last of these words."""
+    environment = {"_LITS_INFER_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+    process = subprocess.run(
+        [sys.executable, "-c", CONSOLE_SCRIPT],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return process.stdout.split()
+
+
+def test_a_shell_completes_options_and_their_values() -> None:
+    assert completed("lits-infer --prov") == ["plain,--provider"]
+    assert completed("lits-infer --provider cu") == ["plain,cuda"]
+
+
+def test_the_package_runs_as_a_module_with_options_under_headings() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "lits_runtime", "--help"], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.startswith("Usage: python -m lits_runtime [OPTIONS] [SCAN]...\n")
+    headings = re.findall(r"^(\S.*):$", process.stdout, re.MULTILINE)
+    assert headings == ["Scans", "Outputs", "Model", "Post-processing", "Hardware", "Options"]

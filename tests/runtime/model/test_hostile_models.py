@@ -18,7 +18,7 @@ from lits_export.cli.export import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
-from lits_runtime.segment.slab_inference import hold_to_contract
+from lits_runtime.segment.slab_inference import check_contract
 from lits_train.cli.train import main as train
 from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
 from support.costly_models import COSTLY_MODELS
@@ -107,7 +107,7 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
     arguments = infer_arguments(folder, "--probability", str(folder / "p.nii.gz"))
     result = CliRunner().invoke(infer, arguments)
     assert result.exit_code == 1
-    assert "the model gave probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
+    assert "the model returned probabilities from 0 to 1.5, expected 0 to 1" in result.stderr
     assert not (folder / "mask.nii.gz").exists()
 
 
@@ -115,10 +115,10 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
 def test_a_voxel_that_is_no_probability_is_refused(value: float) -> None:
     metadata = check(tiny_model()).metadata
     probability = np.full((2, 2, 4, 5), 0.5, np.float32)
-    hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+    check_contract(metadata, "probability", probability, (2, 4, 5))
     probability[1, 1, 3, 4] = value
     with pytest.raises(ModelError, match="expected 0 to 1"):
-        hold_to_contract(metadata, "probability", probability, (2, 4, 5))
+        check_contract(metadata, "probability", probability, (2, 4, 5))
 
 
 @pytest.mark.parametrize(("promised", "wrong"), [((2,), 1), ((2,), 3), ((1,), 2), ((1, 2), 3)])
@@ -128,10 +128,10 @@ def test_a_label_that_the_metadata_does_not_promise_is_refused(
     metadata = replace(check(tiny_model()).metadata, label_values=promised)
     labels = np.zeros((2, 4, 5), np.uint8)
     labels[0, 0, : len(promised)] = promised
-    hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    check_contract(metadata, "labels", labels, (2, 4, 5))
     labels[1, 3, 4] = wrong
-    with pytest.raises(ModelError, match=f"gave label {wrong}"):
-        hold_to_contract(metadata, "labels", labels, (2, 4, 5))
+    with pytest.raises(ModelError, match=f"returned label {wrong}"):
+        check_contract(metadata, "labels", labels, (2, 4, 5))
 
 
 @pytest.mark.parametrize("name", HOSTILE_CHECKPOINTS)

@@ -14,7 +14,7 @@ from lits_runtime import OutputError
 from lits_runtime.batch import run_batch, segment_scan
 from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.results_file import write_report
-from lits_runtime.cli.infer import _tell
+from lits_runtime.cli.outcome_log import log_outcome
 from lits_runtime.records.record_file import our_files, record_path
 from support.batches import invoke, settings, statuses
 from support.scans import write_scan
@@ -96,7 +96,7 @@ def test_a_record_of_any_other_shape_is_no_crash(scan: Path, tiny_model_path: Pa
         if outcome.error is not None:
             assert isinstance(outcome.error, OutputError)
             record_path(mask).write_text(json.dumps(record))
-        _tell(outcome, 2)
+        log_outcome(outcome, 2)
         write_report([outcome.to_json()], scan.with_name("report.csv"))
 
 

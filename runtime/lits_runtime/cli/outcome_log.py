@@ -1,0 +1,50 @@
+"""What a batch logs: a line for each scan, its warnings, and a summary."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lits_runtime.messages import printable
+
+if TYPE_CHECKING:
+    from lits_runtime.batch import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+def log_outcome(outcome: "Outcome", of: int) -> None:
+    """Log the outcome of one of so many jobs; of a single one the caller raises the error."""
+    scan, mask = printable(str(outcome.job.scan)), printable(str(outcome.job.mask))
+    record = outcome.record
+    if record is None:
+        if outcome.status == "failed" and of > 1:
+            message = " ".join(str(outcome.error).split())
+            logger.error("error: %s", message if scan in message else f"{scan}: {message}")
+        return
+    for warning in record["warnings"]:
+        logger.warning("warning: %s: %s", scan, printable(warning))
+    if outcome.status == "skipped":
+        logger.info("%s: done before; %s", mask, _figures(record))
+        return
+    logger.info("%s: %s (%s)", mask, _figures(record), printable(record["provider"]))
+    if reason := record["whole_because"]:
+        logger.debug("%s: not streamed: %s", scan, printable(reason))
+
+
+def log_summary(outcomes: Sequence["Outcome"], of: int, *, interrupted: bool) -> None:
+    """Log how many of so many jobs were done, skipped, failed, and left."""
+    count: Callable[[str], int] = [outcome.status for outcome in outcomes].count
+    summary = f"{count('done')} done, {count('skipped')} done before, {count('failed')} failed"
+    if left := of - count("done") - count("skipped") - count("failed"):
+        summary += f", {left} left"
+    logger.log(logging.ERROR if interrupted else logging.INFO, "%s", summary)
+
+
+def _figures(record: dict[str, Any]) -> str:
+    figures = [f"{printable(name)} {ml:.1f} ml" for name, ml in record["volumes_ml"].items()]
+    if (burden := record["tumour_burden_percent"]) is not None:
+        figures.append(f"burden {burden:.1f} %")
+    figures.append(f"{record['lesion_count']} lesions")
+    if sides := record["liver_cut"]:
+        figures.append(f"the liver is cut by the field of view: {printable(', '.join(sides))}")
+    return ", ".join(figures)
