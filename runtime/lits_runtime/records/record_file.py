@@ -73,11 +73,11 @@ def explains(record: dict[str, Any] | None, beside: Path, path: Path) -> bool:
     """
     if record is None:
         return False
-    told = [
+    known = [
         facts_of(record, beside, path),
         *record.get("replaces", {}).get(name_in_record(beside, path), ()),
     ]
-    return any(known is not None and is_as_told(path, known) for known in told)
+    return any(facts is not None and matches(path, facts) for facts in known)
 
 
 def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any] | None:
@@ -86,7 +86,7 @@ def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any]
     return files.get(name_in_record(beside, path), files.get(path.name))
 
 
-def is_as_told(path: Path, facts: dict[str, Any]) -> bool:
+def matches(path: Path, facts: dict[str, Any]) -> bool:
     """Whether a file has the size and digest of a record."""
     try:
         if path.stat().st_size != facts["bytes"]:
