@@ -70,8 +70,7 @@ def run_batch(
         also_read: what the caller reads beside scans and model, never to be overwritten.
 
     Yields:
-        One outcome for each job, in order, until the end or the cancellation. A failed job stops
-        no other.
+        One outcome for each job, in order; a failed job stops no other.
 
     Raises:
         LitsError: the model or the provider does not load.

@@ -165,16 +165,14 @@ class Segmenter:
     ) -> "Report":
         """Segment a scan and write its mask, whole or not at all; memory does not grow with it.
 
-        No record is written. A file that exists is replaced if a batch's record identifies it as
-        ours, or with `force`; scan and model never are.
+        No record is written. A file of others is replaced only with `force`, scan and model never.
 
         Args:
             scan: as for `segment`; only files stream.
             mask: .nii or .nii.gz to write.
             options: as for `segment`.
             mask_kind: "labels", or "liver" or "lesion" for a mask of 0 and 1.
-            probability: also write that of each class, uint8 with slope 1/255, to "p_lesion.nii.gz"
-                and so on for "p.nii.gz".
+            probability: also to write, uint8 with slope 1/255; "p.nii" gives "p_lesion.nii".
             batch_size: as for `segment`.
             force: replace files of others too.
             progress: as for `segment`.
@@ -182,8 +180,7 @@ class Segmenter:
 
         Raises:
             OutputError: a name has another ending, or an existing file must not be replaced.
-            OSError: a file cannot be read or written.
-            LitsError: as for `segment`.
+            LitsError, OSError: as for `segment`, or a file cannot be written.
         """
         from lits_runtime.segment.one_scan import OneScan
         from lits_runtime.segment.outputs import ToFiles
