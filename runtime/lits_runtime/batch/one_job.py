@@ -11,7 +11,7 @@ from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.record import JobRecord
 from lits_runtime.batch.settings import Settings
 from lits_runtime.errors import CancelledError, OutputBusyError, OutputError, VolumeError
-from lits_runtime.files.atomic import FileFacts, atomic_path, telling_of
+from lits_runtime.files.atomic import FileFacts, atomic_path, errors_name
 from lits_runtime.files.locks import locked, patience
 from lits_runtime.files.output_rule import State, check_target, lock_paths, state_of
 from lits_runtime.messages import printable
@@ -143,7 +143,7 @@ class OneJob:
         wait = self._waiting(cancel)
         with ExitStack() as locks:
             for path in lock_paths(files):
-                with telling_of(self._job.mask):
+                with errors_name(self._job.mask):
                     locks.enter_context(locked(path, wait))
             yield
 

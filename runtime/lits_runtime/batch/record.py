@@ -14,7 +14,7 @@ from lits_runtime.records.record_file import (
     explains,
     facts_now,
     facts_of,
-    is_as_told,
+    matches,
     name_in_record,
     read_record,
     record_path,
@@ -62,7 +62,7 @@ class JobRecord:
         if record["model"]["sha256"] != self.model_sha256:
             return None
         recorded = {path: facts_of(record, self.mask, path) for path in self.results}
-        if any(facts is None or not is_as_told(path, facts) for path, facts in recorded.items()):
+        if any(facts is None or not matches(path, facts) for path, facts in recorded.items()):
             return None
         try:
             return record if record["scan"]["sha256"] == file_sha256(scan) else None

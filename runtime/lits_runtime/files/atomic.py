@@ -50,7 +50,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full, read-only or forbidden; the error names the target.
     """
-    with telling_of(target):
+    with errors_name(target):
         partial = _Partial(target)
         try:
             yield partial.path
@@ -76,7 +76,7 @@ class NewFiles:
 
     def open(self, target: Path) -> "NewFile":
         """A file to write, to be renamed to `target`, whose folder is made if it is missing."""
-        with telling_of(target):
+        with errors_name(target):
             self._files.append(NewFile(target))
         return self._files[-1]
 
@@ -87,7 +87,7 @@ class NewFiles:
     def take_names(self) -> None:
         """Rename the closed files to their targets."""
         for file in self._files:
-            with telling_of(file.target):
+            with errors_name(file.target):
                 file.take_name()
 
 
@@ -138,7 +138,7 @@ class NewFile(_Partial):
 
     def write(self, content: Any) -> int:
         """Append bytes, or those of an array; returns their number."""
-        with telling_of(self.target):
+        with errors_name(self.target):
             count: int = self._stream.write(content)
         self._digest.update(content)
         self._bytes += count
@@ -164,7 +164,7 @@ class NewFile(_Partial):
 
     def close(self) -> FileFacts:
         """Sync the file to disk; size and digest of what was written."""
-        with telling_of(self.target):
+        with errors_name(self.target):
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
@@ -178,7 +178,7 @@ class NewFile(_Partial):
 
 
 @contextmanager
-def telling_of(target: Path) -> Iterator[None]:
+def errors_name(target: Path) -> Iterator[None]:
     """Make errors of the disk name the target, not a temporary or lock file beside it."""
     try:
         yield

@@ -96,7 +96,7 @@ def find_volumes(
     return Found(sorted(walk.files), left_out, walk.other)
 
 
-def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
+def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
     """Log lines about what was left out: each path, or some of many with the same reason."""
     by_reason: dict[str, list[Path]] = {}
     for one in left_out:
@@ -127,7 +127,7 @@ def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
     for one in left_out:
         if one.lost:
             logger.warning("warning: %s is left out: %s", printable(str(one.path)), one.why)
-    for line in told([one for one in left_out if not one.lost]):
+    for line in log_lines([one for one in left_out if not one.lost]):
         logger.info("%s", line)
 
 

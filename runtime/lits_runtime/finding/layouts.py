@@ -1,13 +1,17 @@
 """Which volumes of a data set are not scans, by the naming of LiTS, MSD, nnU-Net and others."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from lits_runtime.errors import VolumeError
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import printable
-from lits_runtime.records.own_outputs import made_by_us, made_here, read_json
+from lits_runtime.records.own_outputs import made_by_us, made_here
 from lits_runtime.volumes.names import WRITTEN, stem_and_ending, volume_ending
 
 # Patterns are compiled on first use: a single scan needs none of them.
@@ -48,6 +52,7 @@ _LEAST_ORGANS = 3
 _CHANNEL = r"(.+)_(\d{4})"
 _IMAGES = r"(images|labels)(tr|ts|va|val|test|train)"
 _MOST_CHANNELS = 8
+_MOST_JSON_BYTES = 2**24
 
 
 def _is(pattern: str, name: str) -> re.Match[str] | None:
@@ -137,7 +142,7 @@ def _further_channels(folder: Path, stems: dict[str, str]) -> dict[str, str]:
 
 def _are_channels(folder: Path, cases: set[str]) -> bool:
     """Whether four digits number channels, or else cases, as in word_0000 and word_0001."""
-    described = read_json(folder.parent / "dataset.json") or {}
+    described = _dataset_json(folder.parent)
     channels = described.get("channel_names", described.get("modality"))
     if isinstance(channels, dict):
         return len(channels) > 1
@@ -151,6 +156,15 @@ def _are_channels(folder: Path, cases: set[str]) -> bool:
     if any(f"{case}_0001" in known for case in cases):
         return False
     return len(cases) > 1 or bool(_is(_IMAGES, folder.name))
+
+
+def _dataset_json(folder: Path) -> dict[str, Any]:
+    """What nnU-Net says of a data set; empty if there is nothing to read."""
+    try:
+        content = json.loads(read_bounded(folder / "dataset.json", _MOST_JSON_BYTES, VolumeError))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def case_of_layout(path: Path) -> tuple[str, str] | None:

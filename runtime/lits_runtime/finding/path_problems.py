@@ -2,9 +2,9 @@
 
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
+from lits_runtime.files.regular_file import kind_of
 from lits_runtime.messages import printable
 
 
@@ -25,20 +25,10 @@ def why_no_file(path: Path | str) -> str | None:
     return no_regular_file(mode) or cannot_be_read(Path(path))
 
 
-_FORMS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
 def no_regular_file(mode: int) -> str | None:
     """What an entry is by its mode, if it is not a regular file."""
-    if stat.S_ISREG(mode):
-        return None
-    form = next((form for is_it, form in _FORMS if is_it(mode)), "something")
-    return f"{form}, not a regular file"
+    kind = kind_of(mode)
+    return None if kind is None else f"{kind}, expected a regular file"
 
 
 def cannot_be_read(file: Path) -> str | None:

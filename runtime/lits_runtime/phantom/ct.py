@@ -19,7 +19,7 @@ from lits_runtime.phantom.liver import Liver
 from lits_runtime.phantom.organs import Organs
 from lits_runtime.phantom.shapes import Array, Canvas, Plane
 from lits_runtime.phantom.torso import Torso
-from lits_runtime.records.record_file import is_as_told
+from lits_runtime.records.record_file import matches
 from lits_runtime.volumes.nifti.writer import write_volume
 
 ORIENTATIONS = ("LPS", "LAS", "RAS")
@@ -229,7 +229,7 @@ def write_phantom(
         write_volume(new.open(paths[0]), phantom.volume_hu, phantom.affine)
         write_volume(new.open(paths[1]), phantom.labels, phantom.affine)
         for path, facts in new.close().items():
-            same = is_as_told(path, facts.to_json())
+            same = matches(path, facts.to_json())
             check_target(path, Inputs(), force=force, ours=same, found="exists with other content")
         new.take_names()
     return paths

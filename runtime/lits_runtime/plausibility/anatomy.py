@@ -11,6 +11,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.labels import LIVER, liver_mask
 from lits_runtime.plausibility.overview import LEAST_VOXELS, Overview
 
 _LIVER_HU = (-20, 250)
@@ -61,7 +62,7 @@ def _of_figures(found: Found) -> list[str]:
 
 
 def _of_values(overview: Overview) -> list[str]:
-    values = overview.hu[overview.labels == 1]
+    values = overview.hu[overview.labels == LIVER]
     mean = float(values.mean(dtype=np.float64)) if values.size else 0.0
     if _LIVER_HU[0] <= mean <= _LIVER_HU[1]:
         return []
@@ -73,7 +74,7 @@ def _of_values(overview: Overview) -> list[str]:
 
 def _of_parts(overview: Overview) -> list[str]:
     """Voxels of the coarse grid are connected by faces, edges and corners."""
-    parts = cc3d.connected_components(overview.labels > 0, connectivity=26)
+    parts = cc3d.connected_components(liver_mask(overview.labels), connectivity=26)
     sizes = np.bincount(parts.ravel())[1:]
     share = float(sizes.max() / sizes.sum())
     if share >= _LEAST_SHARE:
@@ -85,7 +86,7 @@ def _of_parts(overview: Overview) -> list[str]:
 
 
 def _of_place(overview: Overview) -> list[str]:
-    liver = overview.labels > 0
+    liver = liver_mask(overview.labels)
     hu = overview.hu[liver.any(axis=(1, 2))]
     body, bone = hu > _BODY_HU, hu > _BONE_HU
     warnings = []

@@ -1,15 +1,10 @@
 """Which files in a folder we wrote, according to the records there."""
 
-import json
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from lits_runtime.records.record_file import our_files
-
-_MOST_JSON_BYTES = 2**24
 
 
 def made_here(
@@ -34,16 +29,3 @@ def made_by_us(file: Path) -> str | None:
     if file.name in made_here(file.parent):
         return "made by lits-infer; name the scan that it was made from"
     return None
-
-
-def read_json(path: Path, *, starts: bytes = rb"\s*\{") -> dict[str, Any] | None:
-    """The JSON object in a regular file of usual size that starts with a pattern; else None."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_JSON_BYTES:
-            return None
-        with path.open("rb") as file:
-            begin = file.read(64)
-            content = json.loads(begin + file.read()) if re.match(starts, begin) else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import FileFacts, atomic_path
-from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.records.record_shape import is_record
 from lits_runtime.volumes.digest import file_sha256
 from lits_runtime.volumes.names import WRITTEN, stem_and_ending
@@ -34,9 +34,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     It lists its files, but need not be complete; see `record_shape.is_complete`.
     """
     try:
-        with open_regular(path, LitsError) as file:
-            text = file.read(MAX_RECORD_BYTES + 1)
-        content = json.loads(text) if len(text) <= MAX_RECORD_BYTES else None
+        content = json.loads(read_bounded(path, MAX_RECORD_BYTES, LitsError))
     except (OSError, ValueError, RecursionError, MemoryError, LitsError):
         return None
     return content if is_record(content, RECORD_VERSION) else None
@@ -75,11 +73,11 @@ def explains(record: dict[str, Any] | None, beside: Path, path: Path) -> bool:
     """
     if record is None:
         return False
-    told = [
+    known = [
         facts_of(record, beside, path),
         *record.get("replaces", {}).get(name_in_record(beside, path), ()),
     ]
-    return any(known is not None and is_as_told(path, known) for known in told)
+    return any(facts is not None and matches(path, facts) for facts in known)
 
 
 def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any] | None:
@@ -88,7 +86,7 @@ def facts_of(record: dict[str, Any], beside: Path, path: Path) -> dict[str, Any]
     return files.get(name_in_record(beside, path), files.get(path.name))
 
 
-def is_as_told(path: Path, facts: dict[str, Any]) -> bool:
+def matches(path: Path, facts: dict[str, Any]) -> bool:
     """Whether a file has the size and digest of a record."""
     try:
         if path.stat().st_size != facts["bytes"]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError
+from lits_runtime.labels import BACKGROUND, LESION
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan, ScanSource
 
@@ -67,7 +68,7 @@ def to_labels(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
     array([0, 1, 2], dtype=uint8)
     """
     rounded = np.rint(values)
-    odd = (abs(values - rounded) > ROUNDED_TO) | (rounded < 0) | (rounded > 2)
+    odd = (abs(values - rounded) > ROUNDED_TO) | (rounded < BACKGROUND) | (rounded > LESION)
     if odd.any():
         found = ", ".join(f"{value:g}" for value in np.unique(values[odd])[:4])
         raise DatasetError(

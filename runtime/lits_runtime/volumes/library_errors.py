@@ -19,7 +19,7 @@ _UNREADABLE += (ImageFileError, HeaderDataError, WrapStructError, TypeError, Key
 
 
 @contextmanager
-def damage_as_volume_error(name: str, what: str) -> Iterator[None]:
+def as_volume_error(name: str, what: str) -> Iterator[None]:
     """Turn the errors of zlib, nibabel and NumPy about damaged bytes into a `VolumeError`.
 
     An `OSError` with a number (no such file, no permission) passes.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.messages import printable
 from lits_runtime.volumes.geometry import Geometry
-from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.nifti.grid import grid_of
 from lits_runtime.volumes.source import Verified
 
@@ -44,13 +44,13 @@ class MemorySource:
     @contextmanager
     def planes(self) -> Iterator["_ArrayPlanes"]:
         """Begin a pass; nibabel loads the values if it has not."""
-        with damage_as_volume_error(self.name, "truncated or damaged"):
+        with as_volume_error(self.name, "truncated or damaged"):
             values = plain(np.asanyarray(self.image.dataobj))
         yield _ArrayPlanes(values.reshape(self.geometry.shape))
 
     def read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Any part."""
-        with damage_as_volume_error(self.name, "truncated or damaged"):
+        with as_volume_error(self.name, "truncated or damaged"):
             further = (0,) * (len(self.image.shape) - 3)
             return plain(np.asanyarray(self.image.dataobj[(*index, *further)]))
 

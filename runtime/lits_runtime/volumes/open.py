@@ -16,7 +16,7 @@ from lits_runtime.errors import VolumeError
 from lits_runtime.files.atomic import NewFile, NewFiles
 from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import printable
-from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
 from lits_runtime.volumes.names import pair_paths
 from lits_runtime.volumes.nifti.reader import NiftiFile
@@ -92,7 +92,7 @@ def path_of(source: str | PathLike[str]) -> Path:
         path = Path(os.fsdecode(source))
     except TypeError as error:  # `__fspath__` returned something else
         raise VolumeError(f"a path of type {type(source).__name__}: {error}") from error
-    with damage_as_volume_error(printable(str(path)), "not a path"):
+    with as_volume_error(printable(str(path)), "not a path"):
         path.is_file()  # raises if the name has a NUL
     return path
 
@@ -110,7 +110,7 @@ def seekable(source: Any) -> BinaryIO:
     if not (callable(getattr(source, "read", None)) and callable(getattr(source, "seek", None))):
         what = "an array without an affine" if hasattr(source, "__array__") else "a scan"
         raise VolumeError(f"{what}, of type {type(source).__name__}: {FORMS}")
-    with damage_as_volume_error("file object", "not readable"):
+    with as_volume_error("file object", "not readable"):
         content: BinaryIO = source if source.seekable() else io.BytesIO(source.read())
         return content
 

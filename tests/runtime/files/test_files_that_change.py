@@ -294,8 +294,7 @@ def test_a_prepared_array_that_is_cut_is_an_error_and_no_signal(tmp_path: Path) 
     prepare(find_cases(tmp_path / "data"), tmp_path / "prepared", 32)
     (case,) = open_cases(tmp_path / "prepared")
     dataset = SliceDataset([case], RECIPE)
-    before = dataset[4]["hu"]
-    assert before.shape == (1, 32, 32)
+    assert dataset[4]["hu"].shape == (1, 32, 32)
     os.truncate(case.volume, 300)
     with pytest.raises(VolumeError, match=r"changed while in use: .* became 300"):
         dataset[4]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lits_runtime.batch.jobs import plan
-from lits_runtime.finding.find import find_scans, told
+from lits_runtime.finding.find import find_scans, log_lines
 from lits_train.data.cases import find_files
 from support.record_folders import make, within
 
@@ -71,7 +71,7 @@ def test_what_should_be_a_scan_and_cannot_be_read_fails_and_is_not_opened(
         "patient7": "unmounted, which is not there",
         "self.nii": "cannot be read: Too many levels",
         "empty.nii.gz": "empty file",
-        "fifo.nii": "a FIFO",
+        "fifo.nii": "a named pipe",
         "s.nii": "a socket",
     }.items():
         assert word in str(problems.pop(name))
@@ -123,7 +123,7 @@ def test_outputs_of_formats_that_are_not_written_are_refused(tmp_path: Path) -> 
 
 def test_thousands_of_left_out_files_are_a_few_lines(tmp_path: Path) -> None:
     make(tmp_path, {f"labelsTr/{n}.nii": "" for n in range(500)} | {"a.nii": "", "b.mha": ""})
-    lines = list(told(find_scans(tmp_path).left_out))
+    lines = list(log_lines(find_scans(tmp_path).left_out))
     assert len(lines) == 2
     assert "and 498 more: masks, by the folder's name (labelsTr)" in lines[1]
 
@@ -194,4 +194,4 @@ def test_files_beside_scans_cannot_hang_or_end_the_search(tmp_path: Path) -> Non
 def test_devices_are_not_opened() -> None:
     for name in ("/dev/null", "/dev/zero", "/dev/tty"):
         (job,) = plan([name], Path("/tmp/mask.nii"))
-        assert "a device, not a regular file" in str(job.problem)
+        assert "a device, expected a regular file" in str(job.problem)

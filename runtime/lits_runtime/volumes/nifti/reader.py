@@ -20,7 +20,7 @@ from lits_runtime.files.regular_file import HashedFile, Watched, hash_content, o
 from lits_runtime.files.stable_file import StableFile
 from lits_runtime.messages import printable
 from lits_runtime.volumes.foreign_formats import BYTES, misnamed, refusal
-from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.names import header_and_voxels, is_gzip
 from lits_runtime.volumes.nifti.grid import pixdim_notes
 from lits_runtime.volumes.nifti.header import read_header
@@ -71,7 +71,7 @@ class NiftiFile:
         header_source, voxel_source = _pair(source)
         watched = Watched()
         with (
-            damage_as_volume_error(name, "not a readable NIfTI volume"),
+            as_volume_error(name, "not a readable NIfTI volume"),
             _decompressed(header_source, watched) as stream,
         ):
             start = stream.read(BYTES)
@@ -96,7 +96,7 @@ class NiftiFile:
     def image(self) -> Any:
         """A nibabel image of the file that reads values on demand."""
         files = {}
-        with damage_as_volume_error(self.name, "not a readable NIfTI volume"):
+        with as_volume_error(self.name, "not a readable NIfTI volume"):
             if isinstance(self.voxel_source, Path):
                 voxels: Any = str(self.voxel_source)
                 files = self.image_class.filespec_to_file_map(voxels)
@@ -160,7 +160,7 @@ class NiftiFile:
                 hash_content(file, digest)
         needed = self.offset + voxel_bytes(self.header)
         with (
-            damage_as_volume_error(self.name, "truncated or damaged"),
+            as_volume_error(self.name, "truncated or damaged"),
             _decompressed(self.voxel_source, self.watched, digest) as stream,
         ):
             held = _most_bytes(self.voxel_source)

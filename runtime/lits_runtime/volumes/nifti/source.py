@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.files.stable_file import FileState, StableFile
-from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.nifti.grid import grid_of
 from lits_runtime.volumes.nifti.header_notes import header_notes
 from lits_runtime.volumes.nifti.reader import NiftiFile
@@ -62,7 +62,7 @@ class NiftiSource:
 
     def read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Any part, in HU."""
-        with damage_as_volume_error(self.name, "truncated or damaged"):
+        with as_volume_error(self.name, "truncated or damaged"):
             if self._stable is not None:
                 return self.to_hu(self.file.cut(self._stable, index))
             further = (0,) * (len(self.image.shape) - 3)

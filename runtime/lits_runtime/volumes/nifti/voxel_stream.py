@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.volumes.library_errors import damage_as_volume_error
+from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.nifti.padding import padding_behind
 from lits_runtime.volumes.source import Verified
 
@@ -29,7 +29,7 @@ class VoxelStream:
         """
         missing = math.prod((count, *self._plane, self._dtype.itemsize))
         pieces: list[bytes] = []
-        with damage_as_volume_error(self._name, "truncated or damaged"):
+        with as_volume_error(self._name, "truncated or damaged"):
             while missing:  # one read, but for file objects that return less than asked
                 # `readinto` of a gzip would copy once more, into fresh memory.
                 piece = self._stream.read(missing)
@@ -50,7 +50,7 @@ class VoxelStream:
             VolumeError: there is more than the header says, or a checksum is wrong.
         """
         plane = math.prod((*self._plane, self._dtype.itemsize))
-        with damage_as_volume_error(self._name, "truncated or damaged"):
+        with as_volume_error(self._name, "truncated or damaged"):
             padding = padding_behind(self._stream, plane, self._name)
         warning = f"{padding} zero bytes after the voxels, less than a slice, are ignored"
         return Verified(str(self._digest.hexdigest()), (warning,) if padding else ())
