@@ -96,7 +96,9 @@ def main(
         segmenter = Segmenter.open(model, provider=provider)
     pairs = find_pairs(predicted, reference, scans=model is not None)
     gallery = Gallery(model is not None) if any(o.suffix == ".html" for o in outputs) else None
-    evaluation = evaluate(pairs, segmenter=segmenter, ignore_affine=ignore_affine, look=gallery)
+    evaluation = evaluate(
+        pairs, segmenter=segmenter, ignore_affine=ignore_affine, on_scored=gallery
+    )
     _show(evaluation, as_json_text)
     for output in outputs:
         _write(evaluation, output, gallery)
