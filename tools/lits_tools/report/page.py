@@ -122,7 +122,7 @@ def _pictures(pictures: Mapping[str, bytes]) -> str:
         for case, png in pictures.items()
     )
     note = (
-        "Orange: false positive. Blue: false negative. White: in both. White line: liver of the "
+        "Orange: false positive. Blue: false negative. Light: agreement. Line: liver of the "
         "reference."
     )
     return f'<h2>Worst slices</h2><p class="note">{note}</p><div class="pictures">{figures}</div>'
