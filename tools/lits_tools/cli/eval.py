@@ -13,6 +13,7 @@ from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_tools.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, check_ending, force_option
 
 if TYPE_CHECKING:
+    from lits_runtime.segment.segmenter import Segmenter
     from lits_runtime.volumes.label_volume import LabelVolume
     from lits_tools.scores.evaluate import Evaluation
     from lits_tools.scores.gates import Gate
@@ -91,11 +92,7 @@ def main(
     inputs = Inputs("a file to score", [predicted, reference])
     _check_outputs(outputs, inputs.add("the model", [model] if model else []), force)
     gates = _gates(fail_below, fail_above)
-    segmenter = None
-    if model:
-        from lits_runtime.segment.segmenter import Segmenter
-
-        segmenter = Segmenter.open(model, provider=provider)
+    segmenter = _opened(model, provider) if model else None
     pairs = find_pairs(predicted, reference, scans=model is not None)
     gallery = Gallery(model is not None) if any(o.suffix == ".html" for o in outputs) else None
     evaluation = evaluate(
@@ -109,6 +106,12 @@ def main(
         click.echo(f"failed: {reason}", err=True)
     if broken or evaluation.failed:
         raise click.exceptions.Exit(1)
+
+
+def _opened(model: Path, provider: str) -> "Segmenter":
+    from lits_runtime.segment.segmenter import Segmenter
+
+    return Segmenter.open(model, provider=provider)
 
 
 class Gallery:

@@ -89,15 +89,11 @@ def main(
     force: bool,
 ) -> None:
     """Draw a mask over its SCAN, in radiological orientation: the patient's right on the left."""
-    check_ending(output, ENDINGS)
+    _check_output(output, views, slices)
     inputs = Inputs("the scan", [scan]).add("a mask", [mask, *([reference] if reference else [])])
     check_targets([output], inputs, force=force)
     if window_hu[0] >= window_hu[1]:
         raise click.UsageError(f"--window {window_hu}: expected the lower value first")
-    if output.suffix in (".gif", ".html") and slices != "auto":
-        raise click.UsageError(f"{output} shows all slices of the liver: omit --slice")
-    if output.suffix == ".html" and views:
-        raise click.UsageError(f"{output} lets its reader choose the view: omit --view")
 
     from lits_tools.view.page import save_viewer
     from lits_tools.view.sheets import save_animation, save_figure, sheet
@@ -117,3 +113,11 @@ def main(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     logger.info("%s: %s", output, "; ".join(view.captions))
+
+
+def _check_output(output: Path, views: tuple[str, ...], slices: str) -> None:
+    check_ending(output, ENDINGS)
+    if output.suffix in (".gif", ".html") and slices != "auto":
+        raise click.UsageError(f"{output} shows all slices of the liver: omit --slice")
+    if output.suffix == ".html" and views:
+        raise click.UsageError(f"{output} lets its reader choose the view: omit --view")

@@ -22,8 +22,7 @@ from lits_tools.scores.lesion_match import (
 from lits_tools.scores.overlap import (
     Mask,
     Overlap,
-    bounding_box,
-    check_same_shape,
+    cropped,
     knows_liver,
     overlap,
     tumour_burden,
@@ -155,9 +154,7 @@ def score_case(
     Raises:
         DatasetError: the shapes differ.
     """
-    check_same_shape(labels_pred, labels_gt)
-    box = bounding_box(labels_pred, labels_gt)
-    pred, gt = labels_pred[box], labels_gt[box]
+    pred, gt = cropped(labels_pred, labels_gt)
     structures = _score_structures(pred, gt, spacing_mm, classes)
     lesions = _lesions(pred, gt) if "lesion" in classes else _lesions(pred[:0], gt[:0])
     match = match_lesions(*lesions, spacing_mm, step_mm)
@@ -167,11 +164,7 @@ def score_case(
         liver=structures.get("liver"),
         lesion=structures.get("lesion"),
         match=match,
-        detected=tuple(
-            _score_group(group, *lesions, spacing_mm)
-            for group in match.groups
-            if group.predicted and group.overlap.iou > IOU_ABOVE["iou50"]
-        ),
+        detected=tuple(_score_detected(match, *lesions, spacing_mm)),
         burden_pred=tumour_burden(pred) if set(CLASSES) <= set(classes) else math.nan,
         burden_gt=tumour_burden(gt),
     )
@@ -194,20 +187,26 @@ def _score_structures(
 
 def _lesions(pred: Labels, gt: Labels) -> tuple[Lesions, Lesions]:
     """The numbered lesions of both, cut to one box around all of them."""
-    mask_pred, mask_gt = lesion_mask(pred), lesion_mask(gt)
-    box = bounding_box(mask_pred, mask_gt)
-    return label_lesions(mask_pred[box]), label_lesions(mask_gt[box])
+    mask_pred, mask_gt = cropped(lesion_mask(pred), lesion_mask(gt))
+    return label_lesions(mask_pred), label_lesions(mask_gt)
 
 
 def score_structure(mask_pred: Mask, mask_gt: Mask, spacing_mm: Spacing) -> StructureScores:
     """Overlap and surface scores of two masks (slices, height, width)."""
-    box = bounding_box(mask_pred, mask_gt)
-    pred, gt = mask_pred[box], mask_gt[box]
+    pred, gt = cropped(mask_pred, mask_gt)
     return StructureScores(
         overlap(pred, gt),
         surface_scores(pred, gt, spacing_mm),
         surface_dice(pred, gt, spacing_mm, TOLERANCES_MM),
     )
+
+
+def _score_detected(
+    match: LesionMatch, pred: Lesions, gt: Lesions, spacing_mm: Spacing
+) -> Iterator[StructureScores]:
+    for group in match.groups:
+        if group.predicted and group.overlap.iou > IOU_ABOVE["iou50"]:
+            yield _score_group(group, pred, gt, spacing_mm)
 
 
 def _score_group(group: Group, pred: Lesions, gt: Lesions, spacing_mm: Spacing) -> StructureScores:

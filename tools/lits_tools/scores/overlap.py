@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import DatasetError
 from lits_runtime.labels import LIVER, lesion_mask
 
+Value = TypeVar("Value", bound=np.generic)
 Mask = NDArray[np.bool_]
 Box = tuple[slice, ...]
 """Index expression of a part of an array."""
@@ -108,6 +110,17 @@ def bounding_box(*masks: NDArray[np.generic]) -> Box:
         hit = np.flatnonzero(np.any([mask.any(axis=others) for mask in masks], axis=0))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0))
     return tuple(box)
+
+
+def cropped(pred: NDArray[Value], gt: NDArray[Value]) -> tuple[NDArray[Value], NDArray[Value]]:
+    """Two arrays cut to the smallest box around all non-zero voxels of both.
+
+    Raises:
+        DatasetError: the shapes differ.
+    """
+    check_same_shape(pred, gt)
+    box = bounding_box(pred, gt)
+    return pred[box], gt[box]
 
 
 def check_same_shape(pred: NDArray[np.generic], gt: NDArray[np.generic]) -> None:

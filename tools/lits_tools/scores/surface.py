@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lits_runtime.system.processors import usable_processors
-from lits_tools.scores.overlap import Mask, bounding_box, check_same_shape
+from lits_tools.scores.overlap import Mask, cropped
 
 Spacing = tuple[float, float, float]
 Distances = NDArray[np.float64]
@@ -92,10 +92,8 @@ def surface_distances(
     Raises:
         DatasetError: the shapes differ.
     """
-    check_same_shape(mask_pred, mask_gt)
-    box = bounding_box(mask_pred, mask_gt)
-    surface_pred = surface(mask_pred[box], neighbours)
-    surface_gt = surface(mask_gt[box], neighbours)
+    pred, gt = cropped(mask_pred, mask_gt)
+    surface_pred, surface_gt = surface(pred, neighbours), surface(gt, neighbours)
     return SurfaceDistances(
         nearest_mm(surface_pred, surface_gt, spacing_mm),
         nearest_mm(surface_gt, surface_pred, spacing_mm),

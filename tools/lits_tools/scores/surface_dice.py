@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_tools.scores.overlap import Mask, bounding_box, check_same_shape
+from lits_tools.scores.overlap import Mask, check_same_shape, cropped
 from lits_tools.scores.surface import Spacing, nearest_mm
 
 _CORNERS = list(product((0, 1), repeat=3))
@@ -39,9 +39,8 @@ def surface_dice(
     check_same_shape(mask_pred, mask_gt)
     if not mask_pred.any() or not mask_gt.any():
         return (float(mask_pred.any() == mask_gt.any()),) * len(tolerances_mm)
-    box = bounding_box(mask_pred, mask_gt)
     table = surfel_areas(spacing_mm)
-    code_pred, code_gt = (corner_codes(mask[box]) for mask in (mask_pred, mask_gt))
+    code_pred, code_gt = (corner_codes(mask) for mask in cropped(mask_pred, mask_gt))
     on_pred, on_gt = ((code != _OUTSIDE) & (code != _INSIDE) for code in (code_pred, code_gt))
     area = np.concatenate([table[code_pred[on_pred]], table[code_gt[on_gt]]])
     distance_mm = np.concatenate(
