@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from lits_tools.benchmark.loader import LoaderBenchmark
 from lits_train.settings.recipe import SEED
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_figure_is_measured(phantom_folder: Path, tmp_path: Path) -> None:

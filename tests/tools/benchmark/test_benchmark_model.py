@@ -10,6 +10,8 @@ from lits_tools.benchmark.node_placement import NodeRun, count, fallen_back, pla
 from support.models import tiny_model
 from support.scans import random_hu
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("checkpoint", ["seed"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(

@@ -225,6 +225,7 @@ def test_page_holds_the_scan_and_the_masks(folder: Path) -> None:
         assert np.abs(hu - wanted).mean() < 8, "a compressed copy, but of this slice"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
 def test_page_draws_in_a_browser(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "viewer.html"
