@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
 
 
 def output_options(folder: str, file: str, holds: str) -> Callable[..., Any]:
-    """The options --folder and -o/--output.
+    """The options --folder, -o/--output and -f/--force.
 
     Args:
         folder: the default folder.
@@ -56,7 +56,7 @@ def output_options(folder: str, file: str, holds: str) -> Callable[..., Any]:
             "-o",
             "--output",
             type=click.Path(dir_okay=False, path_type=Path),
-            help=f"Write the figures to this new JSON file.  [default: FOLDER/{file}]",
+            help=f"Write the figures to this JSON file.  [default: FOLDER/{file}]",
         )
         where = click.option(
             "--folder",
@@ -65,7 +65,8 @@ def output_options(folder: str, file: str, holds: str) -> Callable[..., Any]:
             show_default=True,
             help=f"Working folder for {holds}.",
         )
-        return where(output(function))
+        force = click.option("-f", "--force", is_flag=True, help="Overwrite OUTPUT.")
+        return where(output(force(function)))
 
     return decorate
 
@@ -75,15 +76,15 @@ provider_option = click.option(
 )
 
 
-def check_output(output: Path | None, inputs: Sequence[Path] = ()) -> None:
-    """Refuse, before anything is measured, to replace an existing file.
+def check_output(output: Path | None, force: bool, inputs: Sequence[Path] = ()) -> None:
+    """Refuse, before anything is measured, to replace an existing file without `force`.
 
     Raises:
-        OutputError: the file exists, or is one of the inputs.
+        OutputError: the file exists and is not to be replaced, or is one of the inputs.
     """
     from lits_runtime.files.output_rule import Inputs, check_targets
 
-    check_targets([output] if output else [], Inputs("an input", inputs), force=False)
+    check_targets([output] if output else [], Inputs("an input", inputs), force=force)
 
 
 def write_json(path: Path, **content: Any) -> None:

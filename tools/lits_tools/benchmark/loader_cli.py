@@ -41,11 +41,12 @@ def main(
     turns: int,
     folder: Path,
     output: Path | None,
+    force: bool,
 ) -> None:
     """Measure how fast the cases in DATA load: prepared, from memory, and sliced by nibabel."""
     from lits_tools.benchmark.loader import LoaderBenchmark
 
-    check_output(output)
+    check_output(output, force)
     settings = RECIPES[recipe].override(size=size, batch_size=batch_size)
     benchmark = LoaderBenchmark(data, folder, settings, device, workers, steps, turns)
     write_json(output or folder / "benchmark.json", figures=benchmark.measure())

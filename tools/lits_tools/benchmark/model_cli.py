@@ -59,6 +59,7 @@ def main(
     provider: str,
     folder: Path,
     output: Path | None,
+    force: bool,
 ) -> None:
     """Compare PyTorch with the exported file of each precision: speed, file size and parity.
 
@@ -66,7 +67,7 @@ def main(
     """
     from lits_tools.benchmark.model import ModelBenchmark, exported, untrained
 
-    check_output(output, checkpoints)
+    check_output(output, force, checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     volume_hu = _volume_hu(scan, matrix)
     content = {}

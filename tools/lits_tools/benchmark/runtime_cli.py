@@ -61,6 +61,7 @@ def main(
     provider: str,
     folder: Path,
     output: Path | None,
+    force: bool,
 ) -> None:
     """Measure the speed and the memory of lits-infer as a whole process.
 
@@ -69,7 +70,7 @@ def main(
     from lits_runtime.session.opening import bundled_model
     from lits_tools.benchmark.runtime import Benchmark
 
-    check_output(output)
+    check_output(output, force)
     benchmark = Benchmark(
         _by_name(models) or {"bundled": bundled_model()},
         checkpoint,
