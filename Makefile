@@ -1,13 +1,14 @@
 # make demo: segment a phantom CT with the bundled model.
 # make test: make lint, then all tests. make test-fast: those that take no more than a moment each.
 # make lint: ruff, mypy, and import-linter with the layers of setup.cfg.
-# make bench: speed and memory of the runtime; BENCH='-m fp16=model.onnx --checkpoint seed.pth'.
-# make bench-model: torch against fp32, fp16, int8; BENCH='--checkpoint seed.pth --scan ct.nii.gz'.
+# make bench: speed and memory of lits-infer; BENCH='-m fp16=model.onnx --checkpoint baseline.pth'.
+# make bench-model: PyTorch and the file of each precision; BENCH='--checkpoint baseline.pth'.
+# make bench-loader: loading of training data; BENCH='path/to/LiTS/cases'.
 PYTHON ?= python3
 WORKERS ?= 2
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo lint test bench bench-model clean
+.PHONY: demo lint test bench bench-model bench-loader clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -35,6 +36,9 @@ bench: .venv-test/installed
 
 bench-model: .venv-test/installed
 	.venv-test/bin/python -m lits_tools.benchmark.model_cli $(BENCH)
+
+bench-loader: .venv-test/installed
+	.venv-test/bin/python -m lits_tools.benchmark.loader_cli $(BENCH)
 
 .venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv

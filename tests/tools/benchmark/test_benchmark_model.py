@@ -13,6 +13,7 @@ from support.scans import random_hu
 pytestmark = pytest.mark.slow
 
 
+
 @pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(
     checkpoint: Path, exported: dict[str, ExportResult], monkeypatch: pytest.MonkeyPatch
@@ -26,7 +27,7 @@ def test_benchmark_tells_speed_size_and_parity(
     assert {f"ONNX {name}" for name in models} | {"torch eager"} <= told.keys()
     assert told["ONNX int8 over ONNX fp32"].bound == "at least 1.3"
     assert all(figure.value > 0 for figure in figures if figure.unit == "slices/s")
-    assert told["int8: file over fp32's"].value <= 0.4
+    assert told["int8: file size over fp32"].value <= 0.4
     dice = [figure.value for figure in figures if "Dice" in figure.name]
     assert len(dice) == 3 and all(0 <= value <= 1 for value in dice)
     json.dumps([figure.value for figure in figures])

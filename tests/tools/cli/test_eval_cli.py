@@ -92,7 +92,7 @@ def test_undefined_score_does_not_pass_a_gate(folder: Path) -> None:
     pair = (folder / "masks/volume-5_mask.nii.gz", folder / "lits/segmentation-5.nii.gz")
     found = run(*pair, "--fail-below", "lesion_recall_iou0=0.1")
     assert found.exit_code == 1
-    assert "not defined" in found.stderr
+    assert "undefined" in found.stderr
 
 
 @pytest.mark.parametrize("gate", ["lesion_dice", "lesion_dice=high", "lesion_dicee=0.6"])
@@ -166,7 +166,7 @@ def test_missing_prediction_is_an_error(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "volume-2_mask.nii.gz").write_bytes(b"")
     found = run(tmp_path, folder / "lits")
     assert found.exit_code == 1
-    assert "nothing for 2 of 3 cases" in found.stderr
+    assert "no file for 2 of 3 cases" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from surface_distance import (
 
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.label_volume import read_labels
-from lits_tools.scores.boxes import bounding_box
-from lits_tools.scores.overlap import overlap
+from lits_tools.scores.overlap import bounding_box, overlap
 from lits_tools.scores.surface import FACES, FACES_AND_EDGES, surface_distances, surface_scores
 from lits_tools.scores.surface_dice import surface_dice, surfel_areas
 from support.lits_scoring_data import REFERENCE, SUBMISSION

@@ -18,8 +18,9 @@ from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.cli.view import main
 from lits_tools.view.chosen_slices import largest_lesion, through_liver, worst_disagreement
+from lits_tools.view.display import PREDICTED_COLOUR, REFERENCE_COLOUR, VIEW_NAMES
 from lits_tools.view.page import CODE_STEP, DISPLAY_HU, viewer_page
-from lits_tools.view.panels import PREDICTED, REFERENCE, VIEWS, Panel, draw_ct, draw_difference
+from lits_tools.view.panels import VIEWS, Panel, draw_ct, draw_difference
 from lits_tools.view.planes import PLANES
 from lits_tools.view.sheets import chosen_slices, sheet
 from lits_tools.view.view_data import ViewData, open_view
@@ -125,7 +126,7 @@ def test_orientation_comes_from_the_affine() -> None:
 
 def test_false_positives_and_negatives_have_their_colours() -> None:
     view = drawn_by_hand()
-    panel_colours = {"fp": PREDICTED, "fn": REFERENCE}
+    panel_colours = {"fp": PREDICTED_COLOUR, "fn": REFERENCE_COLOUR}
     figure = Figure()
     axes = figure.subplots()
     draw_difference(axes, Panel(view, PLANES["axial"], 4))
@@ -137,6 +138,10 @@ def test_false_positives_and_negatives_have_their_colours() -> None:
         for name, colour in panel_colours.items()
     }
     assert shown == {"fp": [[8, 9]], "fn": [[5, 6]]}
+
+
+def test_names_of_views_are_those_of_the_command() -> None:
+    assert tuple(VIEWS) == VIEW_NAMES
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -168,7 +173,7 @@ def test_without_reference_its_views_are_left_out() -> None:
     assert "reference" not in titles
     with pytest.raises(ValueError, match="'difference' needs a reference"):
         sheet(alone, views=["difference"])
-    assert not has_colour(sheet(alone, views=["contours"]), REFERENCE)
+    assert not has_colour(sheet(alone, views=["contours"]), REFERENCE_COLOUR)
 
 
 def test_empty_masks_are_drawn() -> None:

@@ -1,17 +1,23 @@
-"""Inference as the system did from which this project grew: what the runtime is measured against.
+"""The original system's inference and its slicing of training data: what ours are compared with.
 
 python -m lits_tools.benchmark.baseline CHECKPOINT SCAN MASK
 
-The whole volume as float64, slice by slice with batch 1 through PyTorch, saved by nibabel. Nothing
-here is meant to be used otherwise.
+Inference takes the whole volume as float64, runs PyTorch slice by slice, and saves with nibabel. It
+is for comparison only, and the one reason why nibabel is imported here.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lits_train.data.cases import Case
+    from lits_train.settings.recipe import Recipe
 
 
 def segment(checkpoint: Path, scan: Path, mask: Path) -> None:
-    """Segment a scan with a checkpoint of the seed recipe."""
+    """Segment a scan with a checkpoint of the baseline recipe."""
     import nibabel as nib
     import numpy as np
     import torch
@@ -38,6 +44,39 @@ def segment(checkpoint: Path, scan: Path, mask: Path) -> None:
             )
             result[:, :, index] = (probability[0, -1] > 0.5).numpy()
     nib.save(nib.Nifti1Image(result, image.affine), mask)  # type: ignore[attr-defined]
+
+
+class SlicedVolumes:
+    """Training items cut from volume and mask by nibabel, each time anew, and resized."""
+
+    def __init__(
+        self, cases: "Sequence[Case]", recipe: "Recipe", *, keep_open: bool = False
+    ) -> None:
+        self.recipe, self.keep_open = recipe, keep_open
+        self.index = [(case, k) for case in cases for k in range(case.slices)]
+        self._open: dict[Path, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: int) -> Any:
+        from lits_train.network.preprocessing import resized_slab
+
+        case, number = self.index[item]
+        slabs = [self._slab(path, number) for path in (case.volume, case.segmentation)]
+        return resized_slab(slabs[0], slabs[1], self.recipe.size)
+
+    def _slab(self, path: Path, number: int) -> Any:
+        import nibabel as nib
+        import numpy as np
+
+        image: Any = self._open.get(path) or nib.load(path)
+        if self.keep_open:
+            self._open[path] = image
+        around = self.recipe.context_slices
+        low, high = max(number - around, 0), number + around + 1
+        stored = np.asanyarray(image.dataobj[:, :, low:high])
+        return np.ascontiguousarray(stored.T, dtype=np.float32)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast training data comes: prepared arrays against memory, and against slicing .nii.gz."""
+"""Speed of the training data: prepared arrays compared with memory and with slicing .nii.gz."""
 
 import itertools
 import logging
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from lits_runtime.errors import DatasetError
-from lits_tools.benchmark.runtime import Figure, line
+from lits_tools.benchmark.baseline import SlicedVolumes
+from lits_tools.benchmark.figures import Figure, line
 from lits_train.data.cases import Case, find_cases, usable_cases
 from lits_train.network.preprocessing import Preprocessing, resized_slab
 from lits_train.network.segmentation_network import SegmentationNetwork
@@ -32,34 +31,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoaderBenchmark:
-    """What to measure."""
+    """What to measure, and on which data."""
 
     data: Path
-    """Pairs; those in .nii.gz are sliced."""
+    """LiTS cases; those in .nii.gz are sliced as well."""
     folder: Path
     """For prepared data."""
     recipe: Recipe
     device: str = "cpu"
     workers: int = 0
     steps: int = 30
-    """Of training, from either side in turn."""
+    """Training steps from each source."""
     turns: int = 5
-    """Of reading slices."""
+    """Repetitions of reading slices."""
     items: int = 10
-    """Slices read from .nii.gz in a turn."""
+    """Slices of .nii.gz in one repetition."""
 
     def measure(self) -> list[Figure]:
-        """All figures; each ratio is the median of turns in which both sides took their part."""
-        pairs = find_cases(self.data)
-        prepare(pairs, self.folder, self.recipe.size)
+        """All figures; sources take turns, and a ratio is the median of those within a turn."""
+        cases = find_cases(self.data)
+        prepare(cases, self.folder, self.recipe.size)
         dataset = SliceDataset(open_cases(self.folder), self.recipe)
-        figures = [*self._against_memory(dataset), *self._against_nibabel(dataset, pairs)]
+        figures = [*self._against_memory(dataset), *self._against_slicing(dataset, cases)]
         for figure in figures:
             logger.info("%s", line(figure))
         return figures
 
     def _loader(self, dataset: SliceDataset) -> DataLoader[Sample]:
-        """As lits-train makes it."""
+        """The loader of lits-train."""
         return DataLoader(
             dataset,
             batch_size=self.recipe.batch_size,
@@ -75,79 +74,53 @@ class LoaderBenchmark:
         if not len(loader):
             raise DatasetError(f"{self.data}: fewer slices than a batch of {loader.batch_size}")
         step = _Step(self.recipe, self.device)
-        real = _forever(loader)
-        held = itertools.cycle([next(real) for _ in range(min(8, len(loader)))])
+        loaded = _forever(loader)
+        in_memory = itertools.cycle([next(loaded) for _ in range(min(8, len(loader)))])
         seconds = _in_turn(
             {
-                "real": lambda: step.take(next(real)),
-                "held": lambda: step.take(next(held)),
-                "loading": lambda: next(real),
+                "prepared": lambda: step.take(next(loaded)),
+                "memory": lambda: step.take(next(in_memory)),
+                "loading": lambda: next(loaded),
             },
             self.steps,
         )
         rates = {name: 1 / statistics.median(times) for name, times in seconds.items()}
-        ratios = [held / real for real, held in zip(seconds["real"], seconds["held"], strict=True)]
+        turns = zip(seconds["memory"], seconds["prepared"], strict=True)
+        ratio = statistics.median(memory / prepared for memory, prepared in turns)
         return [
-            Figure("training steps, data in memory", rates["held"], "1/s", ""),
-            Figure("training steps, prepared data", rates["real"], "1/s", ""),
-            Figure("batches loaded, without training", rates["loading"], "1/s", ""),
-            Figure("prepared over in memory", statistics.median(ratios), "", "at least 0.9"),
+            Figure("training steps, data in memory", rates["memory"], "1/s"),
+            Figure("training steps, prepared data", rates["prepared"], "1/s"),
+            Figure("batches loaded, without training", rates["loading"], "1/s"),
+            Figure("prepared over in memory", ratio, bound="at least 0.9"),
         ]
 
-    def _against_nibabel(self, dataset: SliceDataset, pairs: Sequence[Case]) -> list[Figure]:
-        compressed, _ = usable_cases([case for case in pairs if case.volume.suffix == ".gz"])
-        sliced = _NibabelSlices(compressed, self.recipe)
-        kept = _NibabelSlices(compressed, self.recipe, keep_open=True)
+    def _against_slicing(self, dataset: SliceDataset, cases: Sequence[Case]) -> list[Figure]:
+        compressed, _ = usable_cases([case for case in cases if case.volume.suffix == ".gz"])
+        reopened = SlicedVolumes(compressed, self.recipe)
+        kept_open = SlicedVolumes(compressed, self.recipe, keep_open=True)
         many = 10 * self.items
         seconds = _in_turn(
             {
                 "prepared": lambda: _read(dataset, many),
-                "nibabel": lambda: _read(sliced, self.items),
-                "kept open": lambda: _read(kept, self.items),
+                "opened for each item": lambda: _read(reopened, self.items),
+                "kept open": lambda: _read(kept_open, self.items),
             },
             self.turns,
         )
         prepared = [many / spent for spent in seconds["prepared"]]
-        figures = [Figure("slices from prepared arrays", statistics.median(prepared), "1/s", "")]
-        for name, bound in (("nibabel", "at least 20"), ("kept open", "")):
+        figures = [Figure("slices from prepared arrays", statistics.median(prepared), "1/s")]
+        for name, bound in (("opened for each item", "at least 20"), ("kept open", "")):
             rates = [self.items / spent for spent in seconds[name]]
-            ratios = [one / other for one, other in zip(prepared, rates, strict=True)]
-            how = "opened for each item" if name == "nibabel" else "kept open"
+            ratios = [fast / slow for fast, slow in zip(prepared, rates, strict=True)]
             figures += [
-                Figure(f"slices from .nii.gz, {how}", statistics.median(rates), "1/s", ""),
-                Figure(f"prepared over .nii.gz, {how}", statistics.median(ratios), "", bound),
+                Figure(f"slices from .nii.gz, {name}", statistics.median(rates), "1/s"),
+                Figure(f"prepared over .nii.gz, {name}", statistics.median(ratios), bound=bound),
             ]
         return figures
 
 
-class _NibabelSlices:
-    """The plain way: an item slices the compressed volume and mask with nibabel and resizes."""
-
-    def __init__(self, cases: Sequence[Case], recipe: Recipe, *, keep_open: bool = False) -> None:
-        self.recipe, self.keep_open = recipe, keep_open
-        self.index = [(case, k) for case in cases for k in range(case.slices)]
-        self._open: dict[Path, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, item: int) -> Any:
-        case, number = self.index[item]
-        slabs = [self._slab(path, number) for path in (case.volume, case.segmentation)]
-        return resized_slab(slabs[0], slabs[1], self.recipe.size)
-
-    def _slab(self, path: Path, number: int) -> Any:
-        image: Any = self._open.get(path) or nib.load(path)
-        if self.keep_open:
-            self._open[path] = image
-        around = self.recipe.context_slices
-        low, high = max(number - around, 0), number + around + 1
-        stored = np.asanyarray(image.dataobj[:, :, low:high])
-        return np.ascontiguousarray(stored.T, dtype=np.float32)
-
-
 class _Step:
-    """One training step, as the loop takes it."""
+    """One training step, as in the training loop."""
 
     def __init__(self, recipe: Recipe, device: str) -> None:
         self.recipe, self.device = recipe, torch.device(device)
@@ -157,7 +130,7 @@ class _Step:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
 
     def take(self, batch: Sample) -> None:
-        """Take a step, to its end."""
+        """Take a step and wait until the device is done."""
         hu, range_hu, labels, liver_only = (
             tensor.to(self.device, non_blocking=True)
             for tensor in (batch["hu"], batch["range_hu"], batch["labels"], batch["liver_only"])
@@ -183,18 +156,18 @@ def _forever(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 def _read(items: Any, count: int) -> None:
-    """Read items in a random order, the same in each turn."""
+    """Read random items, the same in each turn."""
     for item in random.Random(count).choices(range(len(items)), k=count):
         items[item]
 
 
-def _in_turn(sides: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    """Seconds of each side in each turn, after one turn that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+def _in_turn(actions: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each action in each turn, after a warm-up turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(turns + 1):
-        for name, side in sides.items():
+        for name, action in actions.items():
             began = time.perf_counter()
-            side()
+            action()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
     return seconds

@@ -1,74 +1,75 @@
 """Measure networks and files: python -m lits_tools.benchmark.model_cli, or make bench-model."""
 
-import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lits_runtime.cli.command import Command, shared_options
+from lits_tools.benchmark.figures import (
+    EXISTING_FILE,
+    check_output,
+    line,
+    output_options,
+    provider_option,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger("lits_tools.benchmark.model")  # as a script this is __main__
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command)
 @click.option(
     "--checkpoint",
     "checkpoints",
-    type=_FILE,
+    type=EXISTING_FILE,
     multiple=True,
-    help="Trained networks.  [default: an untrained one of each recipe, for speed alone]",
-)
-@click.option("--scan", type=_FILE, help="CT to run and to calibrate on.  [default: the phantom]")
-@click.option("--runs", type=click.IntRange(1), default=7, show_default=True, help="Of each way.")
-@click.option(
-    "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu", show_default=True
+    help="Trained network; repeatable.  [default: an untrained one of each recipe, for speed only]",
 )
 @click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("bench"),
+    "--scan", type=EXISTING_FILE, help="CT to run and calibrate on.  [default: the phantom]"
+)
+@click.option(
+    "--matrix",
+    type=click.IntRange(32, 1024),
+    default=512,
     show_default=True,
-    help="For exported models, which are made if they are missing.",
+    help="Rows and columns of the phantom.",
 )
 @click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Figures as JSON, a new file.  [default: FOLDER/benchmark_model.json]",
+    "--runs",
+    type=click.IntRange(1),
+    default=7,
+    show_default=True,
+    help="Measurements of each implementation.",
 )
+@provider_option
+@output_options("bench", "benchmark_model.json", "exported models, which are made if missing")
 @shared_options
 def main(
     checkpoints: tuple[Path, ...],
     scan: Path | None,
+    matrix: int,
     runs: int,
     provider: str,
     folder: Path,
     output: Path | None,
+    force: bool,
 ) -> None:
-    """Slices per second of torch and of the files in fp32, fp16 and int8, in turn; sizes, parity.
+    """Compare PyTorch with the exported file of each precision: speed, file size and parity.
 
-    On a GPU also the nodes that fall back to the CPU.
+    On a GPU, also count the nodes that fall back to the CPU.
     """
-    from lits_runtime.files.atomic import atomic_path
-    from lits_runtime.files.output_rule import Inputs, check_targets
-    from lits_runtime.phantom.ct import make_phantom
-    from lits_runtime.volumes.scan import Scan
-    from lits_tools.benchmark.model import ModelBenchmark
-    from lits_tools.benchmark.model_files import exported, untrained
-    from lits_tools.benchmark.runtime import line, machine
+    from lits_tools.benchmark.model import ModelBenchmark, exported, untrained
 
-    check_targets([output] if output else [], Inputs("a checkpoint", checkpoints), force=False)
+    check_output(output, force, checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
-    if scan is None:
-        phantom = make_phantom(1, matrix=512, slices=40, lesions=3)
-        opened = Scan.open((phantom.volume_hu, phantom.affine)).load()
-    else:
-        opened = Scan.open(scan).load()
-    volume_hu = opened.read_slab(0, opened.geometry.canonical_shape[0])
+    volume_hu = _volume_hu(scan, matrix)
     content = {}
     for checkpoint in checkpoints or untrained(folder):
         models = exported(checkpoint, scan, folder, trained=bool(checkpoints))
@@ -76,10 +77,20 @@ def main(
         logger.info("%s on %s", checkpoint, provider)
         for figure in figures:
             logger.info("  %s", line(figure))
-        content[str(checkpoint)] = [asdict(figure) for figure in figures]
-    with atomic_path(output or folder / "benchmark_model.json") as temporary:
-        told = {"on": machine(), "provider": provider, "figures": content}
-        temporary.write_text(json.dumps(told, indent=1) + "\n")
+        content[str(checkpoint)] = figures
+    write_json(output or folder / "benchmark_model.json", provider=provider, figures=content)
+
+
+def _volume_hu(scan: Path | None, matrix: int) -> "NDArray[np.float32]":
+    from lits_runtime.phantom.ct import make_phantom
+    from lits_runtime.volumes.scan import Scan
+
+    if scan is None:
+        phantom = make_phantom(1, matrix=matrix, slices=40, lesions=3)
+        opened = Scan.open((phantom.volume_hu, phantom.affine)).load()
+    else:
+        opened = Scan.open(scan).load()
+    return opened.read_slab(0, opened.geometry.canonical_shape[0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""On which provider each node of a model ran, read from ONNX Runtime's own profile."""
+"""The provider that each node of a model runs on, read from ONNX Runtime's profile."""
 
 import json
 import tempfile
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lits_runtime.session.providers import open_session
 
 SHAPE_BYTES = 256
-"""Sizes are computed on the CPU by design; what writes more than this handles the data itself."""
+"""Shapes are computed on the CPU by design; a node that writes more than this handles data."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class NodeRun:
 
 
 def placement(model: bytes, provider: str, slab_hu: NDArray[np.float32]) -> list[NodeRun]:
-    """Run a model once and read where its nodes ran.
+    """Run a model once and read from the profile where its nodes ran.
 
     Args:
         model: content of the file.
@@ -53,7 +53,7 @@ def placement(model: bytes, provider: str, slab_hu: NDArray[np.float32]) -> list
 
 
 def count(nodes: Sequence[NodeRun]) -> dict[str, Counter[str]]:
-    """By provider, how many of each operator."""
+    """The number of nodes of each operator, by provider."""
     found: dict[str, Counter[str]] = {}
     for node in nodes:
         found.setdefault(node.provider, Counter())[node.operator] += 1
@@ -61,5 +61,5 @@ def count(nodes: Sequence[NodeRun]) -> dict[str, Counter[str]]:
 
 
 def fallen_back(nodes: Sequence[NodeRun]) -> list[NodeRun]:
-    """Nodes that handled data on the CPU although another provider was asked for."""
+    """Nodes that handled data on the CPU although another provider was requested."""
     return [node for node in nodes if node.provider == "cpu" and node.output_bytes > SHAPE_BYTES]

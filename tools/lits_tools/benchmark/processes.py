@@ -1,4 +1,4 @@
-"""Timing whole processes, in turn, so that a machine whose speed drifts is fair to all."""
+"""Time and memory of whole processes, run in turn so that a drift in speed affects all alike."""
 
 import math
 import os
@@ -17,7 +17,7 @@ class Run:
 
     seconds: float
     peak_mb: float
-    """Largest resident set; 1 MB is 10**6 bytes. NaN where the system does not say."""
+    """Largest resident set; 1 MB is 10**6 bytes. NaN where the system does not report it."""
     output: str
 
 
@@ -25,10 +25,10 @@ def run(command: Sequence[str]) -> Run:
     """Run a Python command line to its end.
 
     Args:
-        command: arguments of the interpreter that runs this.
+        command: arguments of this interpreter.
 
     Raises:
-        RuntimeError: the process failed; the message ends with what it said.
+        RuntimeError: the process failed; the message ends with its output.
     """
     with tempfile.TemporaryFile("w+") as output:
         began = time.perf_counter()
@@ -38,14 +38,14 @@ def run(command: Sequence[str]) -> Run:
         peak_mb = _wait(process)
         seconds = time.perf_counter() - began
         output.seek(0)
-        said = output.read()
+        text = output.read()
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said[-500:]}")
-    return Run(seconds, peak_mb, said)
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text[-500:]}")
+    return Run(seconds, peak_mb, text)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> float:
-    """Wait for the end; the largest resident set in MB, NaN where the system does not say."""
+    """Wait for the end; return the largest resident set in MB, NaN if it is not reported."""
     if not hasattr(os, "wait4"):  # Windows
         process.wait()
         return math.nan
@@ -55,11 +55,11 @@ def _wait(process: subprocess.Popen[bytes]) -> float:
 
 
 def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
-    """Run several commands in turn, A A B B A A B B ..., and count the second run of each pair.
+    """Run several commands in turn, A A B B A A B B ..., and keep the second run of each pair.
 
-    The first finds the machine as the other command left it: after the seed's way, the host of a
-    virtual machine took 0.2 s of processor time (steal in /proc/stat) from whatever came next, and
-    nothing from the run after that.
+    The first runs on the machine as the other command left it: after the baseline, the host of a
+    virtual machine took 0.2 s of processor time (steal in /proc/stat) from the next process, and
+    nothing from the one after that.
     """
     results: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(runs):
@@ -70,11 +70,11 @@ def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[
 
 
 def median_seconds(runs: Sequence[Run]) -> float:
-    """The median of the wall seconds."""
+    """The median of the wall times, seconds."""
     return statistics.median(run.seconds for run in runs)
 
 
 def median_ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
-    """The median of the ratios of the runs of each turn."""
+    """The median of the ratios of wall times within a turn."""
     pairs = zip(above, below, strict=True)
     return statistics.median(one.seconds / other.seconds for one, other in pairs)

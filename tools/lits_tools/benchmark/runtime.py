@@ -1,69 +1,66 @@
-"""How fast and how light the runtime is, against the seed's way and against its own floor."""
+"""Speed and memory of the runtime, compared with the baseline and with a lower bound of its own."""
 
 import logging
-import platform
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lits_tools.benchmark.figures import Figure, line
 from lits_tools.benchmark.processes import Run, in_turn, median_ratio, median_seconds, run
 
 logger = logging.getLogger(__name__)
 
 _INFER = "from lits_runtime.cli.infer import main; main()"
 _IMPORTS = "import lits_runtime.cli.infer, numpy, nibabel, onnxruntime, isal.igzip"
-_DECOMPRESS = """
-import sys, time
-from isal import igzip
-began = time.perf_counter()
-buffer = bytearray(2**20)
-with igzip.open(sys.argv[1], "rb") as file:
-    while file.readinto(buffer):
+_CALL = "import sys; from lits_tools.benchmark.runtime import {0}; print({0}(*sys.argv[1:]))"
+
+
+def decompress_seconds(scan: str) -> float:
+    """The time to decompress a .nii.gz, and nothing else."""
+    from isal import igzip
+
+    began = time.perf_counter()
+    buffer = bytearray(2**20)
+    gzip: Any = igzip.open  # isal has no types
+    with gzip(scan, "rb") as file:
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - began
+
+
+def session_seconds(scan: str, model: str, provider: str) -> float:
+    """The time that the model alone takes for a scan whose slabs are in memory."""
+    from lits_runtime import Scan, Segmenter
+    from lits_runtime.segment.one_scan import slab_slices
+    from lits_runtime.system.threads import ordered_map
+
+    opened = Scan.open(scan)
+    segmenter = Segmenter.open(model, provider=provider)
+    context = segmenter.metadata.context_slices
+    size = slab_slices(segmenter.provider, context)
+    slabs = [opened.slab_hu(run, context) for run in opened.slabs(size, context)]
+    segmenter.labels(slabs[0])
+    began = time.perf_counter()
+    for _ in ordered_map(segmenter.engine.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
         pass
-print(time.perf_counter() - began)
-"""
-_SESSION = """
-import sys, time
-from lits_runtime import Scan, Segmenter
-from lits_runtime.system.threads import ordered_map
-from lits_runtime.segment.one_scan import slab_slices
-scan = Scan.open(sys.argv[1])
-segmenter = Segmenter.open(sys.argv[2], provider=sys.argv[3])
-context = segmenter.metadata.context_slices
-size = slab_slices(segmenter.provider, context)
-slabs = [scan.slab_hu(run, context) for run in scan.slabs(size, context)]
-segmenter.labels(slabs[0])
-began = time.perf_counter()
-for labels in ordered_map(segmenter.engine.pool(), segmenter.labels, slabs, 2 * segmenter.lanes):
-    pass
-print(time.perf_counter() - began)
-"""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number beside what it should be."""
-
-    name: str
-    value: float
-    unit: str
-    bound: str
-    """For example "at most 1.2"; empty if it is only told."""
+    return time.perf_counter() - began
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What to measure."""
+    """What to measure, and on which scans."""
 
     models: dict[str, Path]
     """By name, for example the precision."""
     checkpoint: Path | None
-    """Of the seed recipe, for the seed's way; None leaves that row out."""
+    """Of the baseline recipe, to compare with; None: no comparison."""
     source: Path | None
     """A CT to make the scan from; None: the phantom."""
     small: Path | None
-    """A small scan for the time to the first result; None leaves that row out."""
+    """A small scan for the time to the first result; None: not measured."""
     folder: Path
     """For scans and masks."""
     slices: int = 300
@@ -72,20 +69,21 @@ class Benchmark:
     provider: str = "cpu"
 
     def measure(self) -> list[Figure]:
-        """All figures, about five minutes per model on two cores."""
+        """All figures; takes about five minutes per model on two cores."""
         self.folder.mkdir(parents=True, exist_ok=True)
         scan = self._scan(self.slices)
+        parts = (self._against_baseline, self._against_bound, self._two_scans, self._memory)
         figures = []
         for name, model in self.models.items():
-            for step in (self._against_seed, self._against_floor, self._two_scans, self._memory):
-                figures += self._told(step(name, model, scan))
-        return figures + self._told(self._start(next(iter(self.models.values()))))
+            for part in parts:
+                figures += _logged(part(name, model, scan))
+        return figures + _logged(self._start(next(iter(self.models.values()))))
 
     def infer(self, model: Path, *scans: Path) -> list[str]:
-        """Arguments of the interpreter that segment scans anew."""
+        """The interpreter's arguments for a lits-infer that segments scans anew."""
         names = [str(scan) for scan in scans]
-        where = ["-o", str(self.folder / "masks"), "--force", "--quiet"]
-        return ["-c", _INFER, *names, "-m", str(model), *where, "--provider", self.provider]
+        output = ["-o", str(self.folder / "masks"), "--force", "--quiet"]
+        return ["-c", _INFER, *names, "-m", str(model), *output, "--provider", self.provider]
 
     def _scan(self, slices: int) -> Path:
         """Made in a process of its own: Linux counts a parent's memory as its children's peak."""
@@ -95,52 +93,47 @@ class Benchmark:
             run(["-m", "lits_tools.benchmark.scan", str(path), str(slices), *source])
         return path
 
-    def _told(self, figures: Sequence[Figure]) -> list[Figure]:
-        for figure in figures:
-            logger.info("%s", line(figure))
-        return list(figures)
-
-    def _against_seed(self, name: str, model: Path, scan: Path) -> list[Figure]:
+    def _against_baseline(self, name: str, model: Path, scan: Path) -> list[Figure]:
         if self.checkpoint is None:
             return []
-        mask = str(self.folder / "seed_mask.nii.gz")
-        seed = ["-m", "lits_tools.benchmark.baseline", str(self.checkpoint), str(scan), mask]
-        runs = in_turn({"seed": seed, "ours": self.infer(model, scan)}, self.runs)
+        mask = str(self.folder / "baseline_mask.nii.gz")
+        baseline = ["-m", "lits_tools.benchmark.baseline", str(self.checkpoint), str(scan), mask]
+        runs = in_turn({"baseline": baseline, "ours": self.infer(model, scan)}, self.runs)
+        speedup = median_ratio(runs["baseline"], runs["ours"])
         least = 6.2 if name == "int8" else 5.5
+        peak_mb = max(one.peak_mb for one in runs["baseline"])
+        seconds = median_seconds(runs["ours"])
         return [
-            Figure(f"{name}: seed's way", median_seconds(runs["seed"]), "s", ""),
-            Figure(f"{name}: seed's way, peak memory", _peak_mb(runs["seed"]), "MB", ""),
-            Figure(f"{name}: lits-infer, {self.slices} slices", _s(runs["ours"]), "s", ""),
-            Figure(
-                f"{name}: times faster than the seed's way",
-                median_ratio(runs["seed"], runs["ours"]),
-                "",
-                f"at least {least}",
-            ),
+            Figure(f"{name}: baseline", median_seconds(runs["baseline"]), "s"),
+            Figure(f"{name}: baseline, peak memory", peak_mb, "MB"),
+            Figure(f"{name}: lits-infer, {self.slices} slices", seconds, "s"),
+            Figure(f"{name}: speed-up over the baseline", speedup, bound=f"at least {least}"),
         ]
 
-    def _against_floor(self, name: str, model: Path, scan: Path) -> list[Figure]:
+    def _against_bound(self, name: str, model: Path, scan: Path) -> list[Figure]:
+        """The whole process over the sum of what it cannot do without."""
+        session = _CALL.format("session_seconds")
         commands = {
             "ours": self.infer(model, scan),
-            "session": ["-c", _SESSION, str(scan), str(model), self.provider],
-            "gzip": ["-c", _DECOMPRESS, str(scan)],
+            "session": ["-c", session, str(scan), str(model), self.provider],
+            "gzip": ["-c", _CALL.format("decompress_seconds"), str(scan)],
             "imports": ["-c", _IMPORTS],
         }
         runs = in_turn(commands, self.runs)
-        spent: dict[str, Callable[[Run], float]] = {
-            "session": lambda told: float(told.output.split()[-1]),
-            "gzip": lambda told: float(told.output.split()[-1]),
-            "imports": lambda told: told.seconds,
+        seconds_of: dict[str, Callable[[Run], float]] = {
+            "session": _printed_seconds,
+            "gzip": _printed_seconds,
+            "imports": lambda one: one.seconds,
         }
-        parts = {part: [of(told) for told in runs[part]] for part, of in spent.items()}
-        floors = [sum(turn) for turn in zip(*parts.values(), strict=True)]
-        ratios = [ours.seconds / floor for ours, floor in zip(runs["ours"], floors, strict=True)]
+        parts = {part: [of(one) for one in runs[part]] for part, of in seconds_of.items()}
+        bounds = [sum(turn) for turn in zip(*parts.values(), strict=True)]
+        ratios = [ours.seconds / low for ours, low in zip(runs["ours"], bounds, strict=True)]
         figures = [
-            Figure(f"{name}: floor, {part}", _middle(seconds), "s", "")
+            Figure(f"{name}: lower bound, {part}", statistics.median(seconds), "s")
             for part, seconds in parts.items()
         ]
-        ratio = Figure(f"{name}: whole process over its floor", _middle(ratios), "", "at most 1.2")
-        return [*figures, ratio]
+        ratio = statistics.median(ratios)
+        return [*figures, Figure(f"{name}: whole process over its bound", ratio, "", "at most 1.2")]
 
     def _two_scans(self, name: str, model: Path, scan: Path) -> list[Figure]:
         twin = self.folder / f"twin-{scan.name}"
@@ -150,19 +143,15 @@ class Benchmark:
             {"two": self.infer(model, scan, twin), "one": self.infer(model, scan)}, self.runs
         )
         ratio = median_ratio(runs["two"], runs["one"])
-        return [Figure(f"{name}: two scans over one", ratio, "", "less than 1.9")]
+        return [Figure(f"{name}: two scans over one", ratio, bound="less than 1.9")]
 
     def _memory(self, name: str, model: Path, scan: Path) -> list[Figure]:
         many = self._scan(self.many_slices)
-        few, lots = (run(self.infer(model, path)).peak_mb for path in (scan, many))
+        few_mb, many_mb = (run(self.infer(model, path)).peak_mb for path in (scan, many))
+        title = f"{name}: peak memory, {self.many_slices} slices over {self.slices}"
         return [
-            Figure(f"{name}: peak memory, {self.slices} slices", few, "MB", "at most 220"),
-            Figure(
-                f"{name}: peak memory, {self.many_slices} slices over that",
-                lots / few,
-                "",
-                "at most 1.1",
-            ),
+            Figure(f"{name}: peak memory, {self.slices} slices", few_mb, "MB", "at most 220"),
+            Figure(title, many_mb / few_mb, bound="at most 1.1"),
         ]
 
     def _start(self, model: Path) -> list[Figure]:
@@ -171,43 +160,27 @@ class Benchmark:
         if self.small is not None:
             commands["small"] = self.infer(model, self.small)
         runs = in_turn(commands, max(self.runs, 9))
-        imported = [
-            float(told.output.splitlines()[-1].split("|")[1]) / 1e6 for told in runs["import"]
-        ]
+        imported = statistics.median(_import_seconds(one) for one in runs["import"])
         figures = [
-            Figure("lits-infer --help", _s(runs["help"]), "s", "at most 0.25"),
-            Figure("import lits_runtime", _middle(imported), "s", "less than 0.15"),
+            Figure("lits-infer --help", median_seconds(runs["help"]), "s", "at most 0.25"),
+            Figure("import lits_runtime", imported, "s", "less than 0.15"),
         ]
         if self.small is not None:
-            seconds = _s(runs["small"])
+            seconds = median_seconds(runs["small"])
             figures.append(Figure(f"{self.small.name}, whole process", seconds, "s", "at most 1.2"))
         return figures
 
 
-def line(figure: Figure) -> str:
-    """One row of the table."""
-    return f"{figure.name:52} {figure.value:9.3f} {figure.unit:3} {figure.bound}".rstrip()
+def _logged(figures: list[Figure]) -> list[Figure]:
+    for figure in figures:
+        logger.info("%s", line(figure))
+    return figures
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    from lits_runtime.system.processors import usable_processors
-    from lits_runtime.system.versions import versions
-
-    return {
-        "machine": platform.machine(),
-        "processors": usable_processors(),
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
+def _printed_seconds(process: Run) -> float:
+    return float(process.output.split()[-1])
 
 
-_s = median_seconds
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def _peak_mb(runs: Sequence[Run]) -> float:
-    return max(told.peak_mb for told in runs)
+def _import_seconds(process: Run) -> float:
+    """The cumulative time of the last import, as `-X importtime` prints it."""
+    return float(process.output.splitlines()[-1].split("|")[1]) / 1e6

@@ -1,17 +1,16 @@
-"""The scan that speed is measured on: a CT of 512 x 512 with noise, made once.
+"""The scan that speed is measured on: a noisy CT of 512 x 512.
 
 python -m lits_tools.benchmark.scan OUTPUT SLICES [SOURCE]
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.files.atomic import atomic_path
-from lits_runtime.phantom.ct import make_phantom
+from lits_runtime.phantom.ct import Phantom, make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
 
 MATRIX = 512
@@ -22,10 +21,9 @@ def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
     """Write an int16 .nii.gz.
 
     Args:
-        path: where.
+        path: of the scan.
         slices: axial slices of 512 x 512.
-        source: a CT to interpolate from, with noise added; None: the phantom, at 60 slices and
-            then the same.
+        source: a CT to interpolate, with noise added; None: a phantom of 60 slices.
     """
     if source is None:
         phantom = make_phantom(1, matrix=MATRIX, slices=60, lesions=3)
@@ -36,12 +34,14 @@ def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
     spacing_mm = np.sort(scan.geometry.spacing_mm)
     shape = scan.geometry.canonical_shape
     affine = np.diag([-spacing_mm[0] * shape[2] / MATRIX, -spacing_mm[0] * shape[1] / MATRIX, 1, 1])
-    with atomic_path(path) as temporary:
-        nib.save(nib.Nifti1Image(volume_hu.T, affine), temporary)
+    labels = np.zeros(volume_hu.T.shape, np.uint8)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written, _ = write_phantom(Path(folder), 0, Phantom(volume_hu.T, labels, affine, 0))
+        written.replace(path)
 
 
 def _stretched(scan: Scan, slices: int) -> NDArray[np.int16]:
-    """The scan as (slices, 512, 512), linear between its voxels."""
+    """The scan as (slices, 512, 512), interpolated linearly."""
     count, height, width = scan.geometry.canonical_shape
     rng = np.random.default_rng(0)
     rows, columns = (np.linspace(0, size - 1, MATRIX) for size in (height, width))
@@ -57,7 +57,7 @@ def _stretched(scan: Scan, slices: int) -> NDArray[np.int16]:
 
 
 def _along(plane: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Linear interpolation of the rows of a plane."""
+    """Interpolate the rows of a plane linearly."""
     below = np.minimum(positions.astype(int), len(plane) - 2)
     share = (positions - below).astype(np.float32)[:, None]
     between: NDArray[np.float32] = plane[below] * (1 - share) + plane[below + 1] * share

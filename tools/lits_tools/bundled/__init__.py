@@ -1,1 +1,1 @@
-"""How the bundled model is trained and judged; not part of the wheel."""
+"""Laboratory, not in the wheel: the trainings behind the bundled model and behind the recipe."""

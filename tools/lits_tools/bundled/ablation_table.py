@@ -1,4 +1,4 @@
-"""The scores of an ablation beside what each variant costs, as a table in Markdown."""
+"""Scores and costs of the variants of an ablation, as a table in Markdown."""
 
 import json
 import statistics
@@ -15,48 +15,52 @@ from torch.utils.flop_counter import FlopCounterMode
 from lits_runtime.errors import DatasetError
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.volumes.scan import Scan
-from lits_tools.benchmark.model import Way
+from lits_tools.benchmark.model import Implementation
 from lits_tools.bundled.data import volumes
+from lits_tools.bundled.settings import TrialData
 from lits_tools.bundled.trial import MODEL_NAME, SCORES_NAME
 from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.recipe import Recipe
 
 SLICES, BATCH, TURNS = 48, 4, 5
-"""What speed is measured on, in slabs of `BATCH`, each variant in turn."""
+"""Speed is measured on so many slices, in slabs of `BATCH`; the variants take turns."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run of a variant. Cases 44 and 1003 are seen by none of them."""
+    """One run of a variant, scored on the two cases that no variant has seen."""
 
     variant: str
-    liver_44: float
-    lesion_44: float
-    """Dice."""
-    lesion_44_ml: float
-    """Claimed; there are 164 ml."""
-    liver_1003: float
-    false_ml_1003: float
-    """Claimed in a healthy liver."""
-    validation_liver: float
-    """Mean Dice of the patients of MSD that none of them has seen either, and of a phantom."""
+    liver_dice: float
+    """Of the case with lesions, like the lesion scores."""
+    lesion_dice: float
+    lesion_ml: float
+    """Predicted."""
+    lesion_ml_gt: float
+    """In the reference."""
+    healthy_liver_dice: float
+    false_lesion_ml: float
+    """Predicted in the healthy liver."""
+    validation_liver_dice: float
+    """Mean over the validation cases, which no variant has seen either."""
     minutes: float
     gmac: float
-    """Multiplications for one slice, in thousands of millions."""
+    """Multiply-accumulate operations for one slice, in billions."""
     slices_per_s: float
-    """Of the fp32 file through the runtime on the CPU."""
+    """Of the fp32 file in the runtime on the CPU."""
 
 
-def rows(output: Path, folders: Mapping[str, Sequence[str]]) -> list[Row]:
-    """A row for each run that is done.
+def rows(output: Path, folders: Mapping[str, Sequence[str]], data: TrialData) -> list[Row]:
+    """A row for each finished run.
 
     Args:
-        output: of the ablation.
-        folders: names of the folders of a variant's runs within `output`, by variant.
+        output: working folder of the ablation.
+        folders: the folders of a variant's runs within `output`, by variant.
+        data: of the trials.
 
     Raises:
-        DatasetError: none is done.
+        DatasetError: no run is finished.
     """
     done = {
         variant: kept
@@ -64,31 +68,34 @@ def rows(output: Path, folders: Mapping[str, Sequence[str]]) -> list[Row]:
         if (kept := [output / name for name in names if (output / name / SCORES_NAME).exists()])
     }
     if not done:
-        raise DatasetError(f"{output}: none of the variants is done here; train them first")
-    (scan,) = volumes(output / "sources", ("44",))
+        raise DatasetError(f"{output}: no variant is finished here; train one first")
+    (scan,) = volumes(output / "sources", (data.lesion_case,))
     rates = speeds({variant: runs[0] / MODEL_NAME for variant, runs in done.items()}, scan)
-    return [_row(variant, run, rates[variant]) for variant, runs in done.items() for run in runs]
+    return [
+        _row(variant, run, rates[variant], data) for variant, runs in done.items() for run in runs
+    ]
 
 
-def _row(variant: str, run: Path, slices_per_s: float) -> Row:
-    told: dict[str, Any] = json.loads((run / SCORES_NAME).read_text())
-    unseen, healthy = told["cases"]["44"], told["cases"]["1003"]
+def _row(variant: str, run: Path, slices_per_s: float, data: TrialData) -> Row:
+    scores: dict[str, Any] = json.loads((run / SCORES_NAME).read_text())
+    lesions, healthy = (scores["cases"][case_id] for case_id in data.unseen)
     return Row(
         variant,
-        unseen["liver_dice"],
-        unseen["lesion_dice"],
-        unseen["lesion_ml"],
+        lesions["liver_dice"],
+        lesions["lesion_dice"],
+        lesions["lesion_ml"],
+        lesions["lesion_ml_gt"],
         healthy["liver_dice"],
         healthy["lesion_ml"],
-        told["validation_dice"]["liver"],
-        told["minutes"],
+        scores["validation_dice"]["liver"],
+        scores["minutes"],
         gmac(load_checkpoint(run / LAST_NAME).recipe),
         slices_per_s,
     )
 
 
 def gmac(recipe: Recipe) -> float:
-    """Multiplications that a recipe's network takes for one slice, in thousands of millions."""
+    """Multiply-accumulate operations of a recipe's network for one slice, in billions."""
     network = SegmentationNetwork(recipe).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, recipe.size, recipe.size))
@@ -96,22 +103,25 @@ def gmac(recipe: Recipe) -> float:
 
 
 def speeds(models: Mapping[str, Path], scan: Path) -> dict[str, float]:
-    """Slices per second of models on the CPU: the median of turns that each takes in turn."""
+    """Slices per second of models on the CPU: the median over turns."""
     opened = {name: Segmenter.open(path, provider="cpu") for name, path in models.items()}
-    ways = {name: Way(name, segmenter.labels, segmenter) for name, segmenter in opened.items()}
+    implementations = {
+        name: Implementation(name, segmenter.labels, segmenter)
+        for name, segmenter in opened.items()
+    }
     volume = Scan.open(scan).load()
     rates: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(TURNS + 1):
-        for name, way in ways.items():
+        for name, implementation in implementations.items():
             slabs = _slabs(volume, opened[name].metadata.context_slices)
-            seconds = way.seconds(slabs)
-            if turn:  # the first is not counted
+            seconds = implementation.seconds(slabs)
+            if turn:  # the first is a warm-up
                 rates[name].append(len(slabs) * BATCH / seconds)
     return {name: statistics.median(turns) for name, turns in rates.items()}
 
 
-def written(table: Sequence[Row]) -> str:
-    """A line for each variant, in Markdown: means over its runs, and in brackets their range."""
+def markdown(table: Sequence[Row]) -> str:
+    """A line for each variant: the mean over its runs and, in brackets, their range."""
     names = [field.name for field in fields(Row)]
     lines = [f"| {' | '.join([*names, 'runs'])} |", "|---" * (len(names) + 1) + "|"]
     for variant in dict.fromkeys(row.variant for row in table):
@@ -122,7 +132,7 @@ def written(table: Sequence[Row]) -> str:
 
 
 def _cell(values: Sequence[float]) -> str:
-    """One figure for several runs.
+    """The figure of several runs.
 
     >>> _cell([0.25, 0.75]), _cell([0.5, 0.5])
     ('0.500 (0.250 to 0.750)', '0.500')

@@ -1,4 +1,4 @@
-"""The data that the bundled model is trained on, prepared from the public scans and phantoms."""
+"""The training data of the bundled model, prepared from public scans, slices and phantoms."""
 
 import csv
 import json
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
+from lits_tools.bundled.settings import TrialData
 from lits_train.data.case_files import find_files
 from lits_train.data.cases import find_cases
 from lits_train.data.cases_json import CASES_NAME
@@ -28,35 +29,15 @@ from lits_train.settings.recipe import LESION_UNKNOWN
 
 logger = logging.getLogger(__name__)
 
-SCANS = ("lits/44", "liver_only/28", "liver_only/1003")
-"""CT with masks of which there must be all, as folder/ID; trials are scored on them."""
-MORE_SCANS = ("lits_train", "lits_crop")
-"""Folders of further CT with masks, trained on where they are."""
-TABLE = "lits_train/table.csv"
-"""Which of the cases are one patient, and which slices are his: columns lits, patient,
-msd_slices_case."""
-LIVER_ONLY = ("28",)
-"""Their lesions lie unmarked in the liver. 1003 is a healthy donor: truly without lesions."""
-PHANTOMS = range(100, 116)
-SLICES_FOLDER = "msd_slices"
-"""Separate axial slices of MSD Task03 patients: HU clipped to 0..255, lesions within the liver."""
-NEGATIVES_FOLDER = "lits_negatives"
-"""Separate axial slices of LiTS scans that show no liver: HU clipped to 0..160."""
-SAME_PATIENT = {"44": "msd-10067", "28": "msd-10049"}
-"""Patients who are in two of the sources under different names; `TABLE` has more."""
-SLICE_SPACING_MM = (2.5, 1.5, 1.5)
-"""Usual for these; the true spacing is lost."""
-_SURELY_LIVER_HU = 15.0
-"""Parenchyma this close to the liver's median is no lesion; of the rest nobody knows."""
 
-
-def build(shared: Path, folder: Path, size: int) -> Path:
+def build(data: TrialData, shared: Path, folder: Path, size: int) -> Path:
     """Prepare all scans, phantoms and slices at a working size.
 
     Args:
-        shared: folder with `SCANS` and `SLICES_FOLDER`.
-        folder: to work in; what is there already is not made again.
-        size: slices are size x size.
+        data: what to prepare.
+        shared: folder that its paths are relative to.
+        folder: working folder; complete data in it are kept.
+        size: slices are resized to size x size.
 
     Returns:
         The prepared folder.
@@ -66,43 +47,50 @@ def build(shared: Path, folder: Path, size: int) -> Path:
     """
     sources, prepared = folder / "sources", folder / f"prepared-{size}"
     sources.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # trials side by side share the data
-        if not _complete(prepared, shared):
-            _build(shared, sources, prepared, size)
+    with FileLock(folder / "lock"):  # parallel trials share the data
+        if not _complete(data, prepared, shared):
+            _collect_scans(data, shared, sources)
+            prepare(find_cases(sources), prepared, size)
+            _prepare_slices(data, shared, prepared, size)
     return prepared
 
 
-def _complete(prepared: Path, shared: Path) -> bool:
-    scans = [scan.partition("/")[2] for scan in SCANS]
-    more = {case_id for folder in MORE_SCANS for case_id in find_files(shared / folder)}
-    wanted = {*scans, *more, *map(str, PHANTOMS), *_slices(shared)}
+def _complete(data: TrialData, prepared: Path, shared: Path) -> bool:
+    more = {case_id for folder in data.more_scans for case_id in find_files(shared / folder)}
+    wanted = {*data.case_ids, *more, *map(str, data.phantoms), *_slices(data, shared)}
     try:
         return {case.case_id for case in open_cases(prepared)} == wanted
     except DatasetError:
         return False
 
 
-def _build(shared: Path, sources: Path, prepared: Path, size: int) -> None:
-    for scan in SCANS:
+def _collect_scans(data: TrialData, shared: Path, sources: Path) -> None:
+    for scan in data.scans:
         place, _, case_id = scan.partition("/")
         for kind in ("volume", "segmentation"):
             file = shared / place / f"{kind}-{case_id}.nii.gz"
             if not file.exists():
-                raise DatasetError(f"{file} is missing; the bundled model is trained on {SCANS}")
-            if not (sources / file.name).exists():
-                shutil.copy(file, sources)
-    for folder in MORE_SCANS:
+                raise DatasetError(f"{file} is missing: trials need all of {', '.join(data.scans)}")
+            _copy(file, sources)
+    for folder in data.more_scans:
         for file in sorted((shared / folder).glob("*-*.nii.gz")):
-            if not (sources / file.name).exists():
-                shutil.copy(file, sources)
-    for seed in PHANTOMS:
+            _copy(file, sources)
+    for seed in data.phantoms:
         if not (sources / f"segmentation-{seed}.nii").exists():
             write_phantom(sources, seed, make_phantom(seed, matrix=256, slices=40), gzip=False)
-    (sources / CASES_NAME).write_text(json.dumps({"liver_only": list(LIVER_ONLY)}))
-    prepare(find_cases(sources), prepared, size)
-    z, y, x = SLICE_SPACING_MM
-    for patient, files in _slices(shared).items():
-        hu, labels, shares = zip(*(_slice(file, size) for file in files), strict=True)
+    (sources / CASES_NAME).write_text(json.dumps({"liver_only": list(data.liver_only)}))
+
+
+def _copy(file: Path, folder: Path) -> None:
+    if not (folder / file.name).exists():
+        shutil.copy(file, folder)
+
+
+def _prepare_slices(data: TrialData, shared: Path, prepared: Path, size: int) -> None:
+    z, y, x = data.slice_spacing_mm
+    for patient, files in _slices(data, shared).items():
+        slices = (_slice(file, size, data.surely_liver_hu) for file in files)
+        hu, labels, shares = zip(*slices, strict=True)
         write_case(
             prepared,
             patient,
@@ -115,26 +103,26 @@ def _build(shared: Path, sources: Path, prepared: Path, size: int) -> None:
 
 
 def volumes(sources: Path, case_ids: Sequence[str]) -> tuple[Path, ...]:
-    """The files of the scans that `build` put in FOLDER/sources."""
+    """The volumes of cases that `build` copied to FOLDER/sources."""
     return tuple(sources / f"volume-{case_id}.nii.gz" for case_id in case_ids)
 
 
-def without(case_ids: Sequence[str], shared: Path) -> set[str]:
-    """The cases and, under their other names, their patients.
+def without(case_ids: Sequence[str], data: TrialData, shared: Path) -> set[str]:
+    """The cases, and every other case of the same patients.
 
     Raises:
-        DatasetError: `TABLE` is there and not as it should be.
+        DatasetError: the table of patients is not readable.
     """
-    patients = _patients(shared)
+    patients = _patients(data, shared)
     hidden = {patients.get(case_id, case_id) for case_id in case_ids}
     same = {name for name, patient in patients.items() if patient in hidden}
     return {*case_ids, *same, *(_negatives_of(case_id) for case_id in {*case_ids, *same})}
 
 
-def _patients(shared: Path) -> dict[str, str]:
-    """The patient of each case, and of each MSD patient's slices, that has more than one name."""
-    patients = {name: case_id for case_id, msd in SAME_PATIENT.items() for name in (case_id, msd)}
-    path = shared / TABLE
+def _patients(data: TrialData, shared: Path) -> dict[str, str]:
+    """The patient of each case that has another case of the same patient."""
+    patients = {name: one for one, other in data.same_patient.items() for name in (one, other)}
+    path = shared / data.table
     if not path.exists():
         return patients
     try:
@@ -151,27 +139,30 @@ def _negatives_of(case_id: str) -> str:
     return f"negative-{case_id.zfill(3)}"
 
 
-def _slices(shared: Path) -> dict[str, list[Path]]:
-    """The files of separate slices, by the case that they become."""
+def _slices(data: TrialData, shared: Path) -> dict[str, list[Path]]:
+    """The files of single slices, by the case that they make up."""
     cases: dict[str, list[Path]] = {}
-    for folder, kind in ((SLICES_FOLDER, "msd"), (NEGATIVES_FOLDER, "negative")):
+    for folder, kind in ((data.slices, "msd"), (data.negatives, "negative")):
         for file in sorted((shared / folder / "images").glob("*_*.png")):
             cases.setdefault(f"{kind}-{file.name.partition('_')[0]}", []).append(file)
     if not any(case_id.startswith("msd-") for case_id in cases):
-        raise DatasetError(f"{shared / SLICES_FOLDER}: no images/PATIENT_SLICE.png here")
+        raise DatasetError(f"{shared / data.slices}: no images/PATIENT_SLICE.png here")
     return cases
 
 
 def _slice(
-    file: Path, size: int
+    file: Path, size: int, surely_liver_hu: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-    """HU, labels (size, size) and shares of one picture; a maybe lesion is `LESION_UNKNOWN`."""
+    """HU, labels (size, size) and class shares of one picture.
+
+    Liver that may or may not be lesion is `LESION_UNKNOWN`.
+    """
     hu = _grey(file)
     liver = _grey(file.parent.parent / "masks" / file.name) > 0
     smooth = functional.avg_pool2d(hu[None], 5, stride=1, padding=2)[0]
     labels = liver.to(torch.uint8)
     if liver.any():
-        doubtful = (smooth - hu[liver].median()).abs() > _SURELY_LIVER_HU
+        doubtful = (smooth - hu[liver].median()).abs() > surely_liver_hu
         labels[liver & doubtful] = LESION_UNKNOWN
     small = resize(hu[None, None], (size, size))[0, 0]
     small_labels = resize_labels(labels[None], (size, size))[0]

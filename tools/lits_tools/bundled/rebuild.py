@@ -1,9 +1,9 @@
-"""Rebuild the bundled model, or score its recipe on cases that it does not train on.
+"""Rebuild the bundled model, or score its recipe on cases that are left out of training.
 
-    python -m lits_tools.bundled.rebuild SHARED_DATA OUT               # OUT/all/model.onnx
-    python -m lits_tools.bundled.rebuild SHARED_DATA OUT --without 44  # scores on case 44, not seen
+    python -m lits_tools.bundled.rebuild SHARED OUT                   # OUT/all/model.onnx
+    python -m lits_tools.bundled.rebuild SHARED OUT --without CASE    # scores on unseen CASE
 
-The same command on the same machine and versions gives the same file.
+The same command on the same machine with the same versions gives the same file.
 """
 
 import json
@@ -12,29 +12,23 @@ from pathlib import Path
 import click
 
 from lits_runtime.cli.command import Command, shared_options
-
-SETTINGS = {
-    "context_slices": 0,
-    "ema_decay": 0.99,
-    "epoch_slices": 800,
-    "epochs": 60,
-    "size": 192,
-}
-"""What differs from the default recipe: there are few cases, most of them single slices without
-neighbours, and it is to run on any CPU."""
+from lits_tools.bundled.settings import TrialData, data_option
 
 
 @click.command(cls=Command)
 @click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--without", multiple=True, metavar="CASE", help="Leave out and score; repeatable.")
+@click.option(
+    "--without", multiple=True, metavar="CASE", help="Case to leave out of training; repeatable."
+)
 @click.option("--name", help="Folder of the run within OUTPUT.  [default: all, or without-CASE]")
-@click.option("--recipe", default="default", show_default=True, help="seed: for comparison.")
+@click.option("--recipe", default="default", show_default=True, help="Recipe to start from.")
 @click.option(
     "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Override a setting; repeatable."
 )
+@data_option
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--resume", is_flag=True, help="Go on where the run was interrupted.")
+@click.option("--resume", is_flag=True, help="Resume an interrupted run.")
 @shared_options
 def main(
     shared: Path,
@@ -43,20 +37,23 @@ def main(
     name: str | None,
     recipe: str,
     fields: tuple[str, ...],
+    data: Path,
     device: str,
     resume: bool,
 ) -> None:
-    """Prepare the data in SHARED, train, export and score; results go to OUTPUT."""
+    """Prepare the data in SHARED, train, export and score; everything is written to OUTPUT."""
     from lits_tools.bundled.trial import Trial
     from lits_train.settings.overrides import override
     from lits_train.settings.recipe import RECIPES
 
-    words = dict(field.split("=", 1) for field in fields)
+    described = TrialData.read(data)
+    overrides = dict(field.split("=", 1) for field in fields)
     trial = Trial(
+        described,
         shared,
         output,
         name or "-".join(["without", *without] if without else ["all"]),
-        override(RECIPES[recipe], {**SETTINGS, **words}),
+        override(RECIPES[recipe], {**described.recipe, **overrides}),
         without,
         device=device,
         resume=resume,

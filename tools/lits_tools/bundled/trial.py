@@ -1,4 +1,4 @@
-"""One training on the public scans, with cases left out, its file, and what it scores on them."""
+"""A trial: a training on the public data without some cases, its model, and its scores on them."""
 
 import json
 import math
@@ -11,9 +11,11 @@ from typing import Any
 from lits_export.export import DEFAULT_PRECISION, ExportSettings, export_model
 from lits_runtime.cli.progress import stopping_on_signals
 from lits_runtime.files.atomic import atomic_path
+from lits_runtime.labels import lesion_mask, liver_mask
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.volumes.label_volume import read_labels
-from lits_tools.bundled import data as bundled_data
+from lits_tools.bundled import data as trial_data
+from lits_tools.bundled.settings import TrialData
 from lits_tools.scores.overlap import overlap
 from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME, load_checkpoint
 from lits_train.prepared.slices import open_cases
@@ -21,53 +23,54 @@ from lits_train.settings.recipe import Recipe
 from lits_train.settings.run import RunSettings
 from lits_train.training.loop import train
 
-LICENCE = (
-    "Research only, non-commercial: trained on 3D-IRCADb-01 (CC BY-NC-ND 3.0), CHAOS (CC BY-NC-SA "
-    "4.0) and slices of MSD Task03 (CC BY-SA 4.0)"
-)
-VALIDATION_EVERY = 10
-"""Each so manieth MSD patient, and phantom 100, watch the training; scored cases never do."""
 MODEL_NAME, SCORES_NAME = "model.onnx", "scores.json"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What to train, and on what."""
+    """What to train, and on which data."""
 
+    data: TrialData
     shared: Path
-    """Folder of the public scans, see `bundled_data`."""
+    """Folder of the public data, as in `data`."""
     folder: Path
-    """Of prepared data and, in a folder of its own, of each trial."""
+    """Working folder: of the prepared data, and of a subfolder for each trial."""
     name: str
+    """Of the trial's subfolder."""
     recipe: Recipe
     without: tuple[str, ...] = ()
     """Cases that are left out of training."""
     precision: str = DEFAULT_PRECISION
     """Of the file that is scored."""
     minutes: float | None = None
-    """Training ends when they are over, those before a break included; None: with its epochs."""
+    """Limit of the training time, over all resumed parts; None: all epochs."""
     seed: int = 0
     device: str = "cpu"
     resume: bool = False
 
     def carry_out(self) -> dict[str, Any]:
-        """Train, export, score; what comes back is in `SCORES_NAME` of the trial's folder as well.
+        """Train, export and score; the result is written to `SCORES_NAME` as well.
 
         Raises:
             DatasetError: scans are missing.
             CheckpointError: there is a run already, or none to resume.
-            ParityError: the file does not say what the network says.
-            KeyboardInterrupt: a signal came while training, which can be resumed at that step.
+            ParityError: the file is not in numerical parity with the network.
+            KeyboardInterrupt: training was interrupted; it can be resumed.
         """
+        return self.judge(self.train())
+
+    def train(self) -> dict[str, Any]:
+        """Train, and return the number of epochs and the minutes they took; see `carry_out`."""
         folder = self.folder / self.name
-        prepared = bundled_data.build(self.shared, self.folder, self.recipe.size)
-        hidden = bundled_data.without(self.without, self.shared)
+        prepared = trial_data.build(self.data, self.shared, self.folder, self.recipe.size)
+        hidden = trial_data.without(self.without, self.data, self.shared)
         cases = [case for case in open_cases(prepared) if case.case_id not in hidden]
-        pictured = [case.case_id for case in cases if case.case_id.startswith("msd-")]
+        single = [case.case_id for case in cases if case.case_id.startswith("msd-")]
+        phantom = str(self.data.validation_phantom)
         run = RunSettings(
             folder,
             seed=self.seed,
-            validation_cases=("100", *pictured[::VALIDATION_EVERY]),
+            validation_cases=(phantom, *single[:: self.data.validation_every]),
             device=self.device,
             resume=self.resume,
         )
@@ -79,60 +82,61 @@ class Trial:
             )
         if stop.requested():
             raise KeyboardInterrupt
-        return self.judge({"epochs": result.epochs, "minutes": _minutes(folder)})
+        return {"epochs": result.epochs, "minutes": _minutes(folder)}
 
     def judge(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Export the network as training left it, and score it.
+        """Export the network of the last step and score it.
 
-        Not that of the best epoch: of the cases that watch, one phantom alone shows lesions.
+        Not that of the best epoch: among the validation cases only a phantom has marked lesions.
 
         Args:
-            facts: of the training, that go beside the scores.
+            facts: of the training, written beside the scores.
 
         Raises:
             CheckpointError: there is no network yet.
-            ParityError: the file does not say what the network says.
+            ParityError: the file is not in numerical parity with the network.
         """
         folder, sources = self.folder / self.name, self.folder / "sources"
         checkpoint = folder / LAST_NAME
-        checks = () if self.precision == "fp32" else bundled_data.volumes(sources, ("44", "1003"))
-        settings = ExportSettings(self.precision, check_on=checks, licence=LICENCE)
+        lossless = self.precision == "fp32"
+        checks = () if lossless else trial_data.volumes(sources, self.data.unseen)
+        settings = ExportSettings(self.precision, check_on=checks, licence=self.data.licence)
         model = export_model(checkpoint, folder / MODEL_NAME, settings).model
-        told = {
+        scores = {
             "without": list(self.without),
             "seed": self.seed,
             "validation_dice": load_checkpoint(checkpoint).training.get("validation_dice"),
             **facts,
-            "cases": score(model, sources),
+            "cases": score(model, sources, self.data.case_ids),
         }
         with atomic_path(folder / SCORES_NAME) as temporary:
-            temporary.write_text(json.dumps(told, indent=1) + "\n")
-        return told
+            temporary.write_text(json.dumps(scores, indent=1) + "\n")
+        return scores
 
 
 def _minutes(run: Path) -> float:
-    """Time that the complete epochs of a run took, over all its processes."""
+    """Time of the complete epochs of a run, over all its resumed parts."""
     path = run / METRICS_NAME
     lines = path.read_text().splitlines() if path.exists() else []
     return sum(float(json.loads(line)["seconds"]) for line in lines) / 60
 
 
-def score(
-    model: Path, sources: Path, scans: Sequence[str] = bundled_data.SCANS
-) -> dict[str, dict[str, float]]:
-    """Liver and lesion Dice and volumes of a model on scans of `bundled_data`, by case ID."""
+def score(model: Path, sources: Path, case_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Liver and lesion Dice and lesion volumes of a model, by case."""
     segmenter = Segmenter.open(model, provider="cpu")
     scores: dict[str, dict[str, float]] = {}
-    for case_id in (scan.partition("/")[2] for scan in scans):
-        (volume,) = bundled_data.volumes(sources, (case_id,))
+    for case_id in case_ids:
+        (volume,) = trial_data.volumes(sources, (case_id,))
         result = segmenter.segment(volume)
         gt = read_labels(sources / f"segmentation-{case_id}.nii.gz")
         pred = result.geometry.to_canonical(result.labels)
+        liver = overlap(liver_mask(pred), liver_mask(gt.labels))
+        lesion = overlap(lesion_mask(pred), lesion_mask(gt.labels))
         voxel_ml = gt.geometry.voxel_ml
         scores[case_id] = {
-            "liver_dice": overlap(pred >= 1, gt.labels >= 1).dice,
-            "lesion_dice": overlap(pred == 2, gt.labels == 2).dice,
-            "lesion_ml": float((pred == 2).sum() * voxel_ml),
-            "lesion_ml_gt": float((gt.labels == 2).sum() * voxel_ml),
+            "liver_dice": liver.dice,
+            "lesion_dice": lesion.dice,
+            "lesion_ml": lesion.predicted * voxel_ml,
+            "lesion_ml_gt": lesion.reference * voxel_ml,
         }
     return scores

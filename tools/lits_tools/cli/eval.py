@@ -10,8 +10,10 @@ import click
 
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_tools.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, check_ending, force_option
 
 if TYPE_CHECKING:
+    from lits_runtime.segment.segmenter import Segmenter
     from lits_runtime.volumes.label_volume import LabelVolume
     from lits_tools.scores.evaluate import Evaluation
     from lits_tools.scores.gates import Gate
@@ -23,48 +25,49 @@ _ENDINGS = (".csv", ".json", ".html")
 
 
 @click.command(cls=Command)
-@click.argument("predicted", type=click.Path(exists=True, path_type=Path))
-@click.argument("reference", type=click.Path(exists=True, path_type=Path))
+@click.argument("predicted", type=EXISTING)
+@click.argument("reference", type=EXISTING)
 @click.option(
     "-m",
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Segment first: PREDICTED are scans, this is the model of lits-export to use.",
+    type=EXISTING_FILE,
+    help="Take PREDICTED as scans and segment them first with this model of lits-export.",
 )
 @click.option(
     "--provider",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="What the model runs on; what is asked for, or an error.",
+    help="What the model runs on; if it is not available, the command fails.",
 )
 @click.option(
     "-o",
     "--output",
     "outputs",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     multiple=True,
-    help="File to write, .csv, .json or .html; may be given several times.",
+    help="File to write: .csv, .json or .html; repeatable.",
 )
-@click.option("--json", "as_json_text", is_flag=True, help="JSON instead of tables on stdout.")
+@click.option("--json", "as_json_text", is_flag=True, help="Print JSON instead of tables.")
 @click.option(
     "--fail-below",
     multiple=True,
     metavar="SCORE=VALUE",
-    help="Exit status 1 if a pooled score is below, for example lesion_dice=0.6.",
+    help="Fail if a pooled score is below VALUE, for example lesion_dice=0.6; repeatable.",
 )
 @click.option(
     "--fail-above",
     multiple=True,
     metavar="SCORE=VALUE",
-    help="The same for errors and distances, for example liver_assd_mm=2.",
+    help="Fail if a pooled error or distance is above VALUE, for example liver_assd_mm=2; "
+    "repeatable.",
 )
 @click.option(
     "--ignore-affine",
     is_flag=True,
-    help="Compare voxel by voxel, in the reference's spacing, although the affines differ.",
+    help="Compare voxels by index, in the reference's spacing, even if the affines differ.",
 )
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+@force_option
 @shared_options
 def main(
     predicted: Path,
@@ -80,8 +83,8 @@ def main(
 ) -> None:
     """Score the masks PREDICTED against REFERENCE: two files, or two folders matched by case.
 
-    Labels are those of LiTS: 0 background, 1 liver, 2 lesion. Exit status 1 if a case could not
-    be scored or a --fail- limit is broken.
+    Labels are those of LiTS: 0 background, 1 liver, 2 lesion. The exit status is 1 if a case could
+    not be scored or a limit of --fail-below or --fail-above is not met.
     """
     from lits_tools.scores.evaluate import evaluate
     from lits_tools.scores.pairs import find_pairs
@@ -89,14 +92,12 @@ def main(
     inputs = Inputs("a file to score", [predicted, reference])
     _check_outputs(outputs, inputs.add("the model", [model] if model else []), force)
     gates = _gates(fail_below, fail_above)
-    segmenter = None
-    if model:
-        from lits_runtime.segment.segmenter import Segmenter
-
-        segmenter = Segmenter.open(model, provider=provider)
+    segmenter = _opened(model, provider) if model else None
     pairs = find_pairs(predicted, reference, scans=model is not None)
     gallery = Gallery(model is not None) if any(o.suffix == ".html" for o in outputs) else None
-    evaluation = evaluate(pairs, segmenter=segmenter, ignore_affine=ignore_affine, look=gallery)
+    evaluation = evaluate(
+        pairs, segmenter=segmenter, ignore_affine=ignore_affine, on_scored=gallery
+    )
     _show(evaluation, as_json_text)
     for output in outputs:
         _write(evaluation, output, gallery)
@@ -107,15 +108,21 @@ def main(
         raise click.exceptions.Exit(1)
 
 
+def _opened(model: Path, provider: str) -> "Segmenter":
+    from lits_runtime.segment.segmenter import Segmenter
+
+    return Segmenter.open(model, provider=provider)
+
+
 class Gallery:
-    """Keeps a picture of each case's worst slice while its labels are in memory."""
+    """Pictures of the worst slice of each case, drawn while its labels are in memory."""
 
     def __init__(self, scans: bool) -> None:
         self.scans = scans
         self.pictures: dict[str, bytes] = {}
 
     def __call__(self, pair: "Pair", pred: "LabelVolume", gt: "LabelVolume") -> None:
-        """Draw one case, over its scan where it was predicted from one."""
+        """Draw one case, over its scan if a model segmented it."""
         from lits_tools.report.figures import worst_slice
 
         scan = pair.predicted if self.scans else None
@@ -124,8 +131,7 @@ class Gallery:
 
 def _check_outputs(outputs: tuple[Path, ...], inputs: Inputs, force: bool) -> None:
     for output in outputs:
-        if output.suffix not in _ENDINGS:
-            raise click.UsageError(f"{output}: expected a name ending in {', '.join(_ENDINGS)}")
+        check_ending(output, _ENDINGS)
     check_targets(outputs, inputs, force=force)
 
 
@@ -150,7 +156,7 @@ def _show(evaluation: "Evaluation", as_json_text: bool) -> None:
     elif logger.isEnabledFor(logging.INFO):
         from rich.console import Console
 
-        # A pipe has no width of its own; 80 columns would break the figures apart.
+        # A pipe has no width of its own, and the usual 80 columns would wrap the tables.
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(*tables(evaluation), sep="\n")
 

@@ -7,39 +7,36 @@ import click
 
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_tools.cli.arguments import EXISTING_FILE, NEW_FILE, check_ending, force_option
+from lits_tools.view.display import DPI, ENDINGS, GIF_DPI, VIEW_NAMES, WINDOW_HU
+from lits_tools.view.planes import PLANES
 
 logger = logging.getLogger(__name__)
 
-_ENDINGS = (".png", ".pdf", ".svg", ".gif", ".html")
-_VIEWS = ("ct", "predicted", "reference", "overlay", "contours", "difference", "context")
-
 
 @click.command(cls=Command)
-@click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("scan", type=EXISTING_FILE)
 @click.option(
     "--mask",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     required=True,
     help="Labels on the scan's grid: 0 background, 1 liver, 2 lesion.",
 )
-@click.option(
-    "--reference",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Labels that the mask should have had.",
-)
+@click.option("--reference", type=EXISTING_FILE, help="Reference labels to compare the mask with.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     required=True,
-    help="Figure to write: .png, .pdf or .svg; .gif runs through the slices; .html scrolls.",
+    help="Figure to write: .png, .pdf or .svg, .gif to play through the slices, or .html to scroll "
+    "through them.",
 )
 @click.option(
     "--view",
     "views",
-    type=click.Choice(_VIEWS),
+    type=click.Choice(VIEW_NAMES),
     multiple=True,
-    help="One view, or several, instead of all on one sheet.",
+    help="View to draw; repeatable.  [default: all of them on one sheet]",
 )
 @click.option(
     "--slice",
@@ -47,12 +44,12 @@ _VIEWS = ("ct", "predicted", "reference", "overlay", "contours", "difference", "
     default="auto",
     show_default=True,
     metavar="N|largest|worst|montage",
-    help="Slice from 1, the largest lesion, the worst disagreement, or steps through the liver; "
-    "auto is the largest lesion and the worst disagreement.",
+    help="Slice number from 1, the largest lesion, the worst disagreement, or a montage of evenly "
+    "spaced slices of the liver; auto shows the largest lesion and the worst disagreement.",
 )
 @click.option(
     "--plane",
-    type=click.Choice(["axial", "coronal", "sagittal"]),
+    type=click.Choice(list(PLANES)),
     default="axial",
     show_default=True,
     help="Slice 1 is the most inferior, anterior or right one.",
@@ -62,17 +59,21 @@ _VIEWS = ("ct", "predicted", "reference", "overlay", "contours", "difference", "
     "window_hu",
     type=float,
     nargs=2,
-    default=(-100.0, 240.0),
+    default=WINDOW_HU,
     show_default=True,
     help="HU shown as black and as white.",
 )
-@click.option("--dpi", type=click.IntRange(20, 1200), help="Of a picture.  [default: 120, gif: 80]")
+@click.option(
+    "--dpi",
+    type=click.IntRange(20, 1200),
+    help=f"Resolution.  [default: {DPI}, of a .gif {GIF_DPI}]",
+)
 @click.option(
     "--ignore-affine",
     is_flag=True,
-    help="Take the masks' voxels for the scan's, although their affines differ.",
+    help="Match the voxels of masks and scan by index, even if their affines differ.",
 )
-@click.option("-f", "--force", is_flag=True, help="Overwrite an existing figure.")
+@force_option
 @shared_options
 def main(
     scan: Path,
@@ -87,20 +88,15 @@ def main(
     ignore_affine: bool,
     force: bool,
 ) -> None:
-    """Draw SCAN with its mask, as a radiologist expects it: the patient's right on the left."""
-    if output.suffix not in _ENDINGS:
-        raise click.UsageError(f"{output}: expected a name ending in {', '.join(_ENDINGS)}")
+    """Draw a mask over its SCAN, in radiological orientation: the patient's right on the left."""
+    _check_output(output, views, slices)
     inputs = Inputs("the scan", [scan]).add("a mask", [mask, *([reference] if reference else [])])
     check_targets([output], inputs, force=force)
     if window_hu[0] >= window_hu[1]:
         raise click.UsageError(f"--window {window_hu}: expected the lower value first")
-    if output.suffix in (".gif", ".html") and slices != "auto":
-        raise click.UsageError(f"{output} holds all slices of the liver: leave --slice away")
-    if output.suffix == ".html" and views:
-        raise click.UsageError(f"{output} lets its reader choose the view: leave --view away")
 
     from lits_tools.view.page import save_viewer
-    from lits_tools.view.sheets import DPI, save_animation, save_figure, sheet
+    from lits_tools.view.sheets import save_animation, save_figure, sheet
     from lits_tools.view.view_data import open_view
 
     view = open_view(scan, mask, reference, ignore_affine=ignore_affine)
@@ -109,7 +105,7 @@ def main(
             save_viewer(view, output, plane=plane, window_hu=window_hu)
         elif output.suffix == ".gif":
             save_animation(
-                view, output, views=views, plane=plane, window_hu=window_hu, dpi=dpi or 80
+                view, output, views=views, plane=plane, window_hu=window_hu, dpi=dpi or GIF_DPI
             )
         else:
             figure = sheet(view, views=views, slices=slices, plane=plane, window_hu=window_hu)
@@ -117,3 +113,11 @@ def main(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     logger.info("%s: %s", output, "; ".join(view.captions))
+
+
+def _check_output(output: Path, views: tuple[str, ...], slices: str) -> None:
+    check_ending(output, ENDINGS)
+    if output.suffix in (".gif", ".html") and slices != "auto":
+        raise click.UsageError(f"{output} shows all slices of the liver: omit --slice")
+    if output.suffix == ".html" and views:
+        raise click.UsageError(f"{output} lets its reader choose the view: omit --view")

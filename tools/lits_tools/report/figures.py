@@ -1,4 +1,4 @@
-"""Figures of an evaluation: scores of the cases, volumes, lesions by size, the worst slices."""
+"""Figures of an evaluation: scores by case, volumes, lesions by size, and worst slices."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,24 +14,26 @@ from lits_runtime.volumes.scan import Scan
 from lits_tools.scores.evaluate import Evaluation
 from lits_tools.scores.lesion_match import SIZES
 from lits_tools.view.chosen_slices import worst_disagreement
+from lits_tools.view.display import LESION_COLOUR
 from lits_tools.view.panels import Panel, decorate, draw_difference, zoom_to_liver
 from lits_tools.view.planes import PLANES
 from lits_tools.view.view_data import ViewData, read_hu
 
 Draw = Callable[[Axes, Evaluation], None]
 
-LIVER, LESION = "#0072b2", "#d55e00"
+LIVER_COLOUR = "#0072b2"
+"""Not the yellow of the views, which fades on white."""
 _AIR_HU = np.int16(-1000)
 
 
 def score_figures(evaluation: Evaluation) -> list[str]:
-    """Figures as SVG elements: Dice, surface distance, volumes, lesions found by size."""
+    """Figures as SVG elements: Dice, surface distances, lesion volumes, detection by size."""
     drawings = (_draw_dice, _draw_distance, _draw_volumes, _draw_sizes)
     return [_svg(draw, evaluation, f"lits-eval-{i}") for i, draw in enumerate(drawings)]
 
 
 def worst_slice(pred: LabelVolume, gt: LabelVolume, title: str, scan: Path | None = None) -> bytes:
-    """PNG of the axial slice in which the two differ most, over the CT where there is a scan."""
+    """PNG of the axial slice in which two masks differ most, over the CT if there is a scan."""
     shape = gt.labels.shape
     volume_hu = read_hu(Scan.open(scan)) if scan else np.broadcast_to(_AIR_HU, shape)
     view = ViewData(title, volume_hu, pred.labels, gt.labels, gt.spacing_mm, gt.geometry.voxel_ml)
@@ -54,7 +56,7 @@ def _svg(draw: Draw, evaluation: Evaluation, salt: str) -> str:
         axes.spines[side].set_visible(False)
     draw(axes, evaluation)
     stream = io.StringIO()
-    # The salt keeps the identifiers of several figures on one page apart, and reproducible.
+    # The salt makes the identifiers unique on a page of several figures, and reproducible.
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     _, tag, content = stream.getvalue().partition("<svg")
@@ -65,7 +67,7 @@ def _draw_dice(axes: Axes, evaluation: Evaluation) -> None:
     cases = sorted(
         evaluation.cases, key=lambda case: case.lesion.overlap.dice if case.lesion else 0
     )
-    for colour, name in ((LIVER, "liver"), (LESION, "lesion")):
+    for colour, name in ((LIVER_COLOUR, "liver"), (LESION_COLOUR, "lesion")):
         scores = [getattr(case, name) for case in cases]
         dice = [score.overlap.dice if score else np.nan for score in scores]
         axes.plot(range(len(cases)), dice, "o", color=colour, markersize=5, label=name)
@@ -74,7 +76,7 @@ def _draw_dice(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_ylim(-0.03, 1.03)
     _name_cases(axes, [case.case_id for case in cases])
     axes.set_ylabel("Dice")
-    axes.set_title("Dice per case, dotted: mean", fontsize=11)
+    axes.set_title("Dice by case (dotted line: mean)", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -86,7 +88,7 @@ def _draw_distance(axes: Axes, evaluation: Evaluation) -> None:
             found = [getattr(score.surface, name) for score in scores if score]
             values.append([v for v in found if np.isfinite(v)])
     for place, found in enumerate(values):
-        colour = (LIVER, LESION)[place % 2]
+        colour = (LIVER_COLOUR, LESION_COLOUR)[place % 2]
         spread = np.linspace(-0.15, 0.15, len(found)) if len(found) > 1 else np.zeros(len(found))
         axes.plot(place + spread, found, "o", color=colour, markersize=4, alpha=0.7)
         if found:
@@ -94,7 +96,7 @@ def _draw_distance(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_xticks(range(4), ["liver\nASSD", "lesion\nASSD", "liver\nHD95", "lesion\nHD95"])
     axes.set_ylabel("mm")
     axes.set_ylim(bottom=0)
-    axes.set_title("Surface distances of the finite cases, line: median", fontsize=11)
+    axes.set_title("Surface distances where finite (line: median)", fontsize=11)
 
 
 def _draw_volumes(axes: Axes, evaluation: Evaluation) -> None:
@@ -109,7 +111,7 @@ def _draw_volumes(axes: Axes, evaluation: Evaluation) -> None:
     high = max((max(pair) for pair in pairs), default=0) * 1.3 + 1
     axes.plot([0, high], [0, high], color="#999", linewidth=0.8)
     for pair in pairs:
-        axes.plot(*pair, "o", color=LESION, markersize=5)
+        axes.plot(*pair, "o", color=LESION_COLOUR, markersize=5)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_xlim(-0.1, high)
@@ -122,10 +124,10 @@ def _draw_volumes(axes: Axes, evaluation: Evaluation) -> None:
 def _draw_sizes(axes: Axes, evaluation: Evaluation) -> None:
     names = [f"_{size}" for size in SIZES]
     series = (
-        ("recall", "iou0", LIVER, 1.0),
-        ("recall", "iou50", LIVER, 0.45),
-        ("precision", "iou0", LESION, 1.0),
-        ("precision", "iou50", LESION, 0.45),
+        ("recall", "iou0", LIVER_COLOUR, 1.0),
+        ("recall", "iou50", LIVER_COLOUR, 0.45),
+        ("precision", "iou0", LESION_COLOUR, 1.0),
+        ("precision", "iou50", LESION_COLOUR, 0.45),
     )
     for offset, (kind, iou, colour, alpha) in enumerate(series):
         values = [evaluation.pooled[f"lesion_{kind}_{iou}{name}"].value for name in names]
@@ -138,7 +140,7 @@ def _draw_sizes(axes: Axes, evaluation: Evaluation) -> None:
     axes.set_xticks(range(len(names)), ["under 10 mm", "10 to 20 mm", "over 20 mm"])
     axes.set_ylim(0, 1.32)
     axes.set_yticks(np.linspace(0, 1, 6))
-    axes.set_title("Lesions found by longest axial diameter", fontsize=11)
+    axes.set_title("Lesion detection by longest axial diameter", fontsize=11)
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
 
 
@@ -147,4 +149,4 @@ def _name_cases(axes: Axes, names: Sequence[str]) -> None:
         axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 8 else 0, fontsize=8)
         axes.set_xlim(-0.7, len(names) - 0.3)
     else:
-        axes.set_xlabel("cases, by lesion Dice")
+        axes.set_xlabel("cases in order of lesion Dice")

@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained page: tables that can be sorted, figures, worst slices."""
+"""An evaluation as a self-contained page: sortable tables, figures, worst slices."""
 
 import base64
 import html
@@ -28,12 +28,12 @@ CASE_COLUMNS = {
     "lesion_assd_mm": "lesion ASSD mm",
     "lesion_hd95_mm": "lesion HD95 mm",
     "lesion_mssd_mm": "lesion MSSD mm",
-    "lesion_surface_dice_1mm": "surface Dice 1 mm",
-    "lesion_surface_dice_3mm": "surface Dice 3 mm",
-    "lesion_volume_gt_ml": "lesion reference ml",
-    "lesion_volume_pred_ml": "lesion predicted ml",
-    "lesion_count_gt": "lesions",
-    "lesion_count_pred": "predicted",
+    "lesion_surface_dice_1mm": "lesion surface Dice 1 mm",
+    "lesion_surface_dice_3mm": "lesion surface Dice 3 mm",
+    "lesion_volume_gt_ml": "lesion ml, reference",
+    "lesion_volume_pred_ml": "lesion ml, predicted",
+    "lesion_count_gt": "lesions, reference",
+    "lesion_count_pred": "lesions, predicted",
     "lesion_recall_iou0": "recall IoU > 0",
     "lesion_precision_iou0": "precision IoU > 0",
     "lesion_recall_iou50": "recall IoU > 0.5",
@@ -75,7 +75,7 @@ def write_html(
 
 def _subtitle(evaluation: Evaluation) -> str:
     number = len(evaluation.cases)
-    text = f"{number} case{'s' * (number != 1)}; in brackets: 95 % bootstrap intervals over cases"
+    text = f"{number} case{'s' * (number != 1)}; in brackets: 95 % bootstrap confidence intervals"
     if evaluation.model_sha256:
         text += f"; model {evaluation.model_sha256}"
     return text
@@ -85,7 +85,7 @@ def _failed(evaluation: Evaluation) -> str:
     if not evaluation.failed:
         return ""
     rows = (f"<li>{html.escape(f'{c}: {why}')}</li>" for c, why in evaluation.failed.items())
-    return f"<h2>Not scored, and not in the figures</h2><ul>{''.join(rows)}</ul>"
+    return f"<h2>Cases that could not be scored</h2><ul>{''.join(rows)}</ul>"
 
 
 def _table(grid: Grid) -> str:
@@ -121,5 +121,8 @@ def _pictures(pictures: Mapping[str, bytes]) -> str:
         f"<figcaption>case {html.escape(case)}</figcaption></figure>"
         for case, png in pictures.items()
     )
-    note = "Orange: false positive. Blue: false negative. White: both. Line: the reference's liver."
+    note = (
+        "Orange: false positive. Blue: false negative. Light: agreement. Line: liver of the "
+        "reference."
+    )
     return f'<h2>Worst slices</h2><p class="note">{note}</p><div class="pictures">{figures}</div>'

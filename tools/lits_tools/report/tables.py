@@ -1,10 +1,9 @@
-"""An evaluation as a table on the terminal, CSV or JSON."""
+"""An evaluation as tables on the terminal, CSV or JSON."""
 
 import csv
 import json
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import csv_cell
+from lits_runtime.system.versions import version
 from lits_tools.scores.evaluate import Evaluation
 from lits_tools.scores.lesion_match import SIZES
 from lits_tools.scores.pooling import CONFIDENCE, Estimate
@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 STRUCTURE_ROWS = {
     "dice": "Dice per case",
-    "dice_global": "Dice global",
+    "dice_global": "global Dice",
     "voe": "VOE",
     "rvd": "RVD",
     "assd_mm": "ASSD mm",
@@ -48,7 +48,7 @@ CASE_COLUMNS = {
 
 
 def figure(value: float) -> str:
-    """A score in print: three decimals, a dash where it is not defined.
+    """A score as text: three decimals, or a dash if it is undefined.
 
     >>> figure(0.4902), figure(float("nan")), figure(12)
     ('0.490', '-', '12')
@@ -61,19 +61,21 @@ def figure(value: float) -> str:
 
 
 def figure_with_interval(estimate: Estimate) -> str:
-    """A pooled score with its 95 % interval, and what it is without infinite cases."""
+    """A pooled score with its 95 % interval, and its value without infinite cases."""
     text = figure(estimate.value)
     if not math.isnan(estimate.low):
         text += f" ({figure(estimate.low)} to {figure(estimate.high)})"
     if estimate.infinite:
         finite = estimate.cases - estimate.infinite
-        text += f"; {figure(estimate.finite_value)} in the {finite} of {estimate.cases} finite"
+        text += (
+            f"; {figure(estimate.finite_value)} over the {finite} of {estimate.cases} finite cases"
+        )
     return text
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as text, for the terminal or a page."""
+    """A table of text, for the terminal or a page."""
 
     title: str
     headings: tuple[str, ...]
@@ -81,13 +83,13 @@ class Grid:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """What the terminal shows: cases, structures, lesions found, tumour burden."""
+    """The tables of the terminal: cases, structures, lesion detection, tumour burden."""
     grids = (case_grid, structure_grid, lesion_grid, burden_grid)
     return [_rich(grid(evaluation)) for grid in grids]
 
 
 def case_grid(evaluation: Evaluation) -> Grid:
-    """The most telling scores of each case."""
+    """The main scores of each case."""
     rows = []
     for case in evaluation.cases:
         values = case.values()
@@ -96,7 +98,7 @@ def case_grid(evaluation: Evaluation) -> Grid:
 
 
 def structure_grid(evaluation: Evaluation) -> Grid:
-    """Overlap and distances of liver, lesions, and detected lesions, pooled."""
+    """Pooled overlap and distances of the liver, the lesions, and the detected lesions."""
     number = len(evaluation.cases)
     rows = []
     for key, heading in STRUCTURE_ROWS.items():
@@ -108,7 +110,7 @@ def structure_grid(evaluation: Evaluation) -> Grid:
 
 
 def lesion_grid(evaluation: Evaluation) -> Grid:
-    """Precision, recall and F1 of all lesions and by size, and the organisers' own count."""
+    """Precision, recall and F1 of all lesions and by size, and the organisers' own figures."""
     rows = []
     for iou, above in IOU_ROWS.items():
         for kind, title in {"precision": "precision", "recall": "recall", "f1": "F1"}.items():
@@ -117,12 +119,12 @@ def lesion_grid(evaluation: Evaluation) -> Grid:
             by_size = [figure(estimate.value) for estimate in found[1:]]
             last = figure(challenge.value) if challenge else ""
             rows.append((f"{title}, {above}", figure_with_interval(found[0]), *by_size, last))
-    headings = ("", *SIZE_COLUMNS.values(), "as LiTS 2017 counts")
-    return Grid("Lesions found", headings, tuple(rows))
+    headings = ("", *SIZE_COLUMNS.values(), "as in LiTS 2017")
+    return Grid("Lesion detection", headings, tuple(rows))
 
 
 def burden_grid(evaluation: Evaluation) -> Grid:
-    """Error of the tumour burden."""
+    """The error of the tumour burden."""
     names = {"error": "mean error", "rmse": "RMSE", "max_error": "maximum"}
     found = [figure_with_interval(evaluation.pooled[f"burden_{key}"]) for key in names]
     return Grid("Tumour burden, predicted - reference", tuple(names.values()), (tuple(found),))
@@ -138,7 +140,7 @@ def _rich(grid: Grid) -> Table:
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON values: null where a score is not defined, "inf" where infinite."""
+    """The evaluation as JSON values: null for an undefined score, "inf" for an infinite one."""
     return {
         "format_version": FORMAT_VERSION,
         "lits_toolkit": version("lits-toolkit"),
@@ -166,8 +168,8 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
 def write_csv(evaluation: Evaluation, path: Path) -> None:
     """Write one row per case, then the pooled scores and their intervals.
 
-    The first column, `row`, tells them apart: "case", "pooled", "ci_low" and "ci_high". Scores
-    that are not defined are left empty.
+    The first column, `row`, is "case", "pooled", "ci_low" or "ci_high". Undefined scores are left
+    empty.
     """
     cases = [case.values() for case in evaluation.cases]
     names = list(dict.fromkeys([*cases[0], *evaluation.pooled]))

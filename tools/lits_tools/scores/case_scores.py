@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_tools.scores.boxes import bounding_box
+from lits_runtime.labels import MASKS, lesion_mask
 from lits_tools.scores.lesion_match import (
     SIZES,
     Group,
@@ -22,7 +22,7 @@ from lits_tools.scores.lesion_match import (
 from lits_tools.scores.overlap import (
     Mask,
     Overlap,
-    check_same_shape,
+    cropped,
     knows_liver,
     overlap,
     tumour_burden,
@@ -30,17 +30,17 @@ from lits_tools.scores.overlap import (
 from lits_tools.scores.surface import Spacing, SurfaceScores, surface_scores
 from lits_tools.scores.surface_dice import surface_dice
 
-CLASSES = ("liver", "lesion")
+CLASSES = tuple(MASKS)
 TOLERANCES_MM = (1.0, 3.0)
 IOU_ABOVE = {"iou0": 0.0, "iou50": 0.5}
-"""A lesion counts as found where its group's IoU is above this; the challenge's two thresholds."""
+"""The challenge's two thresholds: a lesion is detected if the IoU of its group is above one."""
 
 Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class StructureScores:
-    """How well one structure, the liver or all lesions together, was segmented."""
+    """How well one structure was segmented: the liver, or all lesions together."""
 
     overlap: Overlap
     surface: SurfaceScores
@@ -67,15 +67,15 @@ STRUCTURE_SCORES = (
 
 @dataclass(frozen=True)
 class CaseScores:
-    """Everything that is known of one case after both its masks were read."""
+    """All scores of one case."""
 
     case_id: str
     voxel_ml: float
     liver: StructureScores | None
-    """Of label >= 1: lesions are part of the liver. None where one of the masks knows of none: it
-    has lesions, but no voxel of label 1, or comes from a model without that class."""
+    """Of labels 1 and 2: lesions are part of the liver. None if a mask has lesions but no voxel of
+    label 1, or comes from a model without a liver channel."""
     lesion: StructureScores | None
-    """Of label 2; None where a mask comes from a model without that class."""
+    """Of label 2; None if the prediction comes from a model without a lesion channel."""
     match: LesionMatch
     detected: tuple[StructureScores, ...]
     """Of each group of lesions with an IoU above 0.5."""
@@ -84,40 +84,47 @@ class CaseScores:
 
     @property
     def burden_error(self) -> float:
-        """Predicted minus real tumour burden; not a number where a mask shows no liver."""
+        """Predicted minus reference tumour burden; NaN if a mask shows no liver."""
         return self.burden_pred - self.burden_gt
 
     def values(self) -> dict[str, float]:
-        """All scores by name, as in the columns of the CSV file."""
-        found: dict[str, float] = {}
-        for name, scores in (("liver", self.liver), ("lesion", self.lesion)):
-            values = structure_values(scores)
-            found |= {f"{name}_{key}": value for key, value in values.items()}
-            predicted, reference = math.nan, math.nan
-            if scores:
-                predicted, reference = scores.overlap.predicted, scores.overlap.reference
-            found[f"{name}_volume_pred_ml"] = predicted * self.voxel_ml
-            found[f"{name}_volume_gt_ml"] = reference * self.voxel_ml
-        found["lesion_count_pred"] = len(self.match.predicted_mm) if self.lesion else math.nan
-        found["lesion_count_gt"] = len(self.match.reference_mm) if self.lesion else math.nan
+        """All scores by name: the columns of the CSV file."""
+        return {
+            **self._structure_values("liver", self.liver),
+            **self._structure_values("lesion", self.lesion),
+            "lesion_count_pred": len(self.match.predicted_mm) if self.lesion else math.nan,
+            "lesion_count_gt": len(self.match.reference_mm) if self.lesion else math.nan,
+            **self._detection_values(),
+            "burden_pred": self.burden_pred,
+            "burden_gt": self.burden_gt,
+            "burden_error": self.burden_error,
+        }
+
+    def _structure_values(self, name: str, scores: StructureScores | None) -> dict[str, float]:
+        values = {f"{name}_{key}": value for key, value in structure_values(scores).items()}
+        for suffix, side in (("pred", "predicted"), ("gt", "reference")):
+            voxels = getattr(scores.overlap, side) if scores else math.nan
+            values[f"{name}_volume_{suffix}_ml"] = voxels * self.voxel_ml
+        return values
+
+    def _detection_values(self) -> dict[str, float]:
+        values: dict[str, float] = {}
         for suffix, above in IOU_ABOVE.items():
             for size in (None, *SIZES):
                 counts = detection(self.match, above, size)
                 name = f"{suffix}_{size}" if size else suffix
-                found[f"lesion_precision_{name}"] = counts.precision
-                found[f"lesion_recall_{name}"] = counts.recall
-                found[f"lesion_f1_{name}"] = counts.f1
+                values[f"lesion_precision_{name}"] = counts.precision
+                values[f"lesion_recall_{name}"] = counts.recall
+                values[f"lesion_f1_{name}"] = counts.f1
         for suffix, above in IOU_ABOVE.items():
             number = challenge_detected(self.match, above)
-            found[f"challenge_precision_{suffix}"] = _share(number, len(self.match.predicted_mm))
-            found[f"challenge_recall_{suffix}"] = _share(number, len(self.match.reference_mm))
-        found["burden_pred"], found["burden_gt"] = self.burden_pred, self.burden_gt
-        found["burden_error"] = self.burden_error
-        return found
+            values[f"challenge_precision_{suffix}"] = _share(number, len(self.match.predicted_mm))
+            values[f"challenge_recall_{suffix}"] = _share(number, len(self.match.reference_mm))
+        return values
 
 
 def structure_values(scores: StructureScores | None) -> dict[str, float]:
-    """The scores of a structure by name; not a number where it was not scored."""
+    """The scores of a structure by name; NaN if it was not scored."""
     return dict.fromkeys(STRUCTURE_SCORES, math.nan) if scores is None else scores.values()
 
 
@@ -139,53 +146,67 @@ def score_case(
         spacing_mm: voxel size per array axis.
         case_id: name for reports.
         voxel_ml: volume of a voxel; None: the product of `spacing_mm`.
-        step_mm: (3, 2), the world vectors from one column and one row to the next, where these are
-            not at right angles.
-        classes: "liver", "lesion" or both: what the prediction tells of. Others are not scored,
-            and neither is the liver where a mask holds lesions alone.
+        step_mm: (3, 2), the world vectors from one column and from one row to the next, if these
+            are not at right angles.
+        classes: "liver", "lesion" or both: the classes of the model that made the prediction.
+            Others are not scored; neither is the liver if a mask holds nothing but lesions.
 
     Raises:
         DatasetError: the shapes differ.
     """
-    check_same_shape(labels_pred, labels_gt)
-    box = bounding_box(labels_pred, labels_gt)
-    pred, gt = labels_pred[box], labels_gt[box]
-    scored = [name for name in CLASSES if name in classes]
-    if "liver" in scored and not (knows_liver(pred) and knows_liver(gt)):
-        scored.remove("liver")
-    lesion_box = bounding_box(pred == 2, gt == 2) if "lesion" in scored else (slice(0),) * 3
-    lesions_pred, lesions_gt = (label_lesions(part[lesion_box] == 2) for part in (pred, gt))
-    match = match_lesions(lesions_pred, lesions_gt, spacing_mm, step_mm)
-    with ThreadPoolExecutor(2) as threads:  # numpy and scipy let go of the interpreter's lock
-        masks = {"liver": (pred > 0, gt > 0), "lesion": (pred == 2, gt == 2)}
-        under_way = {
-            name: threads.submit(score_structure, *masks[name], spacing_mm) for name in scored
-        }
+    pred, gt = cropped(labels_pred, labels_gt)
+    structures = _score_structures(pred, gt, spacing_mm, classes)
+    lesions = _lesions(pred, gt) if "lesion" in classes else _lesions(pred[:0], gt[:0])
+    match = match_lesions(*lesions, spacing_mm, step_mm)
     return CaseScores(
         case_id=case_id,
         voxel_ml=float(np.prod(spacing_mm)) / 1000 if voxel_ml is None else voxel_ml,
-        liver=under_way["liver"].result() if "liver" in scored else None,
-        lesion=under_way["lesion"].result() if "lesion" in scored else None,
+        liver=structures.get("liver"),
+        lesion=structures.get("lesion"),
         match=match,
-        detected=tuple(
-            _score_group(group, lesions_pred, lesions_gt, spacing_mm)
-            for group in match.groups
-            if group.predicted and group.overlap.iou > IOU_ABOVE["iou50"]
-        ),
+        detected=tuple(_score_detected(match, *lesions, spacing_mm)),
         burden_pred=tumour_burden(pred) if set(CLASSES) <= set(classes) else math.nan,
         burden_gt=tumour_burden(gt),
     )
 
 
+def _score_structures(
+    pred: Labels, gt: Labels, spacing_mm: Spacing, classes: Collection[str]
+) -> dict[str, StructureScores]:
+    """The scores of those classes that both masks outline."""
+    names = [name for name in CLASSES if name in classes]
+    if "liver" in names and not (knows_liver(pred) and knows_liver(gt)):
+        names.remove("liver")
+    with ThreadPoolExecutor(2) as threads:  # numpy and scipy release the GIL
+        futures = {
+            name: threads.submit(score_structure, MASKS[name](pred), MASKS[name](gt), spacing_mm)
+            for name in names
+        }
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _lesions(pred: Labels, gt: Labels) -> tuple[Lesions, Lesions]:
+    """The numbered lesions of both, cut to one box around all of them."""
+    mask_pred, mask_gt = cropped(lesion_mask(pred), lesion_mask(gt))
+    return label_lesions(mask_pred), label_lesions(mask_gt)
+
+
 def score_structure(mask_pred: Mask, mask_gt: Mask, spacing_mm: Spacing) -> StructureScores:
     """Overlap and surface scores of two masks (slices, height, width)."""
-    box = bounding_box(mask_pred, mask_gt)
-    pred, gt = mask_pred[box], mask_gt[box]
+    pred, gt = cropped(mask_pred, mask_gt)
     return StructureScores(
         overlap(pred, gt),
         surface_scores(pred, gt, spacing_mm),
         surface_dice(pred, gt, spacing_mm, TOLERANCES_MM),
     )
+
+
+def _score_detected(
+    match: LesionMatch, pred: Lesions, gt: Lesions, spacing_mm: Spacing
+) -> Iterator[StructureScores]:
+    for group in match.groups:
+        if group.predicted and group.overlap.iou > IOU_ABOVE["iou50"]:
+            yield _score_group(group, pred, gt, spacing_mm)
 
 
 def _score_group(group: Group, pred: Lesions, gt: Lesions, spacing_mm: Spacing) -> StructureScores:

@@ -1,4 +1,4 @@
-"""Scoring files: pairs of masks, or scans that a model segments first."""
+"""Scores of files: of pairs of masks, or of scans that a model segments first."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Look = Callable[[Pair, LabelVolume, LabelVolume], None]
-"""Called with a pair, its predicted and its reference labels, while they are in memory."""
+OnScored = Callable[[Pair, LabelVolume, LabelVolume], None]
+"""Takes a pair, its predicted and its reference labels while they are in memory."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Evaluation:
     cases: tuple[CaseScores, ...]
     pooled: dict[str, Estimate]
     failed: dict[str, str] = field(default_factory=dict)
-    """Reasons of the cases that could not be scored and are not in the figures."""
+    """Why cases could not be scored, by case; the scores do not include them."""
     model_sha256: str = ""
-    """Of the model that made the predictions, where one did."""
+    """Of the model that made the predictions, if any."""
 
 
 def evaluate(
@@ -44,15 +44,15 @@ def evaluate(
     *,
     segmenter: "Segmenter | None" = None,
     ignore_affine: bool = False,
-    look: Look | None = None,
+    on_scored: OnScored | None = None,
 ) -> Evaluation:
-    """Score pairs of files and pool the scores; a bad case is reported and the rest go on.
+    """Score pairs of files and pool the scores; a bad case is reported and does not stop the rest.
 
     Args:
-        pairs: predicted masks and references; scans and references, if there is a `segmenter`.
+        pairs: predicted masks and references; with a `segmenter`, scans and references.
         segmenter: a model to segment the scans with.
         ignore_affine: compare voxel by voxel, in the reference's spacing, whatever the affines.
-        look: is shown the labels of each case that was scored, for example to draw them.
+        on_scored: called with the labels of each scored case, for example to draw them.
 
     Raises:
         DatasetError: no pair could be scored.
@@ -67,13 +67,13 @@ def evaluate(
             logger.error("case %s is left out: %s", pair.case_id, error)
             continue
         cases.append(_scored(pair.case_id, pred, gt, segmenter))
-        if look:
-            look(pair, pred, gt)
+        if on_scored:
+            on_scored(pair, pred, gt)
         logger.info("case %s scored", pair.case_id)
     if not cases:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
         raise DatasetError(f"none of {len(pairs)} cases could be scored: {reasons}")
-    _say_what_is_missing(cases)
+    _warn_of_absent_structures(cases)
     sha256 = segmenter.model_sha256 if segmenter else ""
     return Evaluation(tuple(cases), pool(cases), failed, sha256)
 
@@ -90,7 +90,7 @@ def read_pair(
     gt = read_labels(pair.reference)
     pred = _segmented(pair.predicted, segmenter) if segmenter else read_labels(pair.predicted)
     if ignore_affine and pred.geometry.shape == gt.geometry.shape:
-        # Voxel by voxel means in the order of the files: both are turned as the reference is.
+        # Voxels correspond in the files' order: both take the reference's orientation.
         stored = pred.geometry.from_canonical(pred.labels)
         return LabelVolume(gt.geometry.to_canonical(stored), gt.geometry), gt
     check_same_grid(pred.geometry, gt.geometry)
@@ -101,16 +101,16 @@ def _scored(
     case_id: str, pred: LabelVolume, gt: LabelVolume, segmenter: "Segmenter | None"
 ) -> CaseScores:
     classes = segmenter.metadata.classes if segmenter else CLASSES
-    for what, labels in (("prediction", pred.labels), ("reference", gt.labels)):
+    for side, labels in (("prediction", pred.labels), ("reference", gt.labels)):
         if not knows_liver(labels):
             logger.warning(
                 "case %s: the %s has lesions (label 2) but no liver (label 1); the liver and the "
                 "tumour burden are not scored",
                 case_id,
-                what,
+                side,
             )
         elif not labels.any():
-            logger.warning("case %s: the %s is empty", case_id, what)
+            logger.warning("case %s: the %s is empty", case_id, side)
     return score_case(
         pred.labels,
         gt.labels,
@@ -122,15 +122,15 @@ def _scored(
     )
 
 
-def _say_what_is_missing(cases: Sequence[CaseScores]) -> None:
-    """A Dice of 1 that only says that nothing is there deserves a word."""
+def _warn_of_absent_structures(cases: Sequence[CaseScores]) -> None:
+    """Without a warning, the Dice of 1 of empty masks would look like a perfect score."""
     for name in CLASSES:
         scores: list[StructureScores | None] = [getattr(case, name) for case in cases]
         overlaps = [score.overlap for score in scores if score]
         if not overlaps:
             logger.warning("the %s is not scored in any case", name)
         elif not any(overlap.predicted or overlap.reference for overlap in overlaps):
-            logger.warning("no mask shows any %s: its Dice is that of empty masks, 1", name)
+            logger.warning("no mask contains any %s: its Dice of 1 is that of empty masks", name)
 
 
 def _segmented(scan: Path, segmenter: "Segmenter") -> LabelVolume:

@@ -1,4 +1,4 @@
-"""Thresholds that an evaluation has to keep, for acceptance tests and CI."""
+"""Limits that an evaluation has to meet, for acceptance tests and CI."""
 
 import difflib
 import math
@@ -10,12 +10,12 @@ from lits_tools.scores.pooling import known_scores
 
 @dataclass(frozen=True)
 class Gate:
-    """A pooled score and the value that it may not fall below, or not rise above."""
+    """A pooled score and the limit that it must not cross."""
 
     name: str
     limit: float
     below: bool
-    """Whether to fail below the limit; else above."""
+    """Whether to fail below the limit rather than above it."""
 
     @classmethod
     def parse(cls, text: str, *, below: bool) -> "Gate":
@@ -33,17 +33,17 @@ class Gate:
             ) from error
         if gate.name not in (known := known_scores()):
             near = difflib.get_close_matches(gate.name, known, 4, 0.4)
-            raise ValueError(f"no score {gate.name!r}; there are {', '.join(near or known)}")
+            raise ValueError(f"no score {gate.name!r}: expected {' or '.join(near or known)}")
         return gate
 
     def broken(self, evaluation: Evaluation) -> str:
-        """Why the evaluation does not pass, or nothing.
+        """The reason why an evaluation fails, or "" if it passes.
 
-        A score that is not defined does not pass: it was not shown to keep the limit.
+        An undefined score fails: nothing shows that it meets the limit.
         """
         value = evaluation.pooled[self.name].value
         if math.isnan(value):
-            return f"{self.name} is not defined for these cases"
+            return f"{self.name} is undefined for these cases"
         if value < self.limit if self.below else value > self.limit:
             return (
                 f"{self.name} is {value:.6g}, {'below' if self.below else 'above'} {self.limit:g}"

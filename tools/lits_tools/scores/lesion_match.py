@@ -1,9 +1,9 @@
-"""Lesions as connected components: their sizes, and which predicted ones match which real ones.
+"""Lesions as connected components: their sizes, and which predicted ones match the reference.
 
-Matching is the LiTS challenge's. Each reference lesion goes to the predicted lesion that covers
-most of it, and reference lesions that share one are merged; each predicted lesion goes to the
-merged reference that it overlaps most, and predicted lesions that share one are merged. What
-remains are groups, one merged prediction to one merged reference, compared by their IoU.
+Lesions are matched as in the LiTS challenge. Each reference lesion goes to the predicted lesion
+that covers most of it, and reference lesions that share one are merged; each predicted lesion goes
+to the merged reference that it overlaps most, and predicted lesions that share one are merged. The
+result is groups of one merged prediction and one merged reference, compared by IoU.
 """
 
 from collections import defaultdict
@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.measure.diameter import longest_diameters_mm
-from lits_tools.scores.boxes import Box
-from lits_tools.scores.overlap import Mask, Overlap, check_same_shape
+from lits_tools.scores.overlap import Box, Mask, Overlap, check_same_shape
 from lits_tools.scores.surface import Spacing
 
 SIZES = {"under_10mm": (0.0, 10.0), "10_to_20mm": (10.0, 20.0), "over_20mm": (20.0, np.inf)}
-"""Classes of the longest axial diameter in mm: lower bound included, upper bound not."""
+"""Ranges of the longest axial diameter in mm: lower bound included, upper bound not."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Lesions:
     ids: NDArray[np.uint32]
     """(slices, height, width): 0 outside, 1 to n inside."""
     boxes: tuple[Box, ...]
-    """Where each of them lies in `ids`."""
+    """The bounding box of each lesion in `ids`."""
     voxels: tuple[int, ...]
-    """How large each of them is."""
+    """The size of each lesion."""
 
     @property
     def numbers(self) -> range:
@@ -40,7 +39,7 @@ class Lesions:
 
     @property
     def largest(self) -> int:
-        """The number of the lesion with most voxels."""
+        """The number of the lesion with the most voxels."""
         return max(self.numbers, key=lambda number: self.voxels[number - 1])
 
 
@@ -51,7 +50,7 @@ class Group:
     reference: tuple[int, ...]
     """Lesion numbers, from 1."""
     predicted: tuple[int, ...]
-    """Lesion numbers, from 1; none if what overlaps these references fits others better."""
+    """Lesion numbers, from 1; none if the predictions that overlap fit other references better."""
     overlap: Overlap
 
 
@@ -60,7 +59,7 @@ class LesionMatch:
     """All lesions of a case, sorted into groups."""
 
     groups: tuple[Group, ...]
-    """In the order of the reference lesions; references that nothing overlaps are in none."""
+    """In the order of the reference lesions; a reference without any overlap is in no group."""
     reference_mm: tuple[float, ...]
     """Longest axial diameter of each reference lesion."""
     predicted_mm: tuple[float, ...]
@@ -69,14 +68,16 @@ class LesionMatch:
 
 @dataclass(frozen=True)
 class Detection:
-    """Lesions found, of all that there are; can be added up over cases."""
+    """Counts of detected lesions, which can be summed over cases."""
 
     found: int
-    """Reference lesions in groups above the IoU asked for."""
+    """Reference lesions in groups above the IoU threshold."""
     reference: int
+    """All reference lesions."""
     correct: int
-    """Predicted lesions in such groups."""
+    """Predicted lesions in groups above the IoU threshold."""
     predicted: int
+    """All predicted lesions."""
 
     def __add__(self, other: "Detection") -> "Detection":
         return Detection(
@@ -88,17 +89,17 @@ class Detection:
 
     @property
     def recall(self) -> float:
-        """Reference lesions found; not a number where there are none."""
+        """Share of the reference lesions that were found; NaN if there are none."""
         return self.found / self.reference if self.reference else float("nan")
 
     @property
     def precision(self) -> float:
-        """Predicted lesions that are correct; not a number where there are none."""
+        """Share of the predicted lesions that are correct; NaN if there are none."""
         return self.correct / self.predicted if self.predicted else float("nan")
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of both; 0 where only one side has lesions, undefined where none has."""
+        """Harmonic mean of both; 0 if one side alone has lesions, NaN if neither has."""
         if not self.reference or not self.predicted:
             return 0.0 if self.reference or self.predicted else float("nan")
         both = self.precision + self.recall
@@ -108,7 +109,7 @@ class Detection:
 def label_lesions(lesion_mask: Mask) -> Lesions:
     """Number the lesions of a mask (slices, height, width).
 
-    Components of voxels that share a face, as in the challenge; any number of them.
+    Lesions are components of voxels that share a face, as in the challenge.
     """
     if not lesion_mask.any():
         return Lesions(np.zeros(lesion_mask.shape, np.uint32), (), ())
@@ -123,14 +124,14 @@ def label_lesions(lesion_mask: Mask) -> Lesions:
 def match_lesions(
     pred: Lesions, gt: Lesions, spacing_mm: Spacing, step_mm: NDArray[np.float64] | None = None
 ) -> LesionMatch:
-    """Match the lesions of a prediction with those of its reference; see the module.
+    """Match the lesions of a prediction with those of its reference; the module says how.
 
     Args:
         pred: lesions of the prediction.
-        gt: of the reference, on the same grid.
+        gt: lesions of the reference, on the same grid.
         spacing_mm: voxel size per array axis.
-        step_mm: (3, 2), the world vectors from one column and one row to the next, where these are
-            not at right angles.
+        step_mm: (3, 2), the world vectors from one column and from one row to the next, if these
+            are not at right angles.
 
     Raises:
         DatasetError: the arrays differ in shape.
@@ -169,7 +170,7 @@ def _groups(pred: Lesions, gt: Lesions) -> tuple[Group, ...]:
 
 
 def _largest(shared: dict[tuple[int, int], int]) -> dict[int, int]:
-    """For each first number of a pair the second with most voxels; the lower one of equals."""
+    """For the first number of each pair, the second with the most voxels; of equals, the lower."""
     best: dict[int, tuple[int, int]] = {}
     for (one, other), voxels in shared.items():
         best[one] = max(best.get(one, (0, 0)), (voxels, -other))
@@ -177,17 +178,17 @@ def _largest(shared: dict[tuple[int, int], int]) -> dict[int, int]:
 
 
 def _inverse(chosen: dict[int, int]) -> dict[int, list[int]]:
-    """Who chose each number, in ascending order."""
-    choosers: dict[int, list[int]] = defaultdict(list)
-    for one in sorted(chosen):
-        choosers[chosen[one]].append(one)
-    return choosers
+    """The keys of each value, in ascending order."""
+    keys: dict[int, list[int]] = defaultdict(list)
+    for key in sorted(chosen):
+        keys[chosen[key]].append(key)
+    return keys
 
 
 def detection(match: LesionMatch, above_iou: float, size: str | None = None) -> Detection:
-    """Lesions in groups whose IoU is above a threshold, or those of them in one class of `SIZES`.
+    """Count the lesions in groups above an IoU, all of them or those in one range of `SIZES`.
 
-    Recall is by the size of the reference lesions, precision by that of the predicted ones.
+    For recall the size is that of the reference lesion, for precision that of the predicted one.
     """
     hits = [g for g in match.groups if g.predicted and g.overlap.iou > above_iou]
     low, high = SIZES[size] if size else (0.0, np.inf)
@@ -199,11 +200,11 @@ def detection(match: LesionMatch, above_iou: float, size: str | None = None) -> 
 
 
 def challenge_detected(match: LesionMatch, above_iou: float) -> int:
-    """Lesions detected as the organisers' scorer of 2017 counts them.
+    """Detected lesions as counted by the organisers' scorer of 2017.
 
-    It starts from the number of groups and takes away, for each group that is not above the IoU,
-    the number of reference lesions merged in it. That is neither a number of predicted nor of
-    reference lesions, and it can fall below 0; it is here to compare with published figures.
+    It starts from the number of groups and subtracts, for each group that is not above the IoU, the
+    number of reference lesions merged in it. The result counts neither predicted nor reference
+    lesions and can be negative; it serves to compare with published figures.
     """
     groups = [group for group in match.groups if group.predicted]
     missed = [group for group in groups if group.overlap.iou <= above_iou]
@@ -211,6 +212,6 @@ def challenge_detected(match: LesionMatch, above_iou: float) -> int:
 
 
 def in_plane(spacing_mm: Spacing) -> NDArray[np.float64]:
-    """World vectors of a column and a row at right angles, (3, 2), mm."""
+    """World vectors from one column and from one row to the next at right angles, (3, 2), mm."""
     _, row, column = spacing_mm
     return np.array([[column, 0.0], [0.0, row], [0.0, 0.0]])

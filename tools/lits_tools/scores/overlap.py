@@ -1,19 +1,24 @@
-"""Overlap of two masks in voxel counts, from which Dice, VOE and RVD follow and can be pooled."""
+"""Overlap of two masks as voxel counts, from which Dice, VOE and RVD follow and can be pooled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import DatasetError
+from lits_runtime.labels import LIVER, lesion_mask
 
+Value = TypeVar("Value", bound=np.generic)
 Mask = NDArray[np.bool_]
+Box = tuple[slice, ...]
+"""Index expression of a part of an array."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Voxels of two masks on one grid, and the scores of Heimann et al. (2009) made of them."""
+    """Voxel counts of two masks on one grid, and the scores of Heimann et al. (2009)."""
 
     intersection: int
     predicted: int
@@ -37,14 +42,14 @@ class Overlap:
 
     @property
     def voe(self) -> float:
-        """Volumetric overlap error, 1 - IoU: 0 is perfect, 1 is apart."""
+        """Volumetric overlap error, 1 - IoU: 0 is perfect, 1 is no overlap."""
         return 1 - self.iou
 
     @property
     def rvd(self) -> float:
         """Relative volume difference |P| / |R| - 1: positive where too much was predicted.
 
-        0 where both are empty, infinite where only the reference is.
+        0 where both are empty, infinite where the reference alone is.
         """
         if self.reference:
             return self.predicted / self.reference - 1
@@ -66,31 +71,56 @@ def overlap(mask_pred: Mask, mask_gt: Mask) -> Overlap:
 
 
 def pooled(overlaps: Iterable[Overlap]) -> Overlap:
-    """The overlap of all cases taken as one volume; its Dice is the challenge's "global" one."""
+    """The overlap of all cases taken as one volume; its Dice is the challenge's "global" Dice."""
     counts = [(o.intersection, o.predicted, o.reference) for o in overlaps]
     return Overlap(*(sum(column) for column in zip(*counts, strict=True))) if counts else _NONE
 
 
 def tumour_burden(labels: NDArray[np.uint8]) -> float:
-    """Lesion voxels over liver voxels, lesions included in the liver.
+    """Lesion voxels over liver voxels, where lesions are part of the liver.
 
-    Not a number where no voxel has the liver's own label 1: a mask of lesions alone knows of no
-    liver to relate them to.
+    NaN where no voxel has label 1: a mask of lesions alone has no liver to relate them to.
 
     >>> tumour_burden(np.array([0, 1, 1, 1, 2], np.uint8))
     0.25
     """
-    liver, lesion = int(np.count_nonzero(labels == 1)), int(np.count_nonzero(labels == 2))
-    return lesion / (liver + lesion) if liver else float("nan")
+    healthy = int(np.count_nonzero(labels == LIVER))
+    lesion = int(np.count_nonzero(lesion_mask(labels)))
+    return lesion / (healthy + lesion) if healthy else float("nan")
 
 
 def knows_liver(labels: NDArray[np.uint8]) -> bool:
-    """Whether a mask can tell of the liver: one of lesions alone cannot.
+    """Whether a mask outlines the liver: one that holds nothing but lesions does not.
 
     >>> knows_liver(np.array([0, 2], np.uint8)), knows_liver(np.array([0, 0], np.uint8))
     (False, True)
     """
-    return bool((labels == 1).any()) or not (labels == 2).any()
+    return bool((labels == LIVER).any()) or not lesion_mask(labels).any()
+
+
+def bounding_box(*masks: NDArray[np.generic]) -> Box:
+    """The smallest box around all non-zero voxels of several masks; empty if there are none.
+
+    >>> bounding_box(np.array([0, 0, 1, 1, 0]))
+    (slice(2, 4, None),)
+    """
+    box = []
+    for axis in range(masks[0].ndim):
+        others = tuple(other for other in range(masks[0].ndim) if other != axis)
+        hit = np.flatnonzero(np.any([mask.any(axis=others) for mask in masks], axis=0))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0))
+    return tuple(box)
+
+
+def cropped(pred: NDArray[Value], gt: NDArray[Value]) -> tuple[NDArray[Value], NDArray[Value]]:
+    """Two arrays cut to the smallest box around all non-zero voxels of both.
+
+    Raises:
+        DatasetError: the shapes differ.
+    """
+    check_same_shape(pred, gt)
+    box = bounding_box(pred, gt)
+    return pred[box], gt[box]
 
 
 def check_same_shape(pred: NDArray[np.generic], gt: NDArray[np.generic]) -> None:

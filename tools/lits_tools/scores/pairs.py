@@ -1,4 +1,4 @@
-"""Which predicted mask belongs to which reference, and whether both are on one grid."""
+"""Pairs of predicted masks and references: matching files by case, and checking their grids."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ _KIND_BEFORE = re.compile(
 _KIND_BEHIND = re.compile(
     r"(?<=.)[-_](mask|seg|segmentation|pred|prediction|labels?|0000)$", re.IGNORECASE
 )
-"""Words for the kind of a file; 0000 is nnU-Net's first channel."""
+"""Words for what a file holds; 0000 is nnU-Net's first channel."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pair:
 
 
 def case_id_of(path: Path) -> str:
-    """What is left of a file's name without its ending and the usual words for its kind.
+    """A file's name without its ending and the usual words for what it holds.
 
     >>> case_id_of(Path("volume-44_mask.nii.gz")), case_id_of(Path("segmentation-44.nii"))
     ('44', '44')
@@ -51,19 +51,19 @@ def case_id_of(path: Path) -> str:
 def find_pairs(predicted: Path, reference: Path, *, scans: bool = False) -> list[Pair]:
     """Match two files, or two folders by case.
 
-    Folders are searched with their subfolders, as lits-infer does, and what is left out is logged.
-    Where scans and masks lie side by side, as in LiTS or after lits-infer, masks are taken. Cases
-    of one name in several subfolders are told apart by subfolder. Predictions without a reference
-    are passed over with a warning.
+    Subfolders are searched too, as by lits-infer, and files that are left out are logged. Where
+    scans and masks lie side by side, as in LiTS or after lits-infer, the masks are taken. Cases of
+    the same name in several subfolders are distinguished by subfolder. Predictions without a
+    reference are skipped with a warning.
 
     Args:
-        predicted: a mask or a folder of masks; of scans, if `scans`.
+        predicted: a mask or a folder of masks; if `scans`, a scan or a folder of scans.
         reference: a mask or a folder of masks.
         scans: whether `predicted` holds scans that are still to be segmented.
 
     Raises:
         DatasetError: one is a file and the other a folder, a reference has no prediction, or two
-            files claim the same case.
+            files are of the same case.
     """
     if predicted.is_dir() != reference.is_dir():
         raise DatasetError(
@@ -78,13 +78,13 @@ def find_pairs(predicted: Path, reference: Path, *, scans: bool = False) -> list
     wanted = _by_case(reference, references, by_folder)
     if missing := [case for case in wanted if case not in found]:
         raise DatasetError(
-            f"{predicted}: nothing for {len(missing)} of {len(wanted)} cases of {reference}: "
-            f"{', '.join(missing[:5])}; predict them, or move their references away"
+            f"{predicted}: no file for {len(missing)} of {len(wanted)} cases of {reference}: "
+            f"{', '.join(missing[:5])}; predict them, or move their references elsewhere"
         )
     if not wanted:
         raise DatasetError(f"{reference}: no mask in this folder ({SCAN_NAMES})")
     for case in found.keys() - wanted.keys():
-        logger.warning("%s has no reference and is passed over", found[case])
+        logger.warning("%s is skipped: it has no reference", found[case])
     return [Pair(case, found[case], wanted[case]) for case in wanted]
 
 
@@ -95,7 +95,7 @@ def _scans(folder: Path) -> list[Path]:
 
 
 def _masks(folder: Path) -> list[Path]:
-    """All volumes but probabilities; where some are masks by name or subfolder, these alone."""
+    """All volumes but probabilities; if some are masks by name or subfolder, only these."""
     found = find_volumes(folder)
     kinds = kinds_of_volumes(folder, found.files)
     masks = [path for path, kind in kinds.items() if kind == "mask"]
@@ -110,13 +110,13 @@ def _several_of_a_name(files: Sequence[Path]) -> bool:
 
 
 def _by_case(folder: Path, files: Sequence[Path], by_folder: bool) -> dict[str, Path]:
-    """Files by case ID, or, where that is not one file's, by subfolder and case ID."""
+    """Files by case ID, or by subfolder and case ID."""
     cases: dict[str, Path] = {}
     for path in sorted(files, key=lambda path: _natural(path.relative_to(folder))):
         place = path.parent.relative_to(folder) if by_folder else Path()
         case = (place / case_id_of(path)).as_posix()
         if case in cases:
-            raise DatasetError(f"{cases[case]} and {path} are both case {case}; keep one of them")
+            raise DatasetError(f"{cases[case]} and {path} are both case {case}: keep one of them")
         cases[case] = path
     return cases
 
@@ -127,18 +127,18 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def check_same_grid(pred: Geometry, gt: Geometry, what: str = "prediction and reference") -> None:
-    """Raise a DatasetError unless two volumes are the same grid in canonical orientation.
+    """Raise a DatasetError unless two volumes are on the same grid, in any axis order.
 
-    Files may store it in different axis orders. Corners may be a tenth of a voxel apart.
+    Corners may lie up to a tenth of a voxel apart.
     """
     if pred.canonical_shape != gt.canonical_shape:
         raise DatasetError(
             f"{what} differ in shape: {pred.canonical_shape} and {gt.canonical_shape} slices, rows "
-            "and columns; resample one onto the grid of the other"
+            "and columns; resample one of them to the grid of the other"
         )
     if not pred.same_grid(gt):
         raise DatasetError(
             f"{what} have affines that lie {pred.apart_mm(gt):.3g} mm apart; if their voxels "
-            "belong together nevertheless, as in LiTS volumes 28 to 47, use --ignore-affine, which "
-            "takes the second one's spacing"
+            "correspond nevertheless, as in LiTS volumes 28 to 47, use --ignore-affine, which "
+            "takes the spacing of the latter"
         )

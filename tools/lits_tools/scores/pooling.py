@@ -1,4 +1,4 @@
-"""Scores of many cases as one figure each, with bootstrap confidence intervals over the cases."""
+"""Scores pooled over cases, with bootstrap confidence intervals."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -30,24 +30,25 @@ class Estimate:
     """A pooled score."""
 
     value: float
-    """Infinite where a distance of a case is, since its mask missed the structure altogether."""
+    """Infinite if a case has an infinite distance because its mask misses the structure."""
     low: float
-    """Lower end of the 95 % interval; not a number with fewer than two cases."""
+    """Lower end of the 95 % interval; NaN with fewer than two cases."""
     high: float
+    """Upper end of the 95 % interval; NaN with fewer than two cases."""
     cases: int
     """Cases in which the score is defined."""
     infinite: int
-    """Of these, the cases with an infinite value."""
+    """Cases among them with an infinite value."""
     finite_value: float
-    """Without the infinite ones."""
+    """The score pooled over the other, finite cases."""
 
 
 @dataclass(frozen=True)
 class _Statistic:
-    """Something that can be worked out from sums over cases, and so resampled quickly."""
+    """A score that is computed from sums over cases, so that resampling is fast."""
 
     columns: Values
-    """(cases, terms): what each case adds."""
+    """(cases, terms): the terms that are summed."""
     formula: Callable[[Values], Values]
     """From sums (..., terms) to values (...)."""
     defined: NDArray[np.bool_]
@@ -59,11 +60,12 @@ class _Statistic:
 def pool(
     cases: Sequence[CaseScores], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Pool the scores of cases, one at least.
+    """Pool the scores of one or more cases.
 
-    Scores of a structure are means over the cases that define them. "global" Dice and the counts
-    of lesions are sums over all cases; `detected_` scores are means over all detected lesions.
-    Intervals are percentiles of the score over resamples of the cases, drawn with replacement.
+    Scores of a structure are means over the cases in which they are defined. "Global" Dice,
+    precision and recall are computed from counts summed over all cases; `detected_` scores are
+    means over all detected lesions. Intervals are percentiles of the score over resamples of the
+    cases, drawn with replacement.
     """
     rng = np.random.default_rng(seed)
     number = len(cases)
@@ -72,7 +74,7 @@ def pool(
     errors = np.abs([case.burden_error for case in cases])
     defined = errors[~np.isnan(errors)]
     largest = float(defined.max()) if len(defined) else math.nan
-    # The maximum of a resample is never above that of the sample: an interval would mislead.
+    # The maximum of a resample never exceeds that of the sample: an interval would mislead.
     pooled["burden_max_error"] = Estimate(largest, math.nan, math.nan, len(defined), 0, largest)
     return pooled
 
@@ -96,7 +98,7 @@ def _estimate(statistic: _Statistic, weights: Values) -> Estimate:
     drawn = drawn[~np.isnan(drawn)]
     if cases > 1 and len(drawn):
         tail = (1 - CONFIDENCE) / 2
-        # Between a finite and an infinite value nothing can be interpolated.
+        # There is no interpolation between a finite and an infinite value.
         low, high = np.quantile(drawn, [tail, 1 - tail], method="nearest").tolist()
     return Estimate(value, low, high, cases, int(infinite.sum()), finite_value)
 
@@ -160,7 +162,7 @@ def _ratio(columns: NDArray[Any]) -> _Statistic:
 
 
 def _global_dice(overlaps: Sequence[Overlap | None]) -> _Statistic:
-    """Of all cases that were scored taken as one volume; 1 where all their masks are empty."""
+    """Of all scored cases taken as one volume; 1 if all their masks are empty."""
     counts = [
         (2 * o.intersection, o.predicted + o.reference, 1) if o else (0, 0, 0) for o in overlaps
     ]

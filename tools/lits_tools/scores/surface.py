@@ -1,11 +1,10 @@
 """Distances between the surfaces of two masks, in millimetres.
 
-A surface voxel belongs to the mask and has a neighbour outside it, the outside of the array
-included. The LiTS organisers take 18 neighbours for the mean and the root mean square (Heimann et
-al. 2009) and 6 for the maximum (MedPy's Hausdorff distance), and so does `surface_scores`.
+A surface voxel belongs to the mask and has a neighbour outside it; beyond the array is outside. The
+LiTS organisers take 18 neighbours for the mean and the root mean square (Heimann et al. 2009) and 6
+for the maximum (MedPy's Hausdorff distance), and so does `surface_scores`.
 
-Where one mask is empty, distances are infinite; where both are, there is nothing to measure and
-they are not a number.
+Where one mask is empty, distances are infinite; where both are, they are NaN.
 """
 
 from dataclasses import dataclass
@@ -17,15 +16,14 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lits_runtime.system.processors import usable_processors
-from lits_tools.scores.boxes import bounding_box
-from lits_tools.scores.overlap import Mask, check_same_shape
+from lits_tools.scores.overlap import Mask, cropped
 
 Spacing = tuple[float, float, float]
 Distances = NDArray[np.float64]
 
 FACES, FACES_AND_EDGES = 6, 18
 _TREE_VOXELS_PER_POINT = 40
-"""Above this many voxels of the box to one surface voxel, a tree is quicker than a transform."""
+"""With more voxels in the box than this per surface voxel, a tree is faster than a transform."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,8 @@ def surface_distances(
     Raises:
         DatasetError: the shapes differ.
     """
-    check_same_shape(mask_pred, mask_gt)
-    box = bounding_box(mask_pred, mask_gt)
-    surface_pred = surface(mask_pred[box], neighbours)
-    surface_gt = surface(mask_gt[box], neighbours)
+    pred, gt = cropped(mask_pred, mask_gt)
+    surface_pred, surface_gt = surface(pred, neighbours), surface(gt, neighbours)
     return SurfaceDistances(
         nearest_mm(surface_pred, surface_gt, spacing_mm),
         nearest_mm(surface_gt, surface_pred, spacing_mm),
@@ -128,7 +124,7 @@ def nearest_mm(points: Mask, targets: Mask, spacing_mm: Spacing) -> Distances:
 
 
 def nearest_by_transform(points: Mask, targets: Mask, spacing_mm: Spacing) -> Distances:
-    """`nearest_mm` by a Euclidean distance transform: its time goes with the array."""
+    """`nearest_mm` by a Euclidean distance transform: time grows with the size of the array."""
     field: NDArray[np.float32] = edt.edt(
         np.ascontiguousarray(~targets),
         anisotropy=spacing_mm,
@@ -139,7 +135,7 @@ def nearest_by_transform(points: Mask, targets: Mask, spacing_mm: Spacing) -> Di
 
 
 def nearest_by_tree(points: Mask, targets: Mask, spacing_mm: Spacing) -> Distances:
-    """`nearest_mm` by a k-d tree: its time goes with the surfaces, however far apart they lie."""
+    """`nearest_mm` by a k-d tree: time grows with the surfaces, not with the space between them."""
     tree = cKDTree(_places_mm(targets, spacing_mm))
     distances: Distances = tree.query(_places_mm(points, spacing_mm), workers=usable_processors())[
         0
@@ -148,8 +144,8 @@ def nearest_by_tree(points: Mask, targets: Mask, spacing_mm: Spacing) -> Distanc
 
 
 def _places_mm(mask: Mask, spacing_mm: Spacing) -> Distances:
-    """Where a mask's voxels lie, in array order; float64 (voxels, 3), mm."""
-    # Twice as quick as argwhere, which walks through all three indices of every voxel.
+    """Positions of a mask's voxels, in array order; float64 (voxels, 3), mm."""
+    # Twice as fast as argwhere, which handles all three indices of every voxel.
     indices = np.unravel_index(np.flatnonzero(mask), mask.shape)
     places: Distances = np.column_stack(indices) * np.asarray(spacing_mm)
     return places

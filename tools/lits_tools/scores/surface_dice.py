@@ -1,8 +1,8 @@
-"""Surface Dice over areas: how much of two surfaces lies within a tolerance of the other one.
+"""Surface Dice by area: how much of two surfaces lies within a tolerance of each other.
 
-After Nikolov et al. (2018), arXiv:1809.04430. The surface runs between the voxels: at each corner
-where eight voxels meet, the piece of it (a "surfel") is the polygon of marching cubes, with its
-area in mm^2, so that thick slices do not count less than thin ones.
+After Nikolov et al. (2018), arXiv:1809.04430. The surface runs between voxels: at each corner where
+eight voxels meet, its piece (a "surfel") is the polygon of marching cubes, weighted by its area in
+mm^2, so that thick slices count no less than thin ones.
 """
 
 from functools import cache
@@ -11,12 +11,11 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_tools.scores.boxes import bounding_box
-from lits_tools.scores.overlap import Mask, check_same_shape
+from lits_tools.scores.overlap import Mask, check_same_shape, cropped
 from lits_tools.scores.surface import Spacing, nearest_mm
 
 _CORNERS = list(product((0, 1), repeat=3))
-_INSIDE = 255  # all eight voxels around the corner belong to the mask
+_OUTSIDE, _INSIDE = 0, 255  # none or all of the eight voxels around a corner belong to the mask
 
 Point = tuple[float, ...]
 
@@ -40,10 +39,9 @@ def surface_dice(
     check_same_shape(mask_pred, mask_gt)
     if not mask_pred.any() or not mask_gt.any():
         return (float(mask_pred.any() == mask_gt.any()),) * len(tolerances_mm)
-    box = bounding_box(mask_pred, mask_gt)
     table = surfel_areas(spacing_mm)
-    code_pred, code_gt = (corner_codes(mask[box]) for mask in (mask_pred, mask_gt))
-    on_pred, on_gt = (code - np.uint8(1) < _INSIDE - 1 for code in (code_pred, code_gt))
+    code_pred, code_gt = (corner_codes(mask) for mask in cropped(mask_pred, mask_gt))
+    on_pred, on_gt = ((code != _OUTSIDE) & (code != _INSIDE) for code in (code_pred, code_gt))
     area = np.concatenate([table[code_pred[on_pred]], table[code_gt[on_gt]]])
     distance_mm = np.concatenate(
         [nearest_mm(on_pred, on_gt, spacing_mm), nearest_mm(on_gt, on_pred, spacing_mm)]
@@ -57,7 +55,7 @@ def corner_codes(mask: Mask) -> NDArray[np.uint8]:
     """Which of the eight voxels around each voxel corner belong to a mask, as bits.
 
     Returns:
-        uint8, each axis one longer than the mask's; 0 is outside, 255 inside, others surface.
+        uint8, each axis one longer than the mask's; 0 is outside, 255 inside, the rest surface.
     """
     codes: NDArray[np.uint8] = mask.view(np.uint8)
     for axis, bits in ((2, 1), (1, 2), (0, 4)):  # the order of the bits in _CORNERS
@@ -82,22 +80,22 @@ def surfel_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
 
 @cache
 def _normals(code: int) -> NDArray[np.float64]:
-    """Normals of a cell's triangles, as long as they are large; float64 (triangles, 3).
+    """Normals of a cell's triangles, their lengths the areas; float64 (triangles, 3).
 
-    The rarer kind of voxel is kept apart where a face could be cut in two ways.
+    Where a face is ambiguous, voxels of the kind that is rarer in the cell are separated.
     """
     if code.bit_count() > 4:
         code = _INSIDE - code
     triangles = [np.zeros(3)]
     for loop in _loops(_segments(code)):
         fans = [_fan(loop[start:] + loop[:start]) for start in range(len(loop))]
-        # A bent polygon has several areas; the largest is that of the authors' own table.
+        # The area of a bent polygon depends on how it is cut; the authors' table has the largest.
         triangles += max(fans, key=lambda fan: sum(float(np.linalg.norm(n)) for n in fan))
     return np.array(triangles)
 
 
 def _segments(code: int) -> list[tuple[Point, Point]]:
-    """Lines in which the surface cuts the cell's six faces, between middles of its edges."""
+    """Line segments in which the surface cuts the cell's six faces, between midpoints of edges."""
     inside = {corner for bit, corner in enumerate(_CORNERS) if code >> bit & 1}
     segments = []
     for axis, side in product(range(3), (0, 1)):
@@ -115,7 +113,7 @@ def _segments(code: int) -> list[tuple[Point, Point]]:
 
 
 def _loops(segments: list[tuple[Point, Point]]) -> list[list[Point]]:
-    """The closed polygons that segments make, each point being the end of two of them."""
+    """The closed polygons that segments form; each point is the end of two of them."""
     left = list(segments)
     loops = []
     while left:

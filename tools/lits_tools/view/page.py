@@ -1,4 +1,4 @@
-"""A page of one self-contained file to scroll through the slices of a scan and its masks."""
+"""A self-contained page to scroll through the slices of a scan and its masks."""
 
 import base64
 import importlib.resources
@@ -13,15 +13,23 @@ from PIL import Image
 
 from lits_runtime.files.atomic import atomic_path
 from lits_tools.view.chosen_slices import extent, largest_lesion
-from lits_tools.view.panels import AGREED, LESION, LIVER, PREDICTED, REFERENCE, WINDOW_HU
+from lits_tools.view.display import (
+    AGREED_COLOUR,
+    LESION_COLOUR,
+    LIVER_COLOUR,
+    PREDICTED_COLOUR,
+    PRESETS_HU,
+    REFERENCE_COLOUR,
+    WINDOW_HU,
+)
 from lits_tools.view.planes import PLANES, Plane
 from lits_tools.view.view_data import ViewData
 
 DISPLAY_HU = (-260.0, 360.0)
-"""HU of the darkest and brightest of the 256 values of the display copy: 2.4 HU a step."""
+"""HU of the darkest and the brightest of the 256 grey values in the page: steps of 2.4 HU."""
 JPEG_QUALITY = 88
 CODE_STEP = 28
-"""Grey steps of the label picture, whose codes are predicted + 3 * reference, 0 to 8."""
+"""Grey values between codes of the label image; a code is predicted + 3 * reference, 0 to 8."""
 _MARGIN_MM = 10.0
 
 
@@ -33,16 +41,20 @@ def viewer_page(
     Args:
         view: what to show; see `open_view`.
         plane: a key of `PLANES`.
-        window_hu: HU shown as black and as white at first.
+        window_hu: HU shown as black and as white when the page opens.
     """
-    cut = PLANES[plane]
+    data = json.dumps(_page_data(view, PLANES[plane], window_hu)).replace("<", "\\u003c")
+    page = importlib.resources.files("lits_tools.view").joinpath("viewer.html")
+    return page.read_text("utf-8").replace("__DATA__", data)
+
+
+def _page_data(view: ViewData, cut: Plane, window_hu: tuple[float, float]) -> dict[str, Any]:
     low, high = extent(view, cut)
     margin = round(_MARGIN_MM / view.spacing_mm[cut.axis])
     total = view.volume_hu.shape[cut.axis]
     numbers = range(max(low - margin, 0), min(high + margin + 1, total))
-    slices = [_slice(view, cut, number) for number in numbers]
     height, width = cut.cut(view.labels, 0).shape
-    data: dict[str, Any] = {
+    return {
         "name": view.name,
         "caption": "; ".join(view.captions),
         "plane": cut.name,
@@ -53,20 +65,19 @@ def viewer_page(
         "hu": DISPLAY_HU,
         "code_step": CODE_STEP,
         "window": window_hu,
+        "presets": PRESETS_HU,
         "total": total,
         "start": largest_lesion(view, cut) - numbers[0],
         "has_reference": view.reference is not None,
         "colours": {
-            "liver": LIVER,
-            "lesion": LESION,
-            "predicted": PREDICTED,
-            "reference": REFERENCE,
-            "agreed": AGREED,
+            "liver": LIVER_COLOUR,
+            "lesion": LESION_COLOUR,
+            "predicted": PREDICTED_COLOUR,
+            "reference": REFERENCE_COLOUR,
+            "agreed": AGREED_COLOUR,
         },
-        "slices": slices,
+        "slices": [_slice(view, cut, number) for number in numbers],
     }
-    page = importlib.resources.files("lits_tools.view").joinpath("viewer.html")
-    return page.read_text("utf-8").replace("__DATA__", json.dumps(data).replace("<", "\\u003c"))
 
 
 def save_viewer(

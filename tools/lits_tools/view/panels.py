@@ -1,8 +1,4 @@
-"""The seven views: what is drawn over one slice.
-
-Colours are Okabe and Ito's (2008), which colour-blind readers tell apart: what was predicted is
-orange, what the reference has is blue, and so are false positives and false negatives.
-"""
+"""The seven views: what is drawn over one slice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +11,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
+from lits_runtime.labels import LESION, LIVER, lesion_mask, liver_mask
+from lits_tools.view.display import (
+    AGREED_COLOUR,
+    LESION_COLOUR,
+    LIVER_COLOUR,
+    PREDICTED_COLOUR,
+    REFERENCE_COLOUR,
+    WINDOW_HU,
+)
 from lits_tools.view.planes import Plane
 from lits_tools.view.view_data import ViewData
 
-LIVER, LESION = "#f0e442", "#d55e00"
-PREDICTED, REFERENCE = "#e69f00", "#56b4e9"
-AGREED = "#f5f5f5"
-WINDOW_HU = (-100.0, 240.0)
 _LIVER_WIDTH, _LESION_WIDTH = 0.7, 1.4
 _MARGIN_MM = 15.0
 _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2, foreground="black")]
@@ -29,7 +30,7 @@ _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2, foreground="black")]
 
 @dataclass(frozen=True)
 class Panel:
-    """One slice of a view, with how to show it."""
+    """One slice of a view, and how to show it."""
 
     view: ViewData
     plane: Plane
@@ -39,18 +40,18 @@ class Panel:
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
-        """Predicted labels of the picture, top row first."""
+        """Predicted labels of the slice, top row first."""
         return self.plane.cut(self.view.labels, self.number)
 
     @cached_property
     def reference(self) -> NDArray[np.uint8] | None:
         """Labels of the reference, if there is one."""
-        known = self.view.reference
-        return None if known is None else self.plane.cut(known, self.number)
+        reference = self.view.reference
+        return None if reference is None else self.plane.cut(reference, self.number)
 
     @property
-    def best_known(self) -> NDArray[np.uint8]:
-        """The reference, or the prediction where there is none."""
+    def reference_or_labels(self) -> NDArray[np.uint8]:
+        """The reference, or the prediction if there is none."""
         return self.labels if self.reference is None else self.reference
 
     @property
@@ -60,7 +61,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Plane and slice, counted from 1."""
+        """Plane and slice number, counted from 1."""
         slices = self.view.volume_hu.shape[self.plane.axis]
         return f"{self.plane.name} {self.number + 1} of {slices}"
 
@@ -74,63 +75,64 @@ def draw_ct(axes: Axes, panel: Panel) -> None:
 
 
 def draw_predicted(axes: Axes, panel: Panel) -> None:
-    """The mask alone, on black."""
+    """The predicted mask alone, on black."""
     _draw_mask(axes, panel, panel.labels)
 
 
 def draw_reference(axes: Axes, panel: Panel) -> None:
     """The reference alone, on black."""
-    _draw_mask(axes, panel, panel.best_known)
+    _draw_mask(axes, panel, panel.reference_or_labels)
 
 
 def draw_overlay_predicted(axes: Axes, panel: Panel) -> None:
-    """The mask over the CT."""
+    """The predicted mask over the CT."""
     _draw_overlay(axes, panel, panel.labels)
 
 
 def draw_overlay_reference(axes: Axes, panel: Panel) -> None:
     """The reference over the CT."""
-    _draw_overlay(axes, panel, panel.best_known)
+    _draw_overlay(axes, panel, panel.reference_or_labels)
 
 
 def draw_contours(axes: Axes, panel: Panel) -> None:
     """Outlines of both over the CT: thin for the liver, thick for lesions."""
     draw_ct(axes, panel)
     if panel.reference is not None:
-        _outline(axes, panel.reference, REFERENCE, "--")
-    _outline(axes, panel.labels, PREDICTED, "-")
+        _outline(axes, panel.reference, REFERENCE_COLOUR, "--")
+    _outline(axes, panel.labels, PREDICTED_COLOUR, "-")
 
 
 def draw_difference(axes: Axes, panel: Panel) -> None:
-    """Lesion voxels that only one of the two has, and those that both have, over the CT.
+    """Lesion voxels of both masks, and of only one of them, over the CT.
 
-    Where neither has a lesion in the whole volume, the same for the liver.
+    If neither mask has a lesion in the whole volume, liver voxels instead.
     """
     draw_ct(axes, panel)
-    known = panel.view.best_known
-    low = 2 if (panel.view.labels == 2).any() or (known == 2).any() else 1
-    pred, gt = panel.labels >= low, panel.best_known >= low
-    _fill(axes, pred & gt, AGREED, 0.3)
-    _fill(axes, pred & ~gt, PREDICTED, 0.9)
-    _fill(axes, gt & ~pred, REFERENCE, 0.9)
-    _line(axes, panel.best_known > 0, AGREED, "-", 0.5)
+    view = panel.view
+    lesions = lesion_mask(view.labels).any() or lesion_mask(view.reference_or_labels).any()
+    mask_of = lesion_mask if lesions else liver_mask
+    pred, gt = mask_of(panel.labels), mask_of(panel.reference_or_labels)
+    _fill(axes, pred & gt, AGREED_COLOUR, 0.3)
+    _fill(axes, pred & ~gt, PREDICTED_COLOUR, 0.9)
+    _fill(axes, gt & ~pred, REFERENCE_COLOUR, 0.9)
+    _line(axes, liver_mask(panel.reference_or_labels), AGREED_COLOUR, "-", 0.5)
 
 
 def draw_context(axes: Axes, panel: Panel) -> None:
-    """Lesions of both within the liver, the reference's where there is one; the rest is dark."""
+    """Lesions of both masks, with everything but the (reference's) liver darkened."""
     draw_ct(axes, panel)
-    liver = panel.best_known > 0
+    liver, lesions = liver_mask(panel.reference_or_labels), lesion_mask(panel.labels)
     _fill(axes, ~liver, "black", 0.75)
-    _line(axes, liver, LIVER, "-", _LIVER_WIDTH)
-    _fill(axes, panel.labels == 2, PREDICTED, 0.45)
-    _line(axes, panel.labels == 2, PREDICTED, "-", _LESION_WIDTH)
+    _line(axes, liver, LIVER_COLOUR, "-", _LIVER_WIDTH)
+    _fill(axes, lesions, PREDICTED_COLOUR, 0.45)
+    _line(axes, lesions, PREDICTED_COLOUR, "-", _LESION_WIDTH)
     if panel.reference is not None:
-        _line(axes, panel.reference == 2, REFERENCE, "--", _LESION_WIDTH)
+        _line(axes, lesion_mask(panel.reference), REFERENCE_COLOUR, "--", _LESION_WIDTH)
     zoom_to_liver(axes, panel)
 
 
 def decorate(axes: Axes, panel: Panel, title: str) -> None:
-    """Title, letters for the sides of the patient, and a scale bar."""
+    """Add the title, letters for the patient's sides, and a scale bar."""
     axes.set_title(title, color="white", fontsize=10)
     axes.set_facecolor("black")
     axes.set_xticks([])
@@ -165,8 +167,9 @@ def _scale_bar(axes: Axes, panel: Panel) -> None:
 
 
 def zoom_to_liver(axes: Axes, panel: Panel) -> None:
-    """To where the liver lies in any slice, so that pictures of a series fit over each other."""
-    liver = np.any(panel.view.best_known > 0, axis=panel.plane.axis, keepdims=True)
+    """Zoom to where the liver lies in any slice, so that the slices of a series stay aligned."""
+    labels = panel.view.reference_or_labels
+    liver = np.any(liver_mask(labels), axis=panel.plane.axis, keepdims=True)
     shown = panel.plane.cut(np.asarray(liver), 0)
     if not shown.any():
         return
@@ -180,22 +183,21 @@ def zoom_to_liver(axes: Axes, panel: Panel) -> None:
 
 def _draw_mask(axes: Axes, panel: Panel, labels: NDArray[np.uint8]) -> None:
     height_mm, width_mm = panel.pixel_mm
-    colours = ListedColormap(["black", LIVER, LESION])
-    axes.imshow(
-        labels, colours, vmin=0, vmax=2, aspect=height_mm / width_mm, interpolation="nearest"
-    )
+    colours = ListedColormap(["black", LIVER_COLOUR, LESION_COLOUR])
+    aspect = height_mm / width_mm
+    axes.imshow(labels, colours, vmin=0, vmax=LESION, aspect=aspect, interpolation="nearest")
 
 
 def _draw_overlay(axes: Axes, panel: Panel, labels: NDArray[np.uint8]) -> None:
     draw_ct(axes, panel)
-    for value, colour in ((1, LIVER), (2, LESION)):
+    for value, colour in ((LIVER, LIVER_COLOUR), (LESION, LESION_COLOUR)):
         _fill(axes, labels == value, colour, 0.35)
         _line(axes, labels >= value, colour, "-", 0.8)
 
 
 def _outline(axes: Axes, labels: NDArray[np.uint8], colour: str, style: str) -> None:
-    for value, width in ((1, _LIVER_WIDTH), (2, _LESION_WIDTH)):
-        _line(axes, labels >= value, colour, style, width)
+    _line(axes, liver_mask(labels), colour, style, _LIVER_WIDTH)
+    _line(axes, lesion_mask(labels), colour, style, _LESION_WIDTH)
 
 
 def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, alpha: float) -> None:
@@ -226,4 +228,4 @@ VIEWS: dict[str, tuple[tuple[str, Draw, bool], ...]] = {
     "difference": (("difference", draw_difference, True),),
     "context": (("lesions in the liver", draw_context, False),),
 }
-"""Of each view the pictures: their titles, how they are drawn, whether they need a reference."""
+"""By name, the panels of each view: title, drawing function, and whether it needs a reference."""

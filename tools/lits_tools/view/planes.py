@@ -1,11 +1,10 @@
-"""Slices of a canonical volume in the three planes, turned as a radiologist looks at them."""
+"""Slices of a canonical volume in the three planes, oriented as a radiologist expects them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from lits_tools.scores.surface import Spacing
+if TYPE_CHECKING:  # the command takes the names of the planes and starts without NumPy
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -14,24 +13,24 @@ class Plane:
 
     name: str
     axis: int
-    """Of the canonical array (slices, height, width) along which one scrolls."""
+    """The axis of the canonical array (slices, height, width) that the plane is cut along."""
     rows: int
     """Array axis that runs down the picture."""
     columns: int
     """Array axis that runs from left to right in it."""
     flip_rows: bool
-    """Whether the array runs upwards: slices do, from inferior to superior."""
+    """Whether `rows` runs up the patient, as slices do from inferior to superior."""
     letters: str
-    """Where the picture's left, right, top and bottom lie: patient's right on the left."""
+    """The patient's sides at the picture's left, right, top and bottom: right is on the left."""
     first: str
-    """Where slice 1 lies."""
+    """The side of slice 1."""
 
-    def cut(self, volume: NDArray[Any], number: int) -> NDArray[Any]:
+    def cut(self, volume: "NDArray[Any]", number: int) -> "NDArray[Any]":
         """The slice `number`, from 0, of an array (slices, height, width), top row first."""
         picture: NDArray[Any] = volume.take(number, axis=self.axis)
         return picture[::-1] if self.flip_rows else picture
 
-    def pixel_mm(self, spacing_mm: Spacing) -> tuple[float, float]:
+    def pixel_mm(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
         """Height and width of the picture's pixels."""
         return spacing_mm[self.rows], spacing_mm[self.columns]
 

@@ -1,4 +1,4 @@
-"""Figures made of the views: one of them, all on one sheet, a montage, an animation."""
+"""Figures of one or several views: a sheet, a montage, an animation."""
 
 import io
 from collections.abc import Sequence
@@ -11,25 +11,23 @@ from matplotlib.patches import Patch
 
 from lits_runtime.files.atomic import atomic_path
 from lits_tools.view.chosen_slices import extent, largest_lesion, through_liver, worst_disagreement
-from lits_tools.view.panels import (
-    AGREED,
-    LESION,
-    LIVER,
-    PREDICTED,
-    REFERENCE,
-    VIEWS,
+from lits_tools.view.display import (
+    AGREED_COLOUR,
+    DPI,
+    GIF_DPI,
+    LESION_COLOUR,
+    LIVER_COLOUR,
+    PREDICTED_COLOUR,
+    REFERENCE_COLOUR,
     WINDOW_HU,
-    Draw,
-    Panel,
-    decorate,
 )
+from lits_tools.view.panels import VIEWS, Draw, Panel, decorate
 from lits_tools.view.planes import PLANES, Plane
 from lits_tools.view.view_data import ViewData
 
 CHOICES = ("auto", "largest", "worst", "montage")
-DPI = 120
 _PANEL_INCH = {1: 6.0, 2: 4.5, 3: 3.6, 4: 3.2}
-"""Width of a picture by how many there are side by side."""
+"""Width of a panel by the number of panels side by side."""
 _MONTAGE_SLICES = 12
 _FRAMES, _FRAME_MS = 60, 150
 
@@ -46,9 +44,9 @@ def sheet(
 
     Args:
         view: what to draw; see `open_view`.
-        views: names out of `VIEWS`; None: all that the data allow, in a montage the contours.
-        slices: a slice from 1; "largest" lesion; "worst" disagreement; "auto" for both of them;
-            "montage" for steps through the liver.
+        views: keys of `VIEWS`; None: all that the data allow, or contours in a montage.
+        slices: a slice number from 1; "largest" lesion; "worst" disagreement; "auto" for both;
+            "montage" for evenly spaced slices of the liver.
         plane: "axial" (slice 1 is inferior), "coronal" (anterior) or "sagittal" (right).
         window_hu: HU shown as black and as white.
 
@@ -68,7 +66,7 @@ def sheet(
 
 
 def chosen_slices(view: ViewData, plane: Plane, slices: str | int) -> list[int]:
-    """Numbers, from 0, of the slices that `sheet` is asked for.
+    """Numbers, from 0, of the slices that `sheet` draws.
 
     Raises:
         ValueError: there is no such slice.
@@ -88,7 +86,7 @@ def chosen_slices(view: ViewData, plane: Plane, slices: str | int) -> list[int]:
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
-    """Write a figure atomically; the format is that of the file's ending."""
+    """Write a figure atomically, in the format of the file's ending."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi, facecolor=figure.get_facecolor())
 
@@ -100,17 +98,17 @@ def save_animation(
     views: Sequence[str] | None = None,
     plane: str = "axial",
     window_hu: tuple[float, float] = WINDOW_HU,
-    dpi: int = 80,
+    dpi: int = GIF_DPI,
 ) -> None:
-    """Write a GIF that runs through the slices with liver, at most 60 of them, and back.
+    """Write a GIF that plays through the slices of the liver, at most 60 of them, and back.
 
     Args:
         view: what to draw.
         path: ends in .gif.
-        views: names out of `VIEWS`; None: the contours.
+        views: keys of `VIEWS`; None: the contours.
         plane: a key of `PLANES`.
         window_hu: HU shown as black and as white.
-        dpi: size of the frames, 6 inches wide where they hold one picture.
+        dpi: resolution of the frames; a frame of one panel is 6 inches wide.
     """
     from PIL import Image
 
@@ -140,17 +138,17 @@ def _possible(view: ViewData) -> list[str]:
     return [name for name in VIEWS if _pictures(view, name, False)]
 
 
-def _pictures(view: ViewData, name: str, demanded: bool) -> list[tuple[str, Draw]]:
+def _pictures(view: ViewData, name: str, required: bool) -> list[tuple[str, Draw]]:
     if name not in VIEWS:
-        raise ValueError(f"view {name!r}: expected some of {', '.join(VIEWS)}")
+        raise ValueError(f"view {name!r}: expected one of {', '.join(VIEWS)}")
     possible = [(t, d) for t, d, needs in VIEWS[name] if view.reference is not None or not needs]
-    if demanded and not possible:
+    if required and not possible:
         raise ValueError(f"the view {name!r} needs a reference")
     return possible
 
 
 def _columns(pictures: int, cells: int) -> int:
-    """Pictures side by side: those of a slice in rows of at most four, a montage as a block."""
+    """Panels side by side: those of a slice in rows of at most four, a montage as a block."""
     if pictures > 1:
         return -(-pictures // -(-pictures // 4))
     return min(4, cells)
@@ -193,15 +191,20 @@ def _annotate(figure: Figure, view: ViewData, names: Sequence[str]) -> None:
 def _legend(view: ViewData, names: set[str]) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = []
     if names & {"predicted", "reference", "overlay"}:
-        handles += [Patch(color=LIVER, label="liver"), Patch(color=LESION, label="lesion")]
+        handles += [
+            Patch(color=LIVER_COLOUR, label="liver"),
+            Patch(color=LESION_COLOUR, label="lesion"),
+        ]
     if names & {"contours", "context"}:
-        handles.append(Line2D([], [], color=PREDICTED, label="predicted"))
+        handles.append(Line2D([], [], color=PREDICTED_COLOUR, label="predicted"))
         if view.reference is not None:
-            handles.append(Line2D([], [], color=REFERENCE, linestyle="--", label="reference"))
+            handles.append(
+                Line2D([], [], color=REFERENCE_COLOUR, linestyle="--", label="reference")
+            )
     if "difference" in names:
         handles += [
-            Patch(color=PREDICTED, label="false positive"),
-            Patch(color=REFERENCE, label="false negative"),
-            Patch(color=AGREED, label="both"),
+            Patch(color=PREDICTED_COLOUR, label="false positive"),
+            Patch(color=REFERENCE_COLOUR, label="false negative"),
+            Patch(color=AGREED_COLOUR, label="both"),
         ]
     return handles

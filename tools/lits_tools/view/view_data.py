@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.labels import MASKS
 from lits_runtime.volumes.label_volume import LabelVolume, read_labels
 from lits_runtime.volumes.scan import Geometry, Scan, ScanSource
 from lits_tools.scores.overlap import knows_liver, overlap
@@ -26,32 +27,32 @@ class ViewData:
     name: str
     volume_hu: NDArray[np.int16]
     labels: Labels
-    """The mask to look at: 0 background, 1 liver, 2 lesion."""
+    """The mask to show: 0 background, 1 liver, 2 lesion."""
     reference: Labels | None
-    """What it should have been, where that is known."""
+    """The reference for `labels`, if there is one."""
     spacing_mm: Spacing
     voxel_ml: float
 
     @cached_property
-    def best_known(self) -> Labels:
-        """The reference, or the mask where there is none."""
+    def reference_or_labels(self) -> Labels:
+        """The reference, or the mask if there is none."""
         return self.labels if self.reference is None else self.reference
 
     @cached_property
     def captions(self) -> tuple[str, str]:
-        """A line for the liver and one for the lesions: volume, the reference's, and Dice."""
-        return self._caption("liver", 1), self._caption("lesions", 2)
+        """A line for the liver and one for the lesions: volume, reference volume, and Dice."""
+        return self._caption("liver", "liver"), self._caption("lesion", "lesions")
 
-    def _caption(self, title: str, low: int) -> str:
-        mask = self.labels >= low
-        if low == 1 and not knows_liver(self.labels):
+    def _caption(self, name: str, title: str) -> str:
+        mask = MASKS[name](self.labels)
+        if name == "liver" and not knows_liver(self.labels):
             return "no liver in the mask, only lesions"
         text = f"{title} {np.count_nonzero(mask) * self.voxel_ml:.1f} ml"
         if self.reference is None:
             return text
-        if low == 1 and not knows_liver(self.reference):
+        if name == "liver" and not knows_liver(self.reference):
             return f"{text} (reference: no liver, only lesions)"
-        mask_gt = self.reference >= low
+        mask_gt = MASKS[name](self.reference)
         reference_ml = np.count_nonzero(mask_gt) * self.voxel_ml
         return f"{text} (reference {reference_ml:.1f} ml, Dice {overlap(mask, mask_gt).dice:.3f})"
 
@@ -69,11 +70,11 @@ def open_view(
         scan: CT in HU.
         mask: labels on the scan's grid.
         reference: labels on the scan's grid.
-        ignore_affine: take the masks' voxels for the scan's, whatever their affines say.
+        ignore_affine: match the voxels of masks and scan by index, whatever the affines.
 
     Raises:
-        DatasetError: masks are not on the scan's grid or hold other labels than 0, 1 and 2.
-        VolumeError: something is not a readable 3D volume.
+        DatasetError: a mask is not on the scan's grid or holds other labels than 0, 1 and 2.
+        VolumeError: a file is not a readable 3D volume.
     """
     opened = Scan.open(scan)
     geometry = opened.geometry

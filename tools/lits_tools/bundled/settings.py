@@ -1,0 +1,67 @@
+"""The data of the trials, as `trial.toml` beside this module describes it."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lits_runtime.errors import DatasetError
+
+DEFAULT_FILE = Path(__file__).with_name("trial.toml")
+
+data_option = click.option(
+    "--data",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DEFAULT_FILE,
+    help="TOML file that describes SHARED.  [default: trial.toml beside this module]",
+)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The cases, by role, and where they lie; `trial.toml` explains each field."""
+
+    scans: tuple[str, ...]
+    """As FOLDER/CASE."""
+    lesion_case: str
+    healthy_case: str
+    liver_only: tuple[str, ...]
+    more_scans: tuple[str, ...]
+    table: str
+    phantoms: tuple[int, ...]
+    validation_phantom: int
+    slices: str
+    validation_every: int
+    negatives: str
+    slice_spacing_mm: tuple[float, float, float]
+    surely_liver_hu: float
+    licence: str
+    same_patient: dict[str, str]
+    recipe: dict[str, Any]
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        """The cases of `scans`."""
+        return tuple(scan.partition("/")[2] for scan in self.scans)
+
+    @property
+    def unseen(self) -> tuple[str, str]:
+        """The cases that ablations leave out of training."""
+        return self.lesion_case, self.healthy_case
+
+    @classmethod
+    def read(cls, path: Path = DEFAULT_FILE) -> "TrialData":
+        """Read a TOML file that has every field.
+
+        Raises:
+            DatasetError: it is not TOML, or lacks a field or has another.
+        """
+        try:
+            fields: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+            for name, value in fields.items():
+                fields[name] = tuple(value) if isinstance(value, list) else value
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{path}: not the data of a trial: {error}") from error
