@@ -121,12 +121,29 @@ def check_options(command: click.Command, words: list[str]) -> None:
     return None
 
 
+@cache
+def targets() -> dict[str, click.Command | None]:
+    """Those of the Makefile, with the command that a benchmark passes its options to."""
+    makefile = (ROOT / "Makefile").read_text()
+    modules = dict(re.findall(r"^([\w-]+):.*\n\t.* -m (\S+) \$\(BENCH\)", makefile, re.MULTILINE))
+    return dict.fromkeys(re.findall(r"^([\w-]+):", makefile, re.MULTILINE)) | {
+        target: importlib.import_module(module).main for target, module in modules.items()
+    }
+
+
+def check_target(target: str, variables: list[str]) -> None:
+    assert target in targets(), f"no target {target}"
+    for variable in variables:
+        command = targets()[target]
+        assert command is not None and variable.startswith("BENCH="), variable
+        check_options(command, shlex.split(variable.removeprefix("BENCH=")))
+
+
 def check_line(line: str) -> None:
     words = shlex.split(line, comments=True)
     name, *rest = words[: words.index("|")] if "|" in words else words
     if name == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert rest[0] in targets, f"no target {rest[0]}"
+        check_target(rest[0], rest[1:])
     elif name == "pip":
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg")
@@ -149,14 +166,10 @@ def test_commands_and_options_exist(page: Path) -> None:
             check_line(line)
         except AssertionError as error:
             pytest.fail(f"{line}: {error}")
-    known = {option for command in commands().values() for option in all_options(command)}
+    all_commands = [*commands().values(), *filter(None, targets().values())]
+    known = {option for command in all_commands for option in parameters(command)}
     told = {span.split()[0] for span in SPAN.findall(prose(page)) if span.startswith("--")}
     assert told <= known | FOREIGN_OPTIONS
-
-
-def all_options(command: click.Command) -> set[str]:
-    inner = command.commands.values() if isinstance(command, click.Group) else ()
-    return set(parameters(command)).union(*map(all_options, inner))
 
 
 def test_the_pages_hold_commands_to_check() -> None:
