@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lits_runtime.volumes.geometry import Geometry
     from lits_runtime.volumes.scan import Scan
 
+    __version__: str
+
 __all__ = [
     "ArgumentError",
     "CancelledError",
@@ -83,4 +85,8 @@ def __getattr__(name: str) -> "Any":
         import importlib
 
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name == "__version__":
+        from lits_runtime.system.versions import version
+
+        return version("lits-toolkit") or "0+unknown"  # a checkout that is not installed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

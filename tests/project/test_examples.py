@@ -8,11 +8,11 @@ from typing import Any
 import nibabel as nib
 import pytest
 
-import lits_runtime
 from support.models import tiny_model
+from support.paths import ROOT
 from support.scans import LPS_AFFINE, random_hu
 
-PAGE = Path(lits_runtime.__file__).with_name("EXAMPLES.md")
+PAGE = ROOT / "docs/embedding.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
