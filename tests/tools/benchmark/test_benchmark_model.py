@@ -13,7 +13,6 @@ from support.scans import random_hu
 pytestmark = pytest.mark.slow
 
 
-
 @pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(
     checkpoint: Path, exported: dict[str, ExportResult], monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from lits_runtime.errors import DatasetError
 from lits_tools.benchmark.baseline import SlicedVolumes
 from lits_tools.benchmark.figures import Figure, line
 from lits_train.data.cases import Case, find_cases, usable_cases
-from lits_train.network.preprocessing import Preprocessing, resized_slab
+from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.prepared.convert import prepare
 from lits_train.prepared.slices import open_cases

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from lits_export.export import MAX_SIZE, ExportSettings, export_model
-from lits_export.parity.tolerance import TOLERANCES, Tolerance, compare
+from lits_export.parity.compare import compare
 from lits_export.parity.slabs import CheckSlab
+from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.system.processors import usable_processors
 from lits_runtime.system.threads import ordered_map
