@@ -50,7 +50,7 @@ def run_batch(
     jobs: Sequence[Job],
     settings: Settings,
     *,
-    engine: str = "local",
+    engine: "str | BatchEngine" = "local",
     progress: JobProgress | None = None,
     cancel: Callable[[], bool] | None = None,
     report: "ReportFile | None" = None,
@@ -63,15 +63,14 @@ def run_batch(
     Args:
         jobs: what to do; see `jobs.plan`.
         settings: of all jobs.
-        engine: one of `ENGINES`.
+        engine: one of `ENGINES`, or an opened one.
         progress: called with the job, slices done and slices in all.
         cancel: asked after each slab whether to stop; the scan in hand is then discarded.
         report: that the caller will write, checked together with the outputs of the jobs.
         also_read: what the caller reads beside scans and model, never to be overwritten.
 
     Yields:
-        One outcome for each job, in order, until the end or the cancellation. A failed job stops
-        no other.
+        One outcome for each job, in order; a failed job stops no other.
 
     Raises:
         LitsError: the model or the provider does not load.
@@ -79,17 +78,20 @@ def run_batch(
         ValueError: the options do not fit the model.
     """
     _check_arguments(jobs, settings)
-    running = open_engine(engine, settings)
+    running = open_engine(engine, settings) if isinstance(engine, str) else engine
     settings.options.check(running.metadata)
-    sound = [job for job in jobs if job.problem is None]
-    inputs = Inputs("the model", running.origins)
-    inputs.add("a file that this run reads", also_read)
-    plan = OutputPlan(sound, running.metadata.classes, inputs)
+    plan = _plan(jobs, running, also_read)
     if report is not None:
         report.check(plan)
-    for folder in {file.parent for job in sound for file in (job.mask, job.probability) if file}:
+    for folder in {path.parent for job in plan.jobs for path in job.outputs}:
         remove_abandoned(folder)
     yield from running.run(jobs, plan, progress, cancel)
+
+
+def _plan(jobs: Sequence[Job], engine: BatchEngine, also_read: Sequence[Path]) -> OutputPlan:
+    inputs = Inputs("the model", engine.origins)
+    inputs.add("a file that this run reads", also_read)
+    return OutputPlan([job for job in jobs if job.problem is None], engine.metadata.classes, inputs)
 
 
 def segment_scan(job: Job, settings: Settings) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class OutputPlan:
     """
 
     def __init__(self, jobs: Sequence[Job], classes: Sequence[str], inputs: Inputs) -> None:
+        self.jobs = tuple(jobs)
         self.inputs, inputs.folders = inputs, {}
         for job in jobs:
             inputs.add("the scan", pair_paths(job.scan))

@@ -22,7 +22,7 @@ _NO_FOLDERS = (
     *(".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".dcm", ".png", ".jpg", ".jpeg", ".npy"),
     *(".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".pdf", ".tif", ".tiff", ".onnx", ".pth"),
 )
-"""Endings of files that we do not write, and that nobody gives to a folder."""
+"""Endings of files that we do not write, and that no folder is given."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Job:
     probability: Path | None = None
     problem: str | None = None
     """Why there is nothing to segment under this name; this job then fails, and no other."""
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The mask, and the probabilities before their name is completed by the class."""
+        return (self.mask,) if self.probability is None else (self.mask, self.probability)
 
 
 class Plan(list[Job]):

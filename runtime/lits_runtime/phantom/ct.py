@@ -58,8 +58,7 @@ def make_phantom(
         slices: Number of axial slices, centred on the liver.
         spacing_mm: Voxel size per stored axis (in-plane, in-plane, slice). By default the field of
             view is 380 to 420 mm and the slices reach from lung bases to lower kidneys.
-        orientation: Directions in which i, j and k grow: LPS, LAS or RAS. The anatomy keeps its
-            place in the world.
+        orientation: Directions of i, j and k: LPS, LAS or RAS; the anatomy keeps its place.
         lesions: How many to place in the liver. By default the seed decides: none in a third of
             the cases, otherwise one to six.
 
@@ -76,18 +75,27 @@ def make_phantom(
     liver = Liver(rng, torso)
     organs = Organs(rng, torso, liver)
     if spacing_mm is None:
-        step = (_TOP_MM - _BOTTOM_MM) / slices
-        spacing_mm = (field_mm / matrix, field_mm / matrix, step)
-    middle = (_TOP_MM + _BOTTOM_MM) / 2
-    steps = (np.arange(slices) - (slices - 1) / 2) * spacing_mm[2]
-    heights = [float(z) for z in middle + steps]
-    span = np.arange(matrix) - (matrix - 1) / 2
-    x = (span * spacing_mm[0] + centre[0]).astype(np.float32)
-    y = (span * spacing_mm[1] + centre[1]).astype(np.float32)
+        spacing_mm = (field_mm / matrix, field_mm / matrix, (_TOP_MM - _BOTTOM_MM) / slices)
+    x, y, heights = _positions(matrix, slices, spacing_mm, centre)
     _place_lesions(rng, liver, heights, drawn if lesions is None else lesions)
     volume, labels = _render(seed, torso, liver, organs, Plane(x, y), heights, noise_hu)
     origin = (float(x[0]), float(y[0]), heights[0])
     return _orient(volume, labels, spacing_mm, origin, orientation, seed)
+
+
+def _positions(
+    matrix: int,
+    slices: int,
+    spacing_mm: tuple[float, float, float],
+    centre: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[float]]:
+    """Where columns, rows and slices are, mm."""
+    middle = (_TOP_MM + _BOTTOM_MM) / 2
+    steps = (np.arange(slices) - (slices - 1) / 2) * spacing_mm[2]
+    span = np.arange(matrix) - (matrix - 1) / 2
+    x = (span * spacing_mm[0] + centre[0]).astype(np.float32)
+    y = (span * spacing_mm[1] + centre[1]).astype(np.float32)
+    return x, y, [float(z) for z in middle + steps]
 
 
 def _check(

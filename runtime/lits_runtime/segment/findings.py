@@ -38,7 +38,7 @@ class Findings:
     Args:
         geometry: of the scan.
         classes: of the model.
-        options: of which the clean-up matters here.
+        options: those of the clean-up are used.
     """
 
     def __init__(self, geometry: Geometry, classes: tuple[str, ...], options: Options) -> None:

@@ -37,7 +37,7 @@ def slab_slices(provider: str, context_slices: int) -> int:
     """How many slices go through the network at once, unless the caller asks for a number.
 
     Few on the CPU, where several slabs run side by side and memory counts; but neighbours are
-    resized anew for each slab, so that models with context slices get larger ones.
+    resized again for each slab, so that models with context slices get larger ones.
     """
     return 3 + context_slices if provider == "cpu" else 16
 
@@ -155,7 +155,7 @@ class OneScan:
 
     @contextmanager
     def _inference(self, with_probability: bool) -> Iterator[Inference]:
-        """The model, which stays open within the block; out of memory there is told of the scan."""
+        """The model, open within the block; if memory runs out there, the error names the scan."""
         engine, shape = self._engine, " x ".join(map(str, self.scan.geometry.shape))
         padded = None if engine.provider == "cpu" else self._batch_size
         with (

@@ -1,6 +1,7 @@
 """The runtime's front door: open a model once, segment scans with it."""
 
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # NumPy is imported while the model is opened
 
     from lits_runtime.measure.report import Report
     from lits_runtime.segment.callbacks import Cancel, Progress
+    from lits_runtime.segment.outputs import ToFiles
     from lits_runtime.segment.segmentation import Segmentation
     from lits_runtime.volumes.scan import ScanSource
 
@@ -144,14 +146,9 @@ class Segmenter:
         output = ToMemory(flag("with_probability", with_probability))
         with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
             sink, report = one_scan.to_memory(output, progress, cancel)
-            return Segmentation(
-                sink.labels,
-                one_scan.scan.geometry,
-                report,
-                one_scan.scan.source,
-                sink.probability if output.with_probability else None,
-                (*one_scan.scan.origins, *self.engine.origins),
-            )
+            scan, origins = one_scan.scan, (*one_scan.scan.origins, *self.engine.origins)
+        probability = sink.probability if output.with_probability else None
+        return Segmentation(sink.labels, scan.geometry, report, scan.source, probability, origins)
 
     def segment_file(
         self,
@@ -168,50 +165,41 @@ class Segmenter:
     ) -> "Report":
         """Segment a scan and write its mask, whole or not at all; memory does not grow with it.
 
-        No record is written. A file that exists is replaced if a batch's record identifies it as
-        ours, or with `force`; scan and model never are.
+        No record is written. A file of others is replaced only with `force`, scan and model never.
 
         Args:
             scan: as for `segment`; only files stream.
             mask: .nii or .nii.gz to write.
-            options: by default the labels are the model's own.
+            options: as for `segment`.
             mask_kind: "labels", or "liver" or "lesion" for a mask of 0 and 1.
-            probability: .nii or .nii.gz to write for each class, uint8 with slope 1/255:
-                "p.nii.gz" gives "p_lesion.nii.gz".
-            batch_size: axial slices that go through the network at once.
+            probability: also to write, uint8 with slope 1/255; "p.nii" gives "p_lesion.nii".
+            batch_size: as for `segment`.
             force: replace files of others too.
-            progress: called with (slices done, slices in all), in the caller's thread.
-            cancel: asked after each slab whether to stop.
+            progress: as for `segment`.
+            cancel: as for `segment`.
 
         Raises:
-            VolumeError: not a readable 3D CT volume.
             OutputError: a name has another ending, or an existing file must not be replaced.
-            CancelledError: `cancel` asked to stop.
-            OptionsError: the options do not fit the model.
-            ArgumentError: an argument of the wrong type.
-            ClosedError: the segmenter is closed.
-            OutOfMemoryError: there is not enough memory for this scan.
-            OSError: a file cannot be read or written.
+            LitsError, OSError: as for `segment`, or a file cannot be written.
         """
-        from lits_runtime.files.output_rule import Inputs
-        from lits_runtime.records.result_files import check_results
         from lits_runtime.segment.one_scan import OneScan
         from lits_runtime.segment.outputs import ToFiles
 
-        output = ToFiles(
-            file_path("mask", mask),
-            mask_kind,
-            None if probability is None else file_path("probability", probability),
-        )
+        prefix = None if probability is None else file_path("probability", probability)
+        output = ToFiles(file_path("mask", mask), mask_kind, prefix)
         with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
-            inputs = Inputs("the scan", one_scan.scan.origins).add("the model", self.engine.origins)
-            files = output.files(self.metadata.classes)
-
-            def check(*_: object) -> None:
-                check_results(files, inputs, force=force)
-
+            check = partial(self._check_files, output, one_scan.scan.origins, force)
             check()
             return one_scan.to_files(output, progress, cancel, before_naming=check)
+
+    def _check_files(
+        self, output: "ToFiles", origins: tuple[Path, ...], force: bool, *_: object
+    ) -> None:
+        from lits_runtime.files.output_rule import Inputs
+        from lits_runtime.records.result_files import check_results
+
+        inputs = Inputs("the scan", origins).add("the model", self.engine.origins)
+        check_results(output.files(self.metadata.classes), inputs, force=force)
 
     def probability(self, slab_hu: "ArrayLike") -> "NDArray[np.float32]":
         """Probabilities, float32 (n, classes, height, width), of a slab in canonical orientation.
