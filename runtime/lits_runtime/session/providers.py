@@ -17,6 +17,7 @@ from typing import Any
 
 from lits_runtime.errors import ModelError, ProviderError
 from lits_runtime.messages import brief
+from lits_runtime.system.process import return_freed_memory
 from lits_runtime.system.processors import usable_processors
 from lits_runtime.system.versions import version
 
@@ -188,7 +189,7 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
                 f"no {threads} threads to be had: {reason}; ask for fewer"
             ) from error
         raise ModelError(f"ONNX Runtime cannot load the model: {reason}") from error
-    _give_back_freed_memory()
+    return_freed_memory()
     return session
 
 
@@ -200,12 +201,6 @@ def onnxruntime_reason(error: Exception) -> str:
     'No way'
     """
     return brief(_ONNXRUNTIME_NOISE.sub("", str(error)))
-
-
-def _give_back_freed_memory() -> None:
-    """Loading leaves some 25 MB freed but not returned, a tenth of the peak; glibc only."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _settings(model: bytes, provider: str, device_id: int) -> list[tuple[str, dict[str, str]]]:
