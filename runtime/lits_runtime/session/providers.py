@@ -3,8 +3,6 @@
 ONNX Runtime itself falls back to the CPU with a warning (microsoft/onnxruntime#23372).
 """
 
-import contextlib
-import ctypes
 import logging
 import os
 import re
@@ -15,6 +13,7 @@ from typing import Any
 from lits_runtime.errors import ModelError, ProviderError
 from lits_runtime.messages import brief
 from lits_runtime.session.gpu import cuda_settings, load_libraries, tensorrt_settings
+from lits_runtime.system.process import return_freed_memory
 from lits_runtime.system.processors import usable_processors
 
 logger = logging.getLogger(__name__)
@@ -168,7 +167,7 @@ def _create(model: bytes, provider: str, threads: int, device_id: int, profile: 
                 f"cannot start {threads} threads: {reason}; ask for fewer"
             ) from error
         raise ModelError(f"ONNX Runtime cannot load the model: {reason}") from error
-    _give_back_freed_memory()
+    return_freed_memory()
     return session
 
 
@@ -180,12 +179,6 @@ def onnxruntime_reason(error: Exception) -> str:
     'No way'
     """
     return brief(_ONNXRUNTIME_NOISE.sub("", str(error)))
-
-
-def _give_back_freed_memory() -> None:
-    """Loading frees some 25 MB, a tenth of the peak, that glibc would keep."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _settings(model: bytes, provider: str, device_id: int) -> list[tuple[str, dict[str, str]]]:
