@@ -163,18 +163,16 @@ class Segmenter:
         progress: "Progress | None" = None,
         cancel: "Cancel | None" = None,
     ) -> "Report":
-        """Segment a scan and write its mask, whole or not at all; memory does not grow with it.
-
-        No record is written. A file of others is replaced only with `force`, scan and model never.
+        """Write the mask of a scan, without a record; memory does not grow with the scan.
 
         Args:
             scan: as for `segment`; only files stream.
-            mask: .nii or .nii.gz to write.
+            mask: .nii or .nii.gz to write, whole or not at all.
             options: as for `segment`.
             mask_kind: "labels", or "liver" or "lesion" for a mask of 0 and 1.
             probability: also to write, uint8 with slope 1/255; "p.nii" gives "p_lesion.nii".
             batch_size: as for `segment`.
-            force: replace files of others too.
+            force: replace files of others too; scan and model never are.
             progress: as for `segment`.
             cancel: as for `segment`.
 
@@ -185,8 +183,8 @@ class Segmenter:
         from lits_runtime.segment.one_scan import OneScan
         from lits_runtime.segment.outputs import ToFiles
 
-        prefix = None if probability is None else file_path("probability", probability)
-        output = ToFiles(file_path("mask", mask), mask_kind, prefix)
+        name = None if probability is None else file_path("probability", probability)
+        output = ToFiles(file_path("mask", mask), mask_kind, name)
         with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
             check = partial(self._check_files, output, one_scan.scan.origins, force)
             check()

@@ -135,7 +135,7 @@ def test_a_report_that_exists_or_has_a_result_s_name_stops_the_run_at_once(
     for report, message in (
         ("mask.json", "has this name"),
         ("mine.csv", "exists"),
-        ("file/report.csv", "no folder"),
+        ("file/report.csv", "not a folder"),
     ):
         out = ["-o", folder / "mask.nii.gz", "--report", folder / report]
         result = invoke(tiny_model_path, scan, *out)
