@@ -13,7 +13,7 @@ from support.paths import ROOT
 
 PACKAGES = ("runtime/lits_runtime", "train/lits_train", "export/lits_export", "tools/lits_tools")
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
-OWNERS = {"processors.py", "providers.py", "gpu.py", "doctor.py", "atomic.py"}
+OWNERS = {"processors.py", "providers.py", "gpu.py", "process.py", "doctor.py", "atomic.py"}
 """Files that may ask Linux for what only it has, and do without it elsewhere."""
 
 HIDDEN = """
