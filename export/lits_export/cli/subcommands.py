@@ -39,6 +39,11 @@ class CommandWithSubcommands(Command, click.Group):
             f"{name} needs arguments; for the file {args[0]} in this folder, give ./{args[0]}"
         )
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the subcommands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the context is of."""
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
