@@ -1,6 +1,6 @@
 # make demo: segment a phantom CT with the bundled model.
 # make test: make lint, then all tests. make test-fast: those that take no more than a moment each.
-# make lint: ruff, mypy, and import-linter with the layers of setup.cfg.
+# make lint: ruff, mypy, import-linter with the layers of setup.cfg, and codespell.
 # make bench: speed and memory of lits-infer; BENCH='-m fp16=model.onnx --checkpoint baseline.pth'.
 # make bench-model: PyTorch and the file of each precision; BENCH='--checkpoint baseline.pth'.
 # make bench-loader: loading of training data; BENCH='path/to/LiTS/cases'.
@@ -8,7 +8,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo lint test bench bench-model bench-loader clean
+.PHONY: demo lint test test-fast bench bench-model bench-loader clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -23,11 +23,11 @@ lint: .venv-test/installed
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports --no-logo
+	.venv-test/bin/codespell
 
 test: lint
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not gpu"
 
-.PHONY: test-fast
 test-fast: .venv-test/installed
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 

@@ -41,7 +41,7 @@ BREACHES = {
     ),
     "nibabel in another room": (
         {"lits_runtime/segment/outputs.py": "import nibabel\n"},
-        "nibabel is imported in volumes alone",
+        "nibabel is imported in volumes, and by the baseline of the benchmarks",
     ),
     "torch in the runtime": (
         {"lits_runtime/session/engine.py": f"{IN_A_FUNCTION}import torch\n"},

@@ -124,7 +124,7 @@ def test_lits_eval_says_that_all_masks_are_empty(case: tuple[Path, Path], tmp_pa
     scores, text = evaluated(empty, empty, "--json")
     assert scores["pooled"]["lesion_dice"]["value"] == 1
     assert "the prediction is empty" in text
-    assert "no mask shows any lesion: its Dice is that of empty masks" in text
+    assert "no mask contains any lesion: its Dice of 1 is that of empty masks" in text
     scores, text = evaluated(empty, reference, "--json")
     assert scores["pooled"]["liver_dice"]["value"] == 0
     assert "no mask shows" not in text

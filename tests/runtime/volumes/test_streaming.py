@@ -187,7 +187,7 @@ def test_a_gzip_that_holds_more_or_less_than_its_header_says_is_refused(
         "end-of-stream marker": damaged(tmp_path / "cut.nii.gz", packed[: len(packed) // 2]),
         "the header needs": damaged(tmp_path / "cut.nii", plain[:-1]),
         "which its name denies": damaged(tmp_path / "plain.nii.gz", plain),
-        "the  name denies": damaged(tmp_path / "packed.nii", packed),
+        "which its  name denies": damaged(tmp_path / "packed.nii", packed),
     }
     mask = tmp_path / "out" / "mask.nii.gz"
     for message, path in cases.items():
