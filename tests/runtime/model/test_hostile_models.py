@@ -5,9 +5,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -30,6 +31,12 @@ from support.scans import LPS_AFFINE, random_hu, save
 
 FLIPS = 400
 HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """Parameters, of which the models that take seconds to make are slow."""
+    large = ("a million parts", "100,000 nodes")
+    return [pytest.param(name, marks=pytest.mark.slow if name in large else ()) for name in names]
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def infer_arguments(folder: Path, *more: str) -> list[str]:
     return [str(folder / "scan.nii"), *paths, "--provider", "cpu", *more]
 
 
-@pytest.mark.parametrize("name", HOSTILE_MODELS)
+@pytest.mark.parametrize("name", marked(HOSTILE_MODELS))
 def test_a_hostile_model_is_refused(
     name: str, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +90,7 @@ def test_a_hostile_model_is_refused(
         assert_refused(export, ["triton", str(model), str(folder / "triton")], folder, capfd)
 
 
-@pytest.mark.parametrize("name", COSTLY_MODELS)
+@pytest.mark.parametrize("name", marked(COSTLY_MODELS))
 def test_a_costly_model_is_refused_for_what_makes_it_costly(name: str) -> None:
     """Refused before anything runs; ReduceMin only joins the costly part to the labels."""
     with pytest.raises(ModelError, match=r"^the model (holds|takes) (?!.*ReduceMin)"):

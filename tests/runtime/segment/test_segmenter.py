@@ -94,6 +94,7 @@ def test_bundled_model_is_small_and_says_what_it_is(bundled: Segmenter) -> None:
     assert len(bundled.model_sha256) == 64
 
 
+@pytest.mark.slow
 def test_bundled_model_finds_the_phantom_s_liver_and_lesions(bundled: Segmenter) -> None:
     from lits_runtime.phantom.ct import make_phantom
 

@@ -25,7 +25,10 @@ PUBLISHED = {
     "burden_max_error": "0.021",
 }
 
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=REASON)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REFERENCE.exists(), reason=REASON),
+]
 
 
 @pytest.fixture(scope="module")
