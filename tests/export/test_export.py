@@ -161,6 +161,7 @@ def test_out_of_tolerance_nothing_is_written_and_the_old_file_stays(
         assert len(picture.convert("L").getcolors() or []) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
 def test_a_provider_that_does_not_load_is_an_error_only_where_it_was_asked_for(
     checkpoint: Path, tmp_path: Path
@@ -176,6 +177,7 @@ def test_a_provider_that_does_not_load_is_an_error_only_where_it_was_asked_for(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_command_refuses_to_overwrite(checkpoint: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.touch()

@@ -93,6 +93,7 @@ def left_at_home(folder: Path) -> list[str]:
     return [str(path) for path in (folder / "home").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", WAYS.values(), ids=WAYS)
 def test_nothing_is_left_at_home(program: str, tmp_path: Path) -> None:
     in_empty_home(program, tmp_path)
@@ -105,6 +106,7 @@ def test_a_user_s_own_setting_is_kept_and_this_test_would_see_telemetry(tmp_path
     assert bool(left_at_home(tmp_path)) == sends
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here: apt-get install strace")
 def test_no_system_call_reaches_the_network_or_writes_beside_the_outputs(tmp_path: Path) -> None:
     trace = in_empty_home(WAYS["a script"], tmp_path, trace=True)

@@ -149,6 +149,7 @@ def complaint(result: Result) -> str | None:
 
 
 # click leaves the file of --list open when a later option is wrong.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_random_options(

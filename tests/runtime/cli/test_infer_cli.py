@@ -85,6 +85,7 @@ def at_a_terminal(arguments: list[str]) -> str:
     return said.decode()
 
 
+@pytest.mark.slow
 def test_a_bar_at_a_terminal_unless_quiet(scan: Path, tiny_model_path: Path) -> None:
     arguments = [str(scan), "-m", str(tiny_model_path), "--force"]
     said = at_a_terminal(arguments)

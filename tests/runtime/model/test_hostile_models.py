@@ -141,6 +141,7 @@ def test_a_label_that_the_metadata_does_not_promise_is_refused(
         check_contract(metadata, "labels", labels, (2, 4, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE_CHECKPOINTS)
 def test_a_hostile_checkpoint_is_refused(
     name: str, folder: Path, capfd: pytest.CaptureFixture[str]
@@ -187,6 +188,7 @@ def test_a_model_of_another_sha256_is_refused(
     assert CliRunner().invoke(infer, accepted).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_an_error_or_keeps_the_contract_and_never_passes_a_pin() -> None:
     """A flip in a constant makes another valid model, which only its SHA-256 gives away."""
     content, slab_hu = tiny_model(), np.full((2, 4, 5), 70, np.float32)

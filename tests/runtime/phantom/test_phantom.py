@@ -22,6 +22,7 @@ def test_types_and_shapes(case: Phantom) -> None:
     assert case.seed == 3
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_voxels(case: Phantom) -> None:
     again = make_phantom(3, matrix=96, slices=24, lesions=3)
     np.testing.assert_array_equal(again.volume_hu, case.volume_hu)
@@ -29,6 +30,7 @@ def test_same_seed_gives_the_same_voxels(case: Phantom) -> None:
     np.testing.assert_array_equal(again.affine, case.affine)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_anatomy(case: Phantom) -> None:
     other = make_phantom(4, matrix=96, slices=24, lesions=3)
     assert np.mean((other.labels > 0) != (case.labels > 0)) > 0.005
@@ -40,6 +42,7 @@ def test_affine_says_the_orientation(orientation: str) -> None:
     assert "".join(nibabel.aff2axcodes(phantom.affine)) == orientation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", ["LAS", "RAS"])
 def test_orientations_hold_the_same_anatomy(case: Phantom, orientation: str) -> None:
     turned = make_phantom(3, matrix=96, slices=24, lesions=3, orientation=orientation)
@@ -63,6 +66,7 @@ def test_default_field_of_view() -> None:
     assert spacing[0] == spacing[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_liver_is_on_the_right_and_of_plausible_size(seed: int) -> None:
     phantom = make_phantom(seed, matrix=64, slices=24)
@@ -73,6 +77,7 @@ def test_liver_is_on_the_right_and_of_plausible_size(seed: int) -> None:
     assert 0.6 < litres < 3.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_hounsfield_values(seed: int) -> None:
     phantom = make_phantom(seed, matrix=128, slices=20, lesions=3)
@@ -86,6 +91,7 @@ def test_hounsfield_values(seed: int) -> None:
     assert np.mean(middle < -700) > 0.2, "no lungs at the top"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("matrix", "slices"), [(64, 1), (64, 8), (128, 12)])
 @pytest.mark.parametrize("seed", [0, 5])
 def test_every_stack_shows_liver_and_lesions(matrix: int, slices: int, seed: int) -> None:

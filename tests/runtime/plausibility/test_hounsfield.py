@@ -127,6 +127,7 @@ def told(hu: Values) -> list[str]:
     return value_warnings(np.rint(hu.clip(-32768, 32767)).astype(np.int16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINE)
 def test_what_ct_looks_like_passes(name: str) -> None:
     for source, hu in sources().items():

@@ -83,6 +83,7 @@ def mutations(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield record | {"lesions": [lesion | {key: next(values)}]}
 
 
+@pytest.mark.slow
 def test_a_record_of_any_other_shape_is_no_crash(scan: Path, tiny_model_path: Path) -> None:
     mask = scan.with_name("mask.nii.gz")
     job, wishes = Job(scan, mask), settings(tiny_model_path)

@@ -94,6 +94,7 @@ def run(hidden: Path, command: str, *arguments: object) -> subprocess.CompletedP
     return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_shown_where_what_linux_has_is_hidden(command: str, hidden: Path) -> None:
     done = run(hidden, command, "--help")
@@ -164,6 +165,7 @@ def is_documentation(tree: ast.Module) -> set[int]:
     }
 
 
+@pytest.mark.slow
 def test_what_linux_alone_has_is_asked_for_in_few_places() -> None:
     found = []
     for source in sources():

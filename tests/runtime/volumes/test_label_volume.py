@@ -95,6 +95,7 @@ def evaluated(predicted: Path, reference: Path, *options: object) -> tuple[dict[
     return json.loads(found.stdout) if "--json" in options else {}, found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_lits_eval_does_not_score_the_liver_of_masks_of_lesions(
     case: tuple[Path, Path], tmp_path: Path
 ) -> None:

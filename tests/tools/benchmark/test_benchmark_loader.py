@@ -7,8 +7,6 @@ from lits_train.settings.recipe import BASELINE
 
 pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.slow
-
 
 def test_every_figure_is_measured(phantom_folder: Path, tmp_path: Path) -> None:
     recipe = BASELINE.override(size=32, batch_size=4)

@@ -49,6 +49,7 @@ def test_two_files_as_json(folder: Path) -> None:
     assert scores["cases"]["2"]["liver_mssd_mm"] == pytest.approx(spacing, rel=0.1)
 
 
+@pytest.mark.slow
 def test_folders_in_natural_order_with_all_outputs(folder: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / f"scores.{ending}" for ending in ("csv", "json", "html")]
     found = run(folder / "masks", folder / "lits", *[x for o in outputs for x in ("-o", o)])
@@ -68,6 +69,7 @@ def test_folders_in_natural_order_with_all_outputs(folder: Path, tmp_path: Path)
     assert scores["cases"]["5"]["lesion_recall_iou0"] is None
 
 
+@pytest.mark.slow
 def test_page_is_self_contained(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert run(folder / "masks", folder / "lits", "-o", page).exit_code == 0

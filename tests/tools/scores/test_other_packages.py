@@ -20,9 +20,10 @@ from support.lits_scoring_data import REFERENCE, SUBMISSION
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, float, float]]
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Please import .* from the .scipy.ndimage. namespace"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Please import .* from the .scipy.ndimage. namespace"),
+]
 
 
 def blobs(seed: int) -> Masks:

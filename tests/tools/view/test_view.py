@@ -184,6 +184,7 @@ def test_empty_masks_are_drawn() -> None:
     assert '"start": 2' in viewer_page(view)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "start"),
     [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".gif", b"GIF89a")],

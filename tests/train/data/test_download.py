@@ -17,6 +17,9 @@ PARTS = (ONE, TWO)
 ALL = {f"{kind}-{number}" for kind in ("volume", "segmentation") for number in range(3)}
 
 
+pytestmark = pytest.mark.slow
+
+
 def content(name: str) -> bytes:
     return name.encode() * 40_000  # kagglehub writes what it gets by the MiB
 

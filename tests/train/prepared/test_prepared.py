@@ -58,6 +58,7 @@ def assert_same_samples(data: Path, folder: Path, size: int) -> None:
             assert value.dtype == found[key].dtype
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_the_nifti_files(phantom_folder: Path, tmp_path: Path) -> None:
     result = prepared(phantom_folder, tmp_path)
     assert result == Preparation(("0", "1", "2"), (), {})
