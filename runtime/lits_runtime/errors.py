@@ -17,10 +17,12 @@
     ├── TrainingError(RuntimeError)      training cannot continue: loss not finite, a process lost
     └── CancelledError(RuntimeError)     the caller cancelled a scan
 
-Each class is also the builtin that a caller would expect, so that `except ValueError` works
-without an import from here. Every message says what was found and what would work. Apart from these
-only the system's own OSError (no such file, no permission, disk full) is raised, and whatever the
-caller's own callbacks and file objects raise.
+Each class is also the builtin that a caller would expect, so that `except ValueError` works without
+an import from here. The tree is that of all four packages, so that one `except LitsError` catches
+what any of them raises; the runtime itself raises none of `CheckpointError`, `ParityError`,
+`DatasetError` and `TrainingError`. Every message says what was found and what would work. Apart
+from these only the system's own OSError (no such file, no permission, disk full) is raised, and
+whatever the caller's own callbacks and file objects raise.
 """
 
 

@@ -17,6 +17,9 @@ from lits_runtime import Segmenter
 from lits_train.network.checkpoint import load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
 
+# The other recipe's modules are of the same kinds, and calibrating them takes as long again.
+pytestmark = pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
+
 
 @pytest.fixture(scope="module")
 def calibrated(exported: Mapping[str, ExportResult], checkpoint: Path) -> Calibrated:
