@@ -5,6 +5,7 @@
 # make bench-model: PyTorch and the file of each precision; BENCH='--checkpoint baseline.pth'.
 # make bench-loader: loading of training data; BENCH='path/to/LiTS/cases'.
 PYTHON ?= python3
+WORKERS ?= 2
 SOURCES := setup.cfg pyproject.toml
 
 .PHONY: demo lint test test-fast bench bench-model bench-loader clean
@@ -24,11 +25,9 @@ lint: .venv-test/installed
 	.venv-test/bin/lint-imports --no-logo
 	.venv-test/bin/codespell
 
-test: WORKERS ?= 3 # of two processors: some tests wait for others' exports, or for processes
 test: lint
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not gpu"
 
-test-fast: WORKERS ?= 2
 test-fast: .venv-test/installed
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 

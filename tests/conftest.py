@@ -26,10 +26,17 @@ SLOW_FIXTURES = {"exported"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses a slow fixture is slow."""
+    """A test that uses a slow fixture is slow; slow tests of one module share a process.
+
+    So do all tests of one recipe's exports, which trace its network once for all precisions.
+    """
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+        callspec = getattr(item, "callspec", None)
+        recipe = callspec.params.get("checkpoint") if callspec else None
+        if recipe or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(recipe or item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

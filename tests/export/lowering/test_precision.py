@@ -47,6 +47,7 @@ def test_each_weight_belongs_to_one_module(checkpoint: Path) -> None:
     assert sum(map(len, counted)) == len(list(folded.parameters()))
 
 
+@pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
 def test_modules_have_the_precision_that_was_chosen(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     names, keep = module_names(for_inference(loaded.network())), [STEM, "decoder.1.conv"]
@@ -65,6 +66,7 @@ def test_modules_have_the_precision_that_was_chosen(checkpoint: Path) -> None:
             assert types[node.input[0]] == types[node.output[0]] == stored[node.input[1]]
 
 
+@pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
 def test_weights_of_kept_modules_are_stored_in_float16_where_there_is_no_room(
     checkpoint: Path,
 ) -> None:
@@ -201,6 +203,7 @@ def test_weights_that_matter_most_stay_in_float32(checkpoint: Path) -> None:
         assert kept and difference([STEM, *kept]) < 0.8 * before
 
 
+@pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
 def test_onnxruntime_restores_stored_weights_when_it_opens_the_file(
     exported: Mapping[str, ExportResult], tmp_path: Path
 ) -> None:

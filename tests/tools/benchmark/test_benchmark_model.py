@@ -13,7 +13,7 @@ from support.scans import random_hu
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("checkpoint", ["baseline"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["default"], indirect=True)
 def test_benchmark_tells_speed_size_and_parity(
     checkpoint: Path, exported: dict[str, ExportResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
