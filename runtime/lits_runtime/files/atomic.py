@@ -103,9 +103,9 @@ class _Partial:
             self.descriptor = os.open(self.path, flags, 0o666)  # the kernel applies the umask
             if os.name == "nt":  # which cannot remove open files: no lock is needed
                 return
-            try_lock(self.descriptor)
-            # Another process may just have removed the new file as an abandoned one.
-            if os.fstat(self.descriptor).st_nlink:
+            # Another process may take the new file for an abandoned one: it holds the lock until it
+            # has removed it.
+            if try_lock(self.descriptor) is not False and os.fstat(self.descriptor).st_nlink:
                 return
             os.close(self.descriptor)
 

@@ -20,7 +20,7 @@ from lits_runtime.files.atomic import (
     atomic_path,
     remove_abandoned,
 )
-from lits_runtime.files.locks import locked, patience
+from lits_runtime.files.locks import locked, patience, try_lock
 from support.full_disk import largest_file
 
 LEFT_BEHIND = """
@@ -99,6 +99,28 @@ def test_cleaning_up_takes_nothing_that_is_just_being_made(tmp_path: Path) -> No
         cleaner.join()
     assert {path.read_text() for path in tmp_path.iterdir()} == {"whole"}
     assert len(list(tmp_path.iterdir())) == 200
+
+
+def test_a_file_that_another_process_is_about_to_remove_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, taken = os.open, list[tuple[Path, int]]()
+
+    def created(path: Path, *arguments: int) -> int:
+        descriptor = create(path, *arguments)
+        if not taken:  # a cleaner locks it before its maker does
+            taken.append((path, create(path, os.O_RDWR)))
+            assert try_lock(taken[0][1])
+        return descriptor
+
+    monkeypatch.setattr(os, "open", created)
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        path, cleaner = taken[0]
+        assert temporary != path
+        path.unlink()
+        os.close(cleaner)
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_the_system_applies_the_umask_and_nobody_else_s_files_change(tmp_path: Path) -> None:
