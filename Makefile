@@ -47,7 +47,7 @@ bench-loader: .venv-test/installed
 
 .venv-test/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/pip install --quiet --no-compile --editable '.[dev]'
+	.venv-test/bin/pip install --quiet --editable '.[dev]'
 	touch $@
 
 clean:
