@@ -2,32 +2,12 @@
 
 import json
 import math
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import brief
-
-
-def read_bytes(path: Path, most: int, kind: type[Exception]) -> bytes:
-    """The content of a regular file.
-
-    Args:
-        path: of the file; a pipe, which might block for ever, is refused like a folder.
-        most: maximum size in bytes.
-        kind: what to raise if it is larger, or not a regular file.
-
-    Raises:
-        OSError: it is missing or not readable.
-    """
-    with open_regular(path, kind) as file:
-        too_large = os.fstat(file.fileno()).st_size > most
-        content = b"" if too_large else file.read(most + 1)
-    if too_large or len(content) > most:
-        raise kind(f"{path}: larger than {most} bytes, the limit for such a file")
-    return content
 
 
 def read_json(path: Path, most: int, kind: type[Exception]) -> Any:
@@ -41,7 +21,7 @@ def read_json(path: Path, most: int, kind: type[Exception]) -> Any:
     Raises:
         OSError: it is missing or not readable.
     """
-    content = read_bytes(path, most, kind)
+    content = read_bounded(path, most, kind)
     try:
         return strict_json(content)
     except (ValueError, RecursionError) as error:

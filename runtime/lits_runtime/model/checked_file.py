@@ -1,13 +1,12 @@
 """A model file, checked before anything is done with it; needs no onnx."""
 
 import hashlib
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from lits_runtime.errors import ModelError
-from lits_runtime.files.regular_file import open_regular
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import brief
 from lits_runtime.model.graph_cost import GraphCost
 from lits_runtime.model.metadata import METADATA_KEY, ModelMetadata
@@ -48,11 +47,7 @@ def read_content(path: Path) -> bytes:
         ModelError: no regular file, or larger than `MAX_MODEL_BYTES`.
         FileNotFoundError: there is no such file.
     """
-    with open_regular(path, ModelError) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = b"" if size > MAX_MODEL_BYTES else file.read(MAX_MODEL_BYTES + 1)
-    _check_size(max(size, len(content)))
-    return content
+    return read_bounded(path, MAX_MODEL_BYTES, ModelError)
 
 
 def check(content: bytes, sha256: str | None = None) -> ModelFile:
@@ -66,7 +61,8 @@ def check(content: bytes, sha256: str | None = None) -> ModelFile:
     Raises:
         ModelError: damaged, refused, or not of this SHA-256 (hexadecimal) if one is given.
     """
-    _check_size(len(content))
+    if len(content) > MAX_MODEL_BYTES:
+        raise ModelError(f"the model has {len(content)} bytes, expected at most {MAX_MODEL_BYTES}")
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise ModelError(f"the model's SHA-256 is {found}, expected {sha256}")
@@ -113,8 +109,3 @@ def _check_contract(reader: GraphReader) -> None:
             raise ModelError(
                 f"the model has {brief(value)}, expected free sizes: export it with lits-export"
             )
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_MODEL_BYTES:
-        raise ModelError(f"the model has {size} bytes, expected at most {MAX_MODEL_BYTES}")

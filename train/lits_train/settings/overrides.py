@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import brief
-from lits_train.given_files import read_bytes
 from lits_train.limits import expected, shown
 from lits_train.settings.recipe import Recipe, with_current_name
 
@@ -48,7 +48,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: not TOML, not a regular file, or text in place of a number.
         OSError: not readable.
     """
-    content = read_bytes(path, MOST_TOML_BYTES, ValueError)
+    content = read_bounded(path, MOST_TOML_BYTES, ValueError)
     try:
         values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -15,7 +15,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lits_runtime.errors import TrainingError
 from lits_runtime.files.atomic import atomic_path, remove_abandoned
-from lits_train.given_files import read_bytes, strict_json
+from lits_runtime.files.regular_file import read_bounded
+from lits_train.given_files import strict_json
 from lits_train.limits import shown
 from lits_train.network.checkpoint import METRICS_NAME
 from lits_train.run.state import TrainingState
@@ -124,7 +125,7 @@ class RunLog:
         path = self.folder / METRICS_NAME
         if not path.exists():
             return
-        content = read_bytes(path, _MOST_METRICS_BYTES, TrainingError)
+        content = read_bounded(path, _MOST_METRICS_BYTES, TrainingError)
         kept = [
             line
             for line in content.splitlines(keepends=True)

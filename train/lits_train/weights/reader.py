@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from lits_runtime.errors import CheckpointError
+from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import brief
-from lits_train.given_files import read_bytes, strict_json
+from lits_train.given_files import strict_json
 
 MAX_WEIGHTS_BYTES = 2**30
 """Fifty times the size of a checkpoint with optimizer state."""
@@ -41,7 +42,7 @@ def read_weights(path: Path, sha256_start: str = "") -> tuple[Any, str]:
             more than tensors and plain values; or this torch is too old to read it safely.
         FileNotFoundError: there is no such file.
     """
-    data = read_bytes(path, MAX_WEIGHTS_BYTES, CheckpointError)
+    data = read_bounded(path, MAX_WEIGHTS_BYTES, CheckpointError)
     sha256 = hashlib.sha256(data).hexdigest()
     if not sha256.startswith(sha256_start):
         raise CheckpointError(
