@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 CALLS = ("open", "replace", "rename", "fsync", "unlink", "mkdir")
-CODES = {"done": 0, "skipped": 0, "failed": 1, "busy": 3}
 
 
 class Forks:

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from lits_runtime.cli.command import Command, shared_options
-from lits_train.cli.grouped_help import OrderedGroup
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +14,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _JOBS = click.option(
     "-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: available processors]"
 )
+
+
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands."""
+        return list(self.commands)
 
 
 @click.group(cls=OrderedGroup)

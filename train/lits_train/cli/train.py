@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.command import shared_options
+from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.progress import Stop, stopping_on_signals
-from lits_train.cli.grouped_help import GroupedCommand
 from lits_train.settings.recipe import OLD_NAMES, RECIPES, Recipe
 from lits_train.settings.run import PRECISIONS, RunSettings
 
@@ -30,55 +29,46 @@ class RecipeName(click.Choice[str]):
         return super().convert(OLD_NAMES.get(value, value), param, ctx)
 
 
-SECTIONS = {
-    "Recipe": (
-        *("recipe", "config", "settings", "show_recipe"),
-        *("epochs", "size", "batch_size", "learning_rate", "weights", "seed"),
-    ),
-    "Validation": (
-        *("validation_fraction", "folds", "fold", "validation_cases"),
-        *("validate_every", "patience"),
-    ),
-    "Device": ("device", "precision", "bf16", "compile", "workers"),
-    "Output": ("output", "tensorboard", "checkpoint_minutes", "resume", "allow_changed"),
-}
+_recipe_option, _validation, _device, _output = map(
+    section, ("Recipe", "Validation", "Device", "Output")
+)
 
 
-@click.command(cls=GroupedCommand, sections=SECTIONS)
+@click.command(cls=Command)
 @click.argument(
     "data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False
 )
-@click.option(
+@_output(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for checkpoints, metrics and pictures.  [required]",
 )
-@click.option(
+@_recipe_option(
     "--recipe",
     type=RecipeName(list(RECIPES)),
     default="default",
     show_default=True,
     help="Settings of the network, its input and its training.",
 )
-@click.option(
+@_recipe_option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file that overrides settings of the recipe.",
 )
-@click.option(
+@_recipe_option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
     help="Override one setting, also of --config; write tuples as a,b. Repeatable.",
 )
-@click.option("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
-@click.option("--epochs", metavar="N", help="Short for --set epochs=N.")
-@click.option("--size", metavar="N", help="Short for --set size=N, the working size.")
-@click.option("--batch-size", metavar="N", help="Short for --set batch_size=N.")
-@click.option("--learning-rate", metavar="RATE", help="Short for --set learning_rate=RATE.")
-@click.option(
+@_recipe_option("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
+@_recipe_option("--epochs", metavar="N", help="Short for --set epochs=N.")
+@_recipe_option("--size", metavar="N", help="Short for --set size=N, the working size.")
+@_recipe_option("--batch-size", metavar="N", help="Short for --set batch_size=N.")
+@_recipe_option("--learning-rate", metavar="RATE", help="Short for --set learning_rate=RATE.")
+@_recipe_option(
     "--weights",
     default="imagenet",
     show_default=True,
@@ -86,72 +76,72 @@ SECTIONS = {
     help="Initial weights of the encoder; FILE (.pth or .safetensors) holds those of "
     "RegNetY-400MF or of an earlier run.",
 )
-@click.option(
+@_validation(
     "--validation-fraction",
     type=click.FloatRange(0, 1, True, True),
     default=0.2,
     show_default=True,
     help="Fraction of the cases to hold out for validation.",
 )
-@click.option("--folds", type=click.IntRange(0), default=0, help="Hold out one of N folds instead.")
-@click.option("--fold", type=click.IntRange(0), default=0, help="The fold to hold out, from 0.")
-@click.option(
+@_validation("--folds", type=click.IntRange(0), default=0, help="Hold out one of N folds instead.")
+@_validation("--fold", type=click.IntRange(0), default=0, help="The fold to hold out, from 0.")
+@_validation(
     "--validation-case",
     "validation_cases",
     multiple=True,
     metavar="ID",
     help="Hold out this case instead. Repeatable.",
 )
-@click.option(
+@_validation(
     "--validate-every",
     type=click.IntRange(1),
     default=1,
     show_default=True,
     help="Number of epochs between validations.",
 )
-@click.option(
+@_validation(
     "--patience",
     type=click.IntRange(0),
     default=0,
     help="Stop after N epochs without a better score.  [default: never]",
 )
-@click.option(
+@_recipe_option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     show_default=True,
     help="Random seed of split, initial weights, order and augmentation.",
 )
-@click.option("--device", help="cpu, cuda, cuda:N or mps.  [default: cuda if available, else cpu]")
-@click.option(
+@_device("--device", help="cpu, cuda, cuda:N or mps.  [default: cuda if available, else cpu]")
+@_device(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
     help="Precision of autocast; auto is bf16 or fp16 on CUDA, fp32 on the CPU.",
 )
-@click.option("--bf16", is_flag=True, help="Short for --precision bf16.")
-@click.option("--compile", is_flag=True, help="Train with torch.compile.")
-@click.option(
+@_device("--bf16", is_flag=True, help="Short for --precision bf16.")
+@_device("--compile", is_flag=True, help="Train with torch.compile.")
+@_device(
     "--workers",
     type=click.IntRange(0),
     help="Data loading processes.  [default: 4 on CUDA, else 0]",
 )
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files as well.")
-@click.option(
+@_output("--tensorboard", is_flag=True, help="Write TensorBoard event files as well.")
+@_output(
     "--checkpoint-minutes",
     type=click.FloatRange(0),
     default=10,
     show_default=True,
     help="Minutes between saved states within an epoch; 0 saves after every step.",
 )
-@click.option(
+@_output(
     "--resume",
     is_flag=True,
     help="Resume from the last saved state. Recipe, data, seed, split, weights and precision must "
     "be unchanged; epochs, device, workers, patience and the like may change.",
 )
-@click.option("--allow-changed", is_flag=True, help="Resume even if settings or data have changed.")
+@_output("--allow-changed", is_flag=True, help="Resume even if settings or data have changed.")
 @shared_options
 def main(data: Path | None, output: Path | None, show_recipe: bool, **options: Any) -> None:
     """Train on DATA: pairs volume-ID.nii[.gz] and segmentation-ID.nii[.gz], or prepared data.
