@@ -10,6 +10,13 @@ import click
 from lits_export.cli.models import add_to_repository, inspect, print_description, triton
 from lits_export.cli.subcommands import CommandWithSubcommands
 from lits_export.parity.tolerance import TOLERANCES
+from lits_runtime.cli.arguments import (
+    EXISTING,
+    EXISTING_FILE,
+    NEW_FILE,
+    NEW_FOLDER,
+    force_option,
+)
 from lits_runtime.cli.command import shared_options
 from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
 from lits_runtime.model.metadata import DISCLAIMER
@@ -31,11 +38,11 @@ def _provider_names(
 
 
 @click.command(cls=CommandWithSubcommands)
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("checkpoint", type=EXISTING_FILE)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="Model to write.  [default: CHECKPOINT with the ending .onnx]",
 )
 @click.option(
@@ -47,7 +54,7 @@ def _provider_names(
 )
 @click.option(
     "--check-on",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     multiple=True,
     help="Scan, or folder of scans, to compare and calibrate on.  [default: the phantom]",
 )
@@ -69,7 +76,7 @@ def _provider_names(
 )
 @click.option(
     "--worst-slice",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="Draw the slice that differs most, as .png or .pdf.",
 )
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
@@ -79,10 +86,10 @@ def _provider_names(
 @click.option(
     "--triton",
     "old_triton",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NEW_FOLDER,
     hidden=True,
 )
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+@force_option
 @shared_options
 def main(
     checkpoint: Path,

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_folder
 
 logger = logging.getLogger(__name__)
-_MODEL = click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_MODEL = click.argument("model", type=EXISTING_FILE)
 
 
 @click.command(cls=Command)
@@ -36,7 +37,7 @@ def print_description(model: Path, as_json: bool) -> None:
 
 @click.command(cls=Command)
 @_MODEL
-@click.argument("repository", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("repository", metavar="DIR", type=NEW_FOLDER)
 @click.option("-f", "--force", is_flag=True, help="Replace a model of the same name.")
 @shared_options
 def triton(model: Path, repository: Path, force: bool) -> None:

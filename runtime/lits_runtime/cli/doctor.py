@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import Command, shared_options
 
 
@@ -13,7 +14,7 @@ from lits_runtime.cli.command import Command, shared_options
 @click.option(
     "-m",
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="Model to try on each provider.  [default: the bundled one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

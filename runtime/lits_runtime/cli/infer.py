@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.system.process import keep_freed_memory
 
@@ -51,7 +52,7 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_outputs(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NEW,
     help="Mask to write (.nii, .nii.gz), or a folder.  [default: SCAN_mask.nii.gz beside SCAN]",
 )
 @_outputs(
@@ -64,13 +65,13 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 )
 @_outputs(
     "--probability",
-    type=click.Path(path_type=Path),
+    type=NEW,
     help="Also write probabilities, uint8 with slope 1/255: a file, whose name is completed by "
     "the class, or a folder.",
 )
 @_outputs(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="Also write volumes and lesions of all scans to one .json or .csv file; a hidden "
     ".NAME.record beside it identifies it as ours.",
 )
@@ -81,7 +82,7 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_model(
     "-m",
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="Model written by lits-export.  [default: the bundled one]",
 )
 @_model("--model-sha256", metavar="HEX", help="Refuse a model with another SHA-256.")
@@ -108,7 +109,7 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 )
 @_hardware(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    type=click.Choice(["auto", *PROVIDERS]),
     default="auto",
     show_default=True,
     help="What to run on; if it cannot, that is an error.",

@@ -11,12 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from lits_runtime import ProviderError, Segmenter
+from lits_runtime.cli import arguments
 from lits_runtime.cli.doctor import main as doctor
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import check
 from lits_runtime.session.engine import Engine
 from lits_runtime.session.opening import checked_opening
 from lits_runtime.session.providers import (
+    PROVIDERS,
     load_onnxruntime,
     open_session,
     session_provider,
@@ -175,3 +177,7 @@ def test_doctor_fails_where_nothing_runs(tmp_path: Path) -> None:
     result = CliRunner().invoke(doctor, ["-m", str(tmp_path / "broken.onnx")])
     assert result.exit_code == 1
     assert "not an ONNX file" in result.output
+
+
+def test_commands_offer_every_provider() -> None:
+    assert tuple(PROVIDERS) == arguments.PROVIDERS

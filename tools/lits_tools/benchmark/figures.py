@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-PROVIDERS = ("cpu", "cuda", "tensorrt")
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from lits_runtime.cli.arguments import NEW_FILE, NEW_FOLDER, PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,12 @@ def output_options(folder: str, file: str, holds: str) -> Callable[..., Any]:
         output = click.option(
             "-o",
             "--output",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=NEW_FILE,
             help=f"Write the figures to this JSON file.  [default: FOLDER/{file}]",
         )
         where = click.option(
             "--folder",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=NEW_FOLDER,
             default=Path(folder),
             show_default=True,
             help=f"Working folder for {holds}.",

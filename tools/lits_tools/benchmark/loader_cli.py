@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FOLDER
 from lits_runtime.cli.command import Command, shared_options
 from lits_tools.benchmark.figures import check_output, output_options, write_json
 from lits_train.settings.recipe import RECIPES
 
 
 @click.command(cls=Command)
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("data", type=EXISTING_FOLDER)
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="default", show_default=True)
 @click.option("--size", type=click.IntRange(32), help="Working size.  [default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]")

@@ -4,14 +4,9 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import Command, shared_options
-from lits_tools.benchmark.figures import (
-    EXISTING_FILE,
-    check_output,
-    output_options,
-    provider_option,
-    write_json,
-)
+from lits_tools.benchmark.figures import check_output, output_options, provider_option, write_json
 
 
 @click.command(cls=Command)

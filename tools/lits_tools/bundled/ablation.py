@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
 from lits_tools.bundled.settings import TrialData, data_option
 
@@ -63,8 +64,8 @@ the two can be compared."""
 
 
 @click.command(cls=Command)
-@click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("shared", type=EXISTING_FOLDER)
+@click.argument("output", type=NEW_FOLDER)
 @click.argument("variants", nargs=-1)
 @click.option(
     "--seed",

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
 from lits_tools.bundled.settings import TrialData, data_option
 
 
 @click.command(cls=Command)
-@click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("shared", type=EXISTING_FOLDER)
+@click.argument("output", type=NEW_FOLDER)
 @click.option(
     "--without", multiple=True, metavar="CASE", help="Case to leave out of training; repeatable."
 )

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.errors import DatasetError
 
 DEFAULT_FILE = Path(__file__).with_name("trial.toml")
 
 data_option = click.option(
     "--data",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     default=DEFAULT_FILE,
     help="TOML file that describes SHARED.  [default: trial.toml beside this module]",
 )

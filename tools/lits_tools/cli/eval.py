@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, PROVIDERS, force_option
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
-from lits_tools.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, check_ending, force_option
+from lits_tools.cli.arguments import check_ending
 
 if TYPE_CHECKING:
     from lits_runtime.segment.segmenter import Segmenter
@@ -35,7 +36,7 @@ _ENDINGS = (".csv", ".json", ".html")
 )
 @click.option(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", *PROVIDERS]),
     default="auto",
     show_default=True,
     help="What the model runs on; if it is not available, the command fails.",

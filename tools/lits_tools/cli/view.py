@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FILE, force_option
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
-from lits_tools.cli.arguments import EXISTING_FILE, NEW_FILE, check_ending, force_option
+from lits_tools.cli.arguments import check_ending
 from lits_tools.view.display import DPI, ENDINGS, GIF_DPI, VIEW_NAMES, WINDOW_HU
 from lits_tools.view.planes import PLANES
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER, force_option
 from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _JOBS = click.option(
     "-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: available processors]"
 )
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 @main.command(cls=Command)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=NEW_FOLDER)
 @click.option(
     "--space-check/--no-space-check",
     default=True,
@@ -54,7 +54,7 @@ def download(folder: Path, space_check: bool) -> None:
 
 
 @main.command(cls=Command)
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=EXISTING_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per case.")
 @_JOBS
 @shared_options
@@ -90,11 +90,11 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
 
 
 @main.command(cls=Command)
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=EXISTING_FOLDER)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NEW_FOLDER,
     required=True,
     help="Folder for the prepared data.",
 )
@@ -134,7 +134,7 @@ def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None
 
 
 @main.command(cls=Command)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=NEW_FOLDER)
 @click.option(
     "--count", type=click.IntRange(1), default=1, show_default=True, help="Number of cases."
 )
@@ -165,7 +165,7 @@ def prepare(folder: Path, output: Path, size: int, force: bool, jobs: int | None
 )
 @click.option("--lesions", type=click.IntRange(0), help="Lesions per case.  [default: random]")
 @click.option("--gzip/--no-gzip", default=True, show_default=True, help="Write .nii.gz or .nii.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+@force_option
 @shared_options
 def phantom(
     folder: Path,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.progress import Stop, stopping_on_signals
 from lits_train.settings.recipe import OLD_NAMES, RECIPES, Recipe
@@ -29,46 +30,38 @@ class RecipeName(click.Choice[str]):
         return super().convert(OLD_NAMES.get(value, value), param, ctx)
 
 
-_recipe_option, _validation, _device, _output = map(
+_settings, _validation, _device, _output = map(
     section, ("Recipe", "Validation", "Device", "Output")
 )
 
 
 @click.command(cls=Command)
-@click.argument(
-    "data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False
-)
-@_output(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for checkpoints, metrics and pictures.  [required]",
-)
-@_recipe_option(
+@click.argument("data", type=EXISTING_FOLDER, required=False)
+@_settings(
     "--recipe",
     type=RecipeName(list(RECIPES)),
     default="default",
     show_default=True,
     help="Settings of the network, its input and its training.",
 )
-@_recipe_option(
+@_settings(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="TOML file that overrides settings of the recipe.",
 )
-@_recipe_option(
+@_settings(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
     help="Override one setting, also of --config; write tuples as a,b. Repeatable.",
 )
-@_recipe_option("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
-@_recipe_option("--epochs", metavar="N", help="Short for --set epochs=N.")
-@_recipe_option("--size", metavar="N", help="Short for --set size=N, the working size.")
-@_recipe_option("--batch-size", metavar="N", help="Short for --set batch_size=N.")
-@_recipe_option("--learning-rate", metavar="RATE", help="Short for --set learning_rate=RATE.")
-@_recipe_option(
+@_settings("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
+@_settings("--epochs", metavar="N", help="Short for --set epochs=N.")
+@_settings("--size", metavar="N", help="Short for --set size=N, the working size.")
+@_settings("--batch-size", metavar="N", help="Short for --set batch_size=N.")
+@_settings("--learning-rate", metavar="RATE", help="Short for --set learning_rate=RATE.")
+@_settings(
     "--weights",
     default="imagenet",
     show_default=True,
@@ -105,7 +98,7 @@ _recipe_option, _validation, _device, _output = map(
     default=0,
     help="Stop after N epochs without a better score.  [default: never]",
 )
-@_recipe_option(
+@_settings(
     "--seed",
     type=click.IntRange(0),
     default=0,
@@ -126,6 +119,12 @@ _recipe_option, _validation, _device, _output = map(
     "--workers",
     type=click.IntRange(0),
     help="Data loading processes.  [default: 4 on CUDA, else 0]",
+)
+@_output(
+    "-o",
+    "--output",
+    type=NEW_FOLDER,
+    help="Folder for checkpoints, metrics and pictures.  [required]",
 )
 @_output("--tensorboard", is_flag=True, help="Write TensorBoard event files as well.")
 @_output(

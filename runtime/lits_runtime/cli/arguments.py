@@ -1,0 +1,19 @@
+"""What the commands of all packages take: types of paths, names of providers, --force."""
+
+from pathlib import Path
+
+import click
+
+EXISTING = click.Path(exists=True, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW = click.Path(path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+"""Whether something may already be at a new path is for the rule of outputs to say."""
+
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+"""Those of `session.providers`, which takes longer to import than a command takes to start."""
+
+
+force_option = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
