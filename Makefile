@@ -29,7 +29,7 @@ test: lint
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not gpu"
 
 test-fast: .venv-test/installed
-	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+	.venv-test/bin/python -m pytest -n $(WORKERS) --dist=worksteal -m "not slow and not gpu"
 
 bench: .venv-test/installed
 	.venv-test/bin/python -m lits_tools.benchmark.runtime_cli $(BENCH)
