@@ -45,6 +45,7 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
     "elastic": Limit(0, 0.5, "a fraction of the slice"),
     "made_up_neighbours": Limit(0, 1, "a probability"),
     "crop": Limit(0, 4064, "less than the slice"),
+    "whole_slices": Limit(0, 1, "a fraction of the run"),
     "neighbour_reach": Limit(1, 16, "slices on either side, all of which are read"),
     "intensity_augmentation": Limit(0, 1, "a probability"),
     "synthetic_lesions": Limit(0, 1, "a probability"),

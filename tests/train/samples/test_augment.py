@@ -268,3 +268,12 @@ def test_phantom_and_one_slice_without_neighbours() -> None:
     )
     found = [bool((augment(batch, recipe, [seed])["labels"] == 2).any()) for seed in range(5)]
     assert any(found)
+
+
+def test_the_last_part_of_a_run_is_trained_on_whole_slices(batch: Sample) -> None:
+    recipe = STILL.override(crop=64, whole_slices=0.25)
+    sides = [
+        augment(batch, recipe.at(done), range(6))["hu"].shape[-1] for done in (0.0, 0.74, 0.75, 1.0)
+    ]
+    assert sides == [64, 64, 160, 160]
+    assert STILL.override(crop=64).at(0.99).crop == 64  # by default, to the end

@@ -128,6 +128,11 @@ class TrainingState:
         return network.eval()
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epoch_steps * self.recipe.epochs
+
+    @property
     def rate(self) -> float:
         """Learning rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
@@ -154,9 +159,8 @@ class TrainingState:
         # With scaled gradients, the scaler itself skips steps whose norm is not finite.
         if not math.isfinite(value) or not (math.isfinite(norm_value) or self.scaler.is_enabled()):
             raise FloatingPointError(f"loss {value:g}, norm of its gradients {norm_value:g}")
-        steps = self.epoch_steps * self.recipe.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, steps)
+            group["lr"] = learning_rate(self.recipe, self.step, self.steps)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:

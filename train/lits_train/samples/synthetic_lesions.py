@@ -215,8 +215,11 @@ def _paint(slab: Slab, site: _Site, liver: _Liver) -> None:
 def _values(slab: Slab, distance: Tensor, liver: _Liver) -> Tensor:
     """HU of the lesion's tissue, in the distance's shape."""
     rng, shape = slab.rng, distance.shape
-    bright = rng.random() < 0.12  # hypervascular; most lesions are darker than the liver
-    level_hu = liver.median_hu + (rng.uniform(12, 50) if bright else -rng.uniform(12, 90))
+    kind = rng.random()
+    if kind < 0.12:  # hypervascular; most lesions are darker than the liver
+        level_hu = liver.median_hu + rng.uniform(12, 50)
+    else:  # a third of those only just
+        level_hu = liver.median_hu - (rng.uniform(12, 90) if kind < 0.7 else rng.uniform(8, 25))
     fine = torch.randn(shape, generator=slab.generator, device=distance.device)
     fine = 0.5 * fine + 0.5 * functional.avg_pool2d(fine, 3, stride=1, padding=1) * 3
     values = level_hu + fine * liver.texture_hu * rng.uniform(0.7, 1.1)

@@ -95,6 +95,9 @@ class Recipe:
     crop: int = 0
     """Side of the crops to train on, around a lesion or the liver if there is one. 0: whole slices.
     The network is the same; it is validated and used on whole slices."""
+    whole_slices: float = 0.0
+    """Last fraction of a run with crops that is trained on whole slices, so that batch
+    normalisation knows the statistics of what the network will see."""
     soft_labels: bool = False
     """Targets are the fractions of a pixel that are liver and lesion, not the nearest label."""
     subpixel_head: bool = False
@@ -139,6 +142,10 @@ class Recipe:
             return cls(**with_current_name(values))
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's recipe is not usable: {error}") from error
+
+    def at(self, done: float) -> "Recipe":
+        """The recipe of a step, once a fraction of the run is done."""
+        return replace(self, crop=0) if done >= 1 - self.whole_slices else self
 
     def override(self, **settings: Any) -> "Recipe":
         """The recipe with those of the settings that are not None."""

@@ -197,7 +197,8 @@ def _take_step(state: TrainingState, batch: Sample, whole: int) -> tuple[float, 
     """One step on this process's share of a batch of `whole` slices: loss and gradient norm."""
     seeds = sample_seeds(state.run.seed, state.step, state.world.share(range(whole)))
     torch.manual_seed(seeds[0])
-    batch = augment(to_device(batch, state.world.device), state.recipe, seeds)
+    recipe = state.recipe.at(state.step / state.steps)
+    batch = augment(to_device(batch, state.world.device), recipe, seeds)
     scaled, masks_gt, known = network_inputs(batch, state.preprocessing, state.recipe)
     with state.autocast():
         logits = state.model(scaled)
