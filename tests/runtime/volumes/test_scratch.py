@@ -45,7 +45,7 @@ def test_a_disk_without_the_space_is_said_before_anything_is_read(
     monkeypatch.setattr(shutil, "disk_usage", free)
     segmenter = Segmenter.open(tiny_model(), provider="cpu")
     with pytest.raises(
-        VolumeError, match=r"takes 1008 bytes of scratch space; .* has 1000: set TMPDIR"
+        VolumeError, match=r"takes 1008 bytes of scratch space, .* \(1000 free\): set TMPDIR"
     ):
         segmenter.segment_file(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
