@@ -70,13 +70,13 @@ class LesionTracker:
 
     Args:
         geometry: of the volume.
-        keep_all: keep more than the largest lesions, because a clean-up may drop some of these.
+        cleaned_up: lesions are dropped later, all but those that `keep` finds again.
     """
 
-    def __init__(self, geometry: Geometry, keep_all: bool = False) -> None:
+    def __init__(self, geometry: Geometry, cleaned_up: bool = False) -> None:
         self._geometry = geometry
         self._to_world = geometry.canonical_affine
-        self._most = None if keep_all else 4 * MAX_LESIONS
+        self._cleaned_up, self._most = cleaned_up, None if cleaned_up else 4 * MAX_LESIONS
         self._seen = np.zeros(geometry.canonical_shape[0], bool)
         self._parts: list[LesionParts] = []
         """Numbered consecutively from 0: those of lesions that may still grow."""
@@ -88,6 +88,8 @@ class LesionTracker:
         self._limit = _POINTS_BETWEEN
         self._finished = NOTHING
         self._forgotten = 0
+        self._all: LesionParts | None = None
+        self._kept = np.zeros(0, bool)
         self._with_probability = False
 
     def add(
@@ -126,6 +128,7 @@ class LesionTracker:
                 "that were not added before"
             )
         self._seen[start:stop] = True
+        self._all = None
         if slab_hu is not None:
             at_once = max(1, _VOXELS_AT_ONCE // max(labels.shape[1] * labels.shape[2], 1))
             for low in range(0, len(labels), at_once):
@@ -136,23 +139,40 @@ class LesionTracker:
         if self._point_count > self._limit:
             self._settle()
 
-    def lesions(self, labels: NDArray[np.uint8] | None = None) -> tuple[tuple[Lesion, ...], int]:
+    def keep(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Keep the lesions that a clean-up left, once all slices have been added.
+
+        Args:
+            start: first canonical slice.
+            labels: (n, height, width) after a clean-up, which keeps or drops lesions whole.
+        """
+        parts = self._all_parts()
+        self._kept.resize(len(parts), refcheck=False)
+        plane = labels.shape[1] * labels.shape[2]
+        here = np.flatnonzero(parts.anchor // plane - start < len(labels))
+        here = here[parts.anchor[here] >= start * plane]
+        self._kept[here] = lesion_mask(labels.ravel()[parts.anchor[here] - start * plane])
+
+    def lesions(self) -> tuple[tuple[Lesion, ...], int]:
         """The lesions, largest first and at most `MAX_LESIONS`, and how many there are in all.
 
         Of equally large ones the lowest comes first.
-
-        Args:
-            labels: (slices, height, width) after a clean-up that keeps or drops whole lesions.
         """
-        self._settle()
-        open_parts = LesionParts.joined(self._parts or [NOTHING])
-        open_points = np.concatenate([np.zeros((4, 0), np.int32), *self._points], 1)
-        parts = LesionParts.joined([self._finished, self._measured(open_parts, open_points)])
-        if labels is not None:
-            parts = parts[lesion_mask(labels[np.unravel_index(parts.anchor, labels.shape)])]
+        parts = self._all_parts()
+        if self._cleaned_up:
+            parts = parts[np.flatnonzero(self._kept)]
         count = len(parts) + self._forgotten
         parts = parts[parts.largest_first()[:MAX_LESIONS]]
         return tuple(self._lesion(parts, row) for row in range(len(parts))), count
+
+    def _all_parts(self) -> LesionParts:
+        """All lesions so far, joined and measured."""
+        if self._all is None:
+            self._settle()
+            parts = LesionParts.joined(self._parts or [NOTHING])
+            points = np.concatenate([np.zeros((4, 0), np.int32), *self._points], 1)
+            self._all = LesionParts.joined([self._finished, self._measured(parts, points)])
+        return self._all
 
     def _awaits(self, number: int) -> bool:
         """Whether a slice next to this one is still missing."""

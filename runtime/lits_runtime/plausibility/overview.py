@@ -41,15 +41,17 @@ class Overview:
         rounded: NDArray[np.int16] = np.rint(part.clip(-32768, 32767)).astype(np.int16)
         return rounded
 
-    def put(self, start: int, sampled_hu: NDArray[np.int16], labels: NDArray[np.uint8]) -> None:
-        """Keep what `sample` returned for a slab, and its labels (n, height, width)."""
-        first = -(-(start - self._first[0]) // self._steps[0])
-        self.hu[first : first + len(sampled_hu)] = sampled_hu
-        self.labels[first : first + len(sampled_hu)] = self._picked(start, labels)
+    def put_hu(self, start: int, sampled_hu: NDArray[np.int16]) -> None:
+        """Keep what `sample` gave of the slab from canonical slice `start` on."""
+        self._put(self.hu, start, sampled_hu)
 
-    def relabel(self, labels: NDArray[np.uint8]) -> None:
-        """Replace all labels by those of the whole volume (slices, height, width)."""
-        self.labels[:] = self._picked(0, labels)
+    def put_labels(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Keep some of the labels (n, height, width) of a slab."""
+        self._put(self.labels, start, self._picked(start, labels))
+
+    def _put(self, kept: NDArray[Any], start: int, picked: NDArray[Any]) -> None:
+        first = -(-(start - self._first[0]) // self._steps[0])
+        kept[first : first + len(picked)] = picked
 
     def _picked(self, start: int, slab: NDArray[Any]) -> NDArray[Any]:
         slices, rows, columns = self._steps

@@ -10,7 +10,6 @@ from lits_runtime.measure.lesions import Lesion, LesionTracker
 from lits_runtime.measure.volumes_ml import Tally
 from lits_runtime.plausibility.overview import Overview
 from lits_runtime.plausibility.warnings import scan_warnings
-from lits_runtime.segment.cleanup import clean_up
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.slab_inference import SlabResult
 from lits_runtime.system.cached_property import cached_property
@@ -44,8 +43,7 @@ class Findings:
     def __init__(self, geometry: Geometry, classes: tuple[str, ...], options: Options) -> None:
         self._geometry, self._classes, self._options = geometry, classes, options
         self._overview = Overview(geometry)
-        self._tracker = LesionTracker(geometry, keep_all=options.cleans_up)
-        self._cleaned: NDArray[np.uint8] | None = None
+        self._tracker = LesionTracker(geometry, cleaned_up=options.cleans_up)
         self.tally = Tally(geometry)
 
     def examine(self, start: int, slab_hu: NDArray[np.float32], result: SlabResult) -> ExaminedSlab:
@@ -60,29 +58,26 @@ class Findings:
         )
 
     def add(self, slab: ExaminedSlab) -> None:
-        """Count and measure a slab."""
-        labels = slab.result.labels
-        self.tally.add(slab.start, labels)
+        """Measure the lesions of a slab, and take note of its values."""
         self.tally.see(slab.lowest_hu, slab.highest_hu)
-        self._overview.put(slab.start, slab.sampled_hu, labels)
+        self._overview.put_hu(slab.start, slab.sampled_hu)
         probability = self._lesion_probability(slab.result)
-        self._tracker.add_slab(slab.start, labels, slab.slab_hu, probability)
+        self._tracker.add_slab(slab.start, slab.result.labels, slab.slab_hu, probability)
 
-    def clean_up(self, labels: NDArray[np.uint8]) -> None:
-        """Clean up labels, canonical (slices, height, width), in place, and count them again."""
-        # In canonical order, so that of equal components the same one is kept in any orientation.
-        clean_up(labels.T, self._geometry.voxel_ml, self._options)
-        before, self.tally = self.tally, Tally(self._geometry)
-        self.tally.see(before.lowest_hu, before.highest_hu)
-        self._overview.relabel(labels)
-        for index, slice_labels in enumerate(labels):
-            self.tally.add(index, slice_labels[None])
-        self._cleaned = labels
+    def count(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Count the labels (n, height, width) that are kept of a slab.
+
+        After a clean-up they come once all slabs have been added; lesions without any are dropped.
+        """
+        self.tally.add(start, labels)
+        self._overview.put_labels(start, labels)
+        if self._options.cleans_up:
+            self._tracker.keep(start, labels)
 
     @cached_property
     def lesions(self) -> tuple[tuple[Lesion, ...], int]:
         """The largest lesions, largest first, and how many there are in all; of all slabs."""
-        return self._tracker.lesions(self._cleaned)
+        return self._tracker.lesions()
 
     def warnings(self) -> list[str]:
         """What is odd about the values and the labels, once all slabs have been added."""

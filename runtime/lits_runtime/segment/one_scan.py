@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lits_runtime.arguments import whole_number
 from lits_runtime.errors import CancelledError, VolumeError
 from lits_runtime.files.atomic import FileFacts, NewFiles
@@ -18,6 +21,7 @@ from lits_runtime.plausibility.warnings import (
     refuse_impossible_spacing,
 )
 from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
+from lits_runtime.segment.cleanup import cleaned_up
 from lits_runtime.segment.findings import ExaminedSlab, Findings
 from lits_runtime.segment.memory_errors import out_of_memory
 from lits_runtime.segment.options import Options
@@ -113,11 +117,11 @@ class OneScan:
         """
         check_callbacks(progress, cancel)
         began = time.perf_counter()
-        whole_because = self._cleanup_reason or "the labels were asked for in memory"
         classes = self._engine.metadata.classes if output.with_probability else ()
         with self._inference(output.with_probability) as infer:
             sink = MemorySink(self.scan.geometry, classes)
             self._segment(infer, sink, progress, cancel)
+        whole_because = "the labels were asked for in memory"
         return sink, self._report(whole_because, time.perf_counter() - began)
 
     def to_files(
@@ -138,20 +142,15 @@ class OneScan:
         """
         check_callbacks(progress, cancel)
         began = time.perf_counter()
-        whole_because = self._cleanup_reason or self.scan.whole_because
-        classes, whole = self._engine.metadata.classes, self._options.cleans_up
+        classes = self._engine.metadata.classes
         with self._inference(output.probability is not None) as infer, NewFiles() as new:
-            with FileSink.open(self.scan, output, classes, new, whole=whole) as sink:
+            with FileSink.open(self.scan, output, classes, new) as sink:
                 self._segment(infer, sink, progress, cancel)
             facts = new.close()
             if before_naming is not None:
                 before_naming(facts)
             new.take_names()
-        return self._report(whole_because, time.perf_counter() - began)
-
-    @property
-    def _cleanup_reason(self) -> str | None:
-        return "clean-up in 3D needs all labels" if self._options.cleans_up else None
+        return self._report(self.scan.whole_because, time.perf_counter() - began)
 
     @contextmanager
     def _inference(self, with_probability: bool) -> Iterator[Inference]:
@@ -167,19 +166,35 @@ class OneScan:
     def _segment(
         self, infer: Inference, sink: Sink, progress: Progress | None, cancel: Cancel | None
     ) -> None:
-        findings, done = self._findings, 0
+        geometry = self.scan.geometry
+        with (
+            closing(self._labels(infer, sink, progress, cancel)) as slabs,
+            closing(
+                cleaned_up(slabs, geometry.canonical_shape, geometry.voxel_ml, self._options)
+            ) as cleaned,
+        ):
+            for start, labels in cleaned:
+                self._findings.count(start, labels)
+                sink.put(start, labels)
+        sink.finish()
+        self.warnings = [*self._findings.warnings(), *self.warnings, *self.scan.warnings]
+        self._refuse_warnings()
+
+    def _labels(
+        self, infer: Inference, sink: Sink, progress: Progress | None, cancel: Cancel | None
+    ) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+        """First slice and labels of all slabs, of which everything else is taken note of here."""
+        done, slices = 0, self.scan.geometry.canonical_shape[0]
         with closing(self._slabs(infer)) as slabs:
             for slab in slabs:
                 if is_cancelled(cancel):
                     raise CancelledError(f"{self.scan.name}: cancelled, nothing written")
-                findings.add(slab)
-                sink.put(slab.start, slab.result)
+                self._findings.add(slab)
+                sink.put_probability(slab.start, slab.result)
+                yield slab.start, slab.result.labels
                 done += len(slab.result.labels)
                 if progress is not None:
-                    progress(done, self.scan.geometry.canonical_shape[0])
-            sink.finish(findings.clean_up if self._options.cleans_up else None)
-        self.warnings = [*findings.warnings(), *self.warnings, *self.scan.warnings]
-        self._refuse_warnings()
+                    progress(done, slices)
 
     def _read_ahead(self) -> Prefetched[StoredSlab]:
         if self._ahead is None:

@@ -1,10 +1,10 @@
 """Where the labels and probabilities of one scan go: into memory, or to files as they come."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,8 @@ from lits_runtime.volumes.open import open_sink
 from lits_runtime.volumes.scan import Scan
 from lits_runtime.volumes.source import Content, LabelSink
 
-CleanUp: TypeAlias = Callable[[NDArray[np.uint8]], None]
-"""Changes labels in place: all of a scan, canonical (slices, height, width)."""
 _CERTAIN = 255
 """What a probability of 1 is stored as."""
-_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,14 @@ class ToFiles:
 class Sink(Protocol):
     """Takes the slabs of one scan in the order of `Geometry.slab_ranges`."""
 
-    def put(self, start: int, result: SlabResult) -> None:
-        """Take a slab from canonical slice `start` on."""
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Take labels (n, height, width) from canonical slice `start` on."""
 
-    def finish(self, clean_up: CleanUp | None) -> None:
-        """Clean up all labels where a function is given; complete what is held or written."""
+    def put_probability(self, start: int, result: SlabResult) -> None:
+        """Take the probabilities of a slab, if there are any."""
+
+    def finish(self) -> None:
+        """Complete what is held or written."""
 
 
 class MemorySink:
@@ -88,7 +88,6 @@ class MemorySink:
     """
 
     def __init__(self, geometry: Geometry, classes: Sequence[str]) -> None:
-        self._geometry = geometry
         self._labels = ArraySink(geometry)
         self._probability = {name: ArraySink(geometry) for name in classes}
 
@@ -98,53 +97,38 @@ class MemorySink:
         return self._labels.labels
 
     @property
-    def canonical(self) -> NDArray[np.uint8]:
-        """The labels as canonical (slices, height, width), a view."""
-        return self._geometry.to_canonical(self._labels.labels)
-
-    @property
     def probability(self) -> dict[str, NDArray[np.uint8]]:
         """By class, (i, j, k) in 255ths."""
         return {name: sink.labels for name, sink in self._probability.items()}
 
-    def put(self, start: int, result: SlabResult) -> None:
-        """Take a slab from canonical slice `start` on."""
-        self._labels.put(start, result.labels)
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Hold labels (n, height, width) from canonical slice `start` on."""
+        self._labels.put(start, labels)
+
+    def put_probability(self, start: int, result: SlabResult) -> None:
+        """Hold the probabilities of a slab, if there are any."""
         _put_probability(self._probability.values(), start, result)
 
-    def finish(self, clean_up: CleanUp | None) -> None:
-        """Clean up all labels where a function is given."""
-        if clean_up is not None:
-            clean_up(self.canonical)
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
 
 class FileSink:
-    """A mask and probabilities as files, written as slabs come, or at the end after a clean-up.
+    """A mask and probabilities as files.
 
     Args:
-        geometry: of the scan.
         mask: takes the mask.
         mask_kind: what the mask holds.
         probability: take the probabilities, one for each class of the model.
-        held: holds the labels until they are cleaned up; None to write them as they come.
     """
 
-    def __init__(
-        self,
-        geometry: Geometry,
-        mask: LabelSink,
-        mask_kind: str,
-        probability: Sequence[LabelSink],
-        held: MemorySink | None,
-    ) -> None:
-        self._geometry = geometry
+    def __init__(self, mask: LabelSink, mask_kind: str, probability: Sequence[LabelSink]) -> None:
         self._mask, self._mask_kind, self._probability = mask, mask_kind, probability
-        self._held = held
 
     @classmethod
     @contextmanager
     def open(
-        cls, scan: Scan, output: ToFiles, classes: tuple[str, ...], new: NewFiles, *, whole: bool
+        cls, scan: Scan, output: ToFiles, classes: tuple[str, ...], new: NewFiles
     ) -> "Iterator[FileSink]":
         """Begin the files, which are complete when the block is left without an error.
 
@@ -153,7 +137,6 @@ class FileSink:
             output: their names, and what the mask holds.
             classes: of the model.
             new: gives the files, and names them once they are complete.
-            whole: hold the labels until `finish`, which will clean them up.
         """
         with ExitStack() as sinks:
 
@@ -167,24 +150,18 @@ class FileSink:
                 for name, path in output.probabilities(classes).items()
             ]
             mask = sink(output.mask, Content(output.mask_values(classes)))
-            held = MemorySink(scan.geometry, ()) if whole else None
-            yield cls(scan.geometry, mask, output.mask_kind, probability, held)
+            yield cls(mask, output.mask_kind, probability)
 
-    def put(self, start: int, result: SlabResult) -> None:
-        """Take a slab from canonical slice `start` on."""
-        if self._held is not None:
-            self._held.put(start, result)
-        else:
-            self._mask.put(start, mask_of(result.labels, self._mask_kind))
+    def put(self, start: int, labels: NDArray[np.uint8]) -> None:
+        """Write what the mask holds of labels (n, height, width) from canonical slice `start`."""
+        self._mask.put(start, mask_of(labels, self._mask_kind))
+
+    def put_probability(self, start: int, result: SlabResult) -> None:
+        """Write the probabilities of a slab, if there are any."""
         _put_probability(self._probability, start, result)
 
-    def finish(self, clean_up: CleanUp | None) -> None:
-        """Clean up and write what is held, and complete the files."""
-        if self._held is not None:
-            self._held.finish(clean_up)
-            for start, stop in self._geometry.slab_ranges(_SLICES_AT_ONCE):
-                labels = self._held.canonical[start:stop]
-                self._mask.put(start, mask_of(labels, self._mask_kind))
+    def finish(self) -> None:
+        """Complete the files."""
         for sink in (self._mask, *self._probability):
             sink.finish()
 

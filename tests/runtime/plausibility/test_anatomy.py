@@ -25,7 +25,8 @@ def told(
     hu: NDArray[np.float32], labels: NDArray[np.uint8], liver_ml: float = 1500, lesions: int = 3
 ) -> str:
     overview = Overview(Geometry((64, 64, 40), np.diag([-6.0, -6, 6, 1])))
-    overview.put(0, overview.sample(0, hu), labels)
+    overview.put_hu(0, overview.sample(0, hu))
+    overview.put_labels(0, labels)
     return " | ".join(result_warnings(overview, Found(liver_ml, lesions, cut=False)))
 
 
@@ -64,5 +65,6 @@ def test_what_is_no_liver_is_told_by_size_parts_and_values() -> None:
 def test_a_small_liver_at_the_edge_of_the_field_of_view_is_only_cut() -> None:
     hu, labels = trunk()
     overview = Overview(Geometry((64, 64, 40), np.diag([-6.0, -6, 6, 1])))
-    overview.put(0, overview.sample(0, hu), labels)
+    overview.put_hu(0, overview.sample(0, hu))
+    overview.put_labels(0, labels)
     assert result_warnings(overview, Found(60, 3, cut=True)) == []

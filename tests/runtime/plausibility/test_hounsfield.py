@@ -26,7 +26,8 @@ def overview_of(scan: Scan) -> NDArray[np.int16]:
     for run in scan.slabs(16):
         slab_hu = scan.slab_hu(run)
         labels = np.zeros(slab_hu.shape, np.uint8)
-        overview.put(run.start, overview.sample(run.start, slab_hu), labels)
+        overview.put_hu(run.start, overview.sample(run.start, slab_hu))
+        overview.put_labels(run.start, labels)
     return overview.hu
 
 
@@ -176,14 +177,14 @@ def test_an_overview_is_the_same_in_any_order_of_slabs() -> None:
         labels = (hu > 0).astype(np.uint8)
         scan = Scan.open((np.zeros(shape[::-1], np.int16), np.diag([-1, -1, 1, 1])))
         whole = Overview(scan.geometry)
-        whole.put(0, whole.sample(0, hu), labels)
+        whole.put_hu(0, whole.sample(0, hu))
+        whole.put_labels(0, labels)
         assert all(kept <= most for kept, most in zip(whole.hu.shape, (128, 64, 64), strict=True))
         assert whole.hu.min() >= -32768 and np.array_equal(whole.hu > 0, whole.labels == 1)
         parts = Overview(scan.geometry)
         for start in reversed(range(0, shape[0], 13)):
             slab = slice(start, start + 13)
-            parts.put(start, parts.sample(start, hu[slab]), labels[slab])
+            parts.put_hu(start, parts.sample(start, hu[slab]))
+            parts.put_labels(start, labels[slab])
         np.testing.assert_array_equal(parts.hu, whole.hu)
         np.testing.assert_array_equal(parts.labels, whole.labels)
-        parts.relabel(np.zeros(shape, np.uint8))
-        assert not parts.labels.any()
