@@ -14,6 +14,8 @@ from lits_runtime.session.run import run
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
 """Transforms that can be undone voxel by voxel, and the slab axis that each reverses."""
+_ROUNDING = 1e-6
+"""The sigmoid of ONNX Runtime is 1.0000001 for some logits near 18."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Inference:
         results = run(self.session, names, slab_hu)
         for name, found in zip(names, results, strict=True):
             check_contract(self.metadata, name, found, slab_hu.shape)
+            if name == "probability":
+                np.minimum(found, 1, out=found)
         return results
 
     def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -93,7 +97,7 @@ def check_contract(
         raise ModelError(f"the model returned {output} of shape {found.shape}, expected {shape}")
     if output == "probability":
         least, most = found.min(initial=0), found.max(initial=0)
-        if not (least >= 0 and most <= 1):  # NaN is neither
+        if not (least >= 0 and most <= 1 + _ROUNDING):  # NaN is neither
             raise ModelError(
                 f"the model returned probabilities from {least:g} to {most:g}, expected 0 to 1"
             )

@@ -122,6 +122,7 @@ def test_probabilities_beyond_one_are_refused_where_they_are_asked_for(folder: P
 def test_a_voxel_that_is_no_probability_is_refused(value: float) -> None:
     metadata = check(tiny_model()).metadata
     probability = np.full((2, 2, 4, 5), 0.5, np.float32)
+    probability[0, 0, 0, 0] = np.nextafter(np.float32(1), np.float32(2))  # one, rounded up
     check_contract(metadata, "probability", probability, (2, 4, 5))
     probability[1, 1, 3, 4] = value
     with pytest.raises(ModelError, match="expected 0 to 1"):
