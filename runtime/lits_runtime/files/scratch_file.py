@@ -88,7 +88,7 @@ class ScratchFile:
         self._file.seek(position)
         return memoryview(cast(Any, values.reshape(-1).view(np.uint8)))
 
-    def _no_room(self, needed: int, reason: str) -> VolumeError:
+    def _no_room(self, needed: int, reason: str | None) -> VolumeError:
         least = "" if self._size else "at least "
         return VolumeError(
             f"{self._purpose} takes {least}{max(needed, self._size)} bytes of scratch space, more "
