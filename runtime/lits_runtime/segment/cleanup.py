@@ -11,11 +11,15 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.errors import VolumeError
 from lits_runtime.labels import BACKGROUND, LESION, LIVER
 from lits_runtime.measure.lesion_parts import connected
 from lits_runtime.segment.kept_runs import KeptRuns
 from lits_runtime.segment.label_runs import Pairs, Runs, overlapping
 from lits_runtime.segment.options import Options
+
+MAX_PARTS = 2**21
+"""Of labels like noise alone; more would take over half a gigabyte."""
 
 
 class CleanUp:
@@ -52,7 +56,11 @@ class CleanUp:
         self._kept.close()
 
     def add(self, start: int, labels: NDArray[np.uint8]) -> None:
-        """Take the labels (n, height, width) of the canonical slices from `start` on."""
+        """Take the labels (n, height, width) of the canonical slices from `start` on.
+
+        Raises:
+            VolumeError: there are more parts than `MAX_PARTS`, or there is no room on disk.
+        """
         plane = self._height * self._width
         runs = Runs.of(labels)
         pairs = runs.touching(self._height, self._width)
@@ -64,6 +72,11 @@ class CleanUp:
         self._first.append(runs.starts[first] + start * plane)
         parts += self._count
         self._count += count
+        if self._count > MAX_PARTS:
+            raise VolumeError(
+                f"the labels are in over {MAX_PARTS} parts, like noise: does the model suit the "
+                "scan? Leave clean-up out to see them"
+            )
         self._pairs.append(_once(parts[pairs[:, ~alike]]))
         for boundary, index in ((start, 0), (start + len(labels), len(labels) - 1)):
             face, which = runs.cut(index * plane, (index + 1) * plane)

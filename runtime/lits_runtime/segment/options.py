@@ -61,7 +61,7 @@ class Options:
 
     @property
     def cleans_up(self) -> bool:
-        """Whether the whole label volume is needed before it can be written."""
+        """Whether labels may change once all slabs have passed."""
         return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
 
     def check(self, metadata: ModelMetadata) -> None:

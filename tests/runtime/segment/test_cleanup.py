@@ -1,18 +1,35 @@
+"""Clean-up slab by slab: worked out by hand, and as by its definition on the whole volume."""
+
 import itertools
-import tempfile
+import os
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lits_runtime import VolumeError
-from lits_runtime.segment import kept_runs
+from lits_runtime import Segmenter, VolumeError
+from lits_runtime.segment import cleanup, kept_runs
 from lits_runtime.segment.cleanup import CleanUp
+from lits_runtime.segment.label_runs import Runs
 from lits_runtime.segment.options import Options
-from support.full_disk import largest_file
+from lits_runtime.volumes.geometry import Geometry
+from support.models import positional_labels, positional_model
+from support.paths import SHARED_DATA
+from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.whole_cleanup import cleaned_whole
+
+VOLUMES = int(os.environ.get("LITS_CLEANUP_VOLUMES", "40"))
+"""300 for the long version."""
+MASKS = sorted([*SHARED_DATA.glob("*/segmentation-*.nii.gz")], key=lambda path: path.stat().st_size)
+MOST_MASKS = int(os.environ.get("LITS_CLEANUP_MASKS", "1"))
+ALL_OPTIONS = [
+    Options(keep_largest_liver=liver, drop_lesions_outside_liver=outside, min_lesion_ml=least)
+    for liver, outside, least in itertools.product((False, True), (False, True), (0.0, 2.5, 6.0))
+]
 
 
 def clean_up(
@@ -20,32 +37,16 @@ def clean_up(
     voxel_ml: float,
     options: Options,
     slabs: Sequence[tuple[int, int]] | None = None,
-) -> None:
-    """Clean up canonical labels in place, in one slab or in those that are given."""
-    shape = labels.shape[0], labels.shape[1], labels.shape[2]
-    with closing(CleanUp(shape, voxel_ml, options)) as held:
-        for start, stop in slabs or [(0, len(labels))]:
+) -> NDArray[np.uint8]:
+    """Canonical labels cleaned up, in one slab or in those that are given."""
+    slices, height, width = labels.shape
+    found = np.full_like(labels, 9)
+    with closing(CleanUp((slices, height, width), voxel_ml, options)) as held:
+        for start, stop in slabs or [(0, slices)]:
             held.add(start, labels[start:stop])
         for start, cleaned in held.slabs():
-            labels[start : start + len(cleaned)] = cleaned
-
-
-def expected(labels: NDArray[np.uint8], voxel_ml: float, options: Options) -> NDArray[np.uint8]:
-    """The definition, on the whole volume, with SciPy."""
-    labels = labels.copy()
-    if options.keep_largest_liver and labels.any():
-        livers, _ = ndimage.label(labels > 0)
-        labels[livers != 1 + np.argmax(np.bincount(livers.ravel())[1:])] = 0
-    lesions, count = ndimage.label(labels == 2)
-    beside = ndimage.binary_dilation(labels == 1)
-    for number in range(1, count + 1):
-        lesion = lesions == number
-        in_liver = bool((lesion & beside).any())
-        if options.drop_lesions_outside_liver and not in_liver:
-            labels[lesion] = 0
-        elif lesion.sum() * voxel_ml < options.min_lesion_ml:
-            labels[lesion] = 1 if in_liver else 0
-    return labels
+            found[start : start + len(cleaned)] = cleaned
+    return found
 
 
 def random_labels(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -54,7 +55,8 @@ def random_labels(rng: np.random.Generator) -> NDArray[np.uint8]:
     liver, lesion = (
         ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0, 1.5)) for _ in range(2)
     )
-    labels = (liver > np.quantile(liver, rng.uniform(0.2, 0.95))).astype(np.uint8)
+    outside = liver <= np.quantile(liver, rng.uniform(0.2, 0.95))
+    labels = np.where(outside, np.uint8(0), np.uint8(1))
     inside = (labels > 0) if rng.random() < 0.5 else True
     labels[(lesion > np.quantile(lesion, rng.uniform(0.5, 0.99))) & inside] = 2
     return labels
@@ -78,78 +80,116 @@ def two_livers() -> NDArray[np.uint8]:
     return labels
 
 
-def cleaned(options: Options) -> NDArray[np.uint8]:
-    labels = two_livers()
-    clean_up(labels, 1.0, options)
-    return labels
-
-
 def test_the_largest_liver_stays_with_its_lesions() -> None:
-    labels = cleaned(Options(keep_largest_liver=True))
     expected = two_livers()
     expected[5:] = 0
-    np.testing.assert_array_equal(labels, expected)
+    found = clean_up(two_livers(), 1.0, Options(keep_largest_liver=True))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_lesions_outside_the_liver_become_background() -> None:
     expected = two_livers()
     expected[11, 5, 2] = 0
-    np.testing.assert_array_equal(cleaned(Options(drop_lesions_outside_liver=True)), expected)
+    found = clean_up(two_livers(), 1.0, Options(drop_lesions_outside_liver=True))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_small_lesions_become_liver_or_background_where_there_is_none() -> None:
     expected = two_livers()
     expected[1, 1:3, 0] = 1
     expected[11, 5, 2] = 0
-    np.testing.assert_array_equal(cleaned(Options(min_lesion_ml=3.0)), expected)
+    found = clean_up(two_livers(), 1.0, Options(min_lesion_ml=3.0))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_all_at_once_and_nothing_at_all() -> None:
     options = Options(keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=2.5)
     expected = np.zeros((12, 6, 3), np.uint8)
     expected[0:5, 0:4, 0] = 1
-    np.testing.assert_array_equal(cleaned(options), expected)
-    empty = np.zeros((3, 3, 3), np.uint8)
-    clean_up(empty, 1.0, options)
-    assert not empty.any()
+    np.testing.assert_array_equal(clean_up(two_livers(), 1.0, options), expected)
+    assert not clean_up(np.zeros((3, 3, 3), np.uint8), 1.0, options).any()
 
 
 def test_a_lesion_alone_in_a_model_without_liver_may_be_dropped_by_size() -> None:
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[0, 0, 0], labels[2:4, 2:4, 2:4] = 2, 2
-    clean_up(labels, 1.0, Options(min_lesion_ml=2.0))
-    assert (labels == 2).sum() == 8
-    assert (labels == 0).sum() == 56
+    found = clean_up(labels, 1.0, Options(min_lesion_ml=2.0))
+    assert (found == 2).sum() == 8
+    assert (found == 0).sum() == 56
 
 
-@pytest.mark.parametrize("liver", [False, True])
-@pytest.mark.parametrize("outside", [False, True])
-@pytest.mark.parametrize("min_lesion_ml", [0.0, 2.5, 6.0])
-def test_slab_by_slab_as_on_the_whole_volume(
-    liver: bool, outside: bool, min_lesion_ml: float
-) -> None:
-    options = Options(
-        keep_largest_liver=liver, drop_lesions_outside_liver=outside, min_lesion_ml=min_lesion_ml
-    )
-    for seed in range(30):  # 360 in all
-        rng = np.random.default_rng([seed, liver, outside, int(min_lesion_ml)])
+def test_runs_touch_where_their_voxels_do() -> None:
+    slab = np.array([[[1, 1, 2], [0, 1, 0]], [[1, 0, 0], [2, 2, 2]]], np.uint8)
+    runs = Runs.of(slab)
+    assert runs.starts.tolist() == [0, 2, 4, 6, 9]
+    assert runs.stops.tolist() == [2, 3, 5, 7, 12]
+    assert runs.labels.tolist() == [1, 2, 1, 1, 2]
+    touching = sorted(map(tuple, runs.touching(2, 3).T.tolist()))
+    assert touching == [(0, 1), (0, 2), (0, 3), (2, 4), (3, 4)]
+    np.testing.assert_array_equal(runs.drawn((2, 2, 3)), slab)
+
+
+def test_slab_by_slab_as_on_the_whole_volume() -> None:
+    for seed in range(VOLUMES):
+        rng = np.random.default_rng(seed)
         labels = random_labels(rng)
-        found = labels.copy()
-        clean_up(found, 1.0, options, random_slabs(len(labels), rng))
-        np.testing.assert_array_equal(found, expected(labels, 1.0, options), str(seed))
+        for options in ALL_OPTIONS:
+            found = clean_up(labels, 1.0, options, random_slabs(len(labels), rng))
+            np.testing.assert_array_equal(found, cleaned_whole(labels, 1.0, options), str(seed))
+
+
+def test_noise_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "MAX_PARTS", 100)
+    labels = np.zeros((3, 20, 20), np.uint8)
+    labels[:, ::2, ::2] = 1
+    assert clean_up(labels[:, :, 10:], 1.0, Options(keep_largest_liver=True)).sum() == 3
+    with pytest.raises(VolumeError, match="the labels are in over 100 parts"):
+        clean_up(labels, 1.0, Options(keep_largest_liver=True), [(0, 1), (1, 2), (2, 3)])
 
 
 def test_runs_that_are_many_go_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     options, rng = Options(min_lesion_ml=3.0), np.random.default_rng(0)
     labels = rng.integers(0, 3, (12, 40, 30)).astype(np.uint8)
-    monkeypatch.setattr(kept_runs, "MAX_BYTES_IN_MEMORY", 1000)
-    found = labels.copy()
-    clean_up(found, 1.0, options, [(start, start + 3) for start in range(0, 12, 3)])
-    np.testing.assert_array_equal(found, expected(labels, 1.0, options))
+    monkeypatch.setattr(kept_runs, "MAX_BYTES_IN_MEMORY", 20000)  # of 60000
+    found = clean_up(labels, 1.0, options, [(start, start + 3) for start in range(0, 12, 3)])
+    np.testing.assert_array_equal(found, cleaned_whole(labels, 1.0, options))
 
 
-def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_runs, "MAX_BYTES_IN_MEMORY", 1)
-    labels = np.random.default_rng(0).integers(0, 3, (4, 128, 128)).astype(np.uint8)
-    with largest_file(2**16), pytest.raises(VolumeError, match=tempfile.gettempdir()):
-        clean_up(labels, 1.0, Options(min_lesion_ml=3.0))
+@pytest.mark.slow
+@pytest.mark.skipif(not MASKS, reason="needs the shared CT")
+def test_reference_masks_with_specks_as_on_the_whole_volume() -> None:
+    rng = np.random.default_rng(0)
+    for path in MASKS[:MOST_MASKS]:
+        image = load_nifti(path)
+        geometry = Geometry(image.shape, image.affine)
+        stored = np.asanyarray(image.dataobj).astype(np.uint8)
+        labels = np.ascontiguousarray(geometry.to_canonical(stored))
+        specks = ndimage.grey_dilation(rng.random(labels.shape) < 1e-4, (2, 3, 3))
+        labels[specks] = rng.integers(0, 3, labels.shape, np.uint8)[specks]
+        slabs = list(geometry.slab_ranges(4))
+        for options in (ALL_OPTIONS[1], ALL_OPTIONS[-2]):
+            found = clean_up(labels, geometry.voxel_ml, options, slabs)
+            expected = cleaned_whole(labels, geometry.voxel_ml, options)
+            np.testing.assert_array_equal(found, expected, str(path))
+            assert (expected != labels).any()
+
+
+@pytest.mark.parametrize("codes", AXIS_CODES)
+def test_every_orientation_gives_the_same_mask(codes: str, tmp_path: Path) -> None:
+    stored = random_hu((9, 8, 11))
+    volume, affine = reorient(stored, LPS_AFFINE, codes)
+    scan = save(tmp_path / "scan.nii", volume, affine)
+    voxel_ml = Geometry(stored.shape, LPS_AFFINE).voxel_ml
+    options = Options(
+        keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=2.5 * voxel_ml
+    )
+    labels = positional_labels(stored)
+    expected = cleaned_whole(labels.T, voxel_ml, options).T
+    assert (expected != labels).any()
+    with Segmenter.open(positional_model(), provider="cpu", threads=2) as segmenter:
+        segmenter.segment_file(scan, tmp_path / "mask.nii.gz", options, batch_size=3)
+        whole = segmenter.segment(scan, options)
+    turned = reorient(expected.astype(np.int16), LPS_AFFINE, codes)[0]
+    mask = np.asanyarray(load_nifti(tmp_path / "mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, turned)
+    np.testing.assert_array_equal(whole.labels, turned)

@@ -78,10 +78,11 @@ def test_probabilities_and_one_class_pass_through_the_disk_too(
 
 
 PEAK = """
-import resource, sys
-from lits_runtime import Segmenter
+import sys
+from lits_runtime import Options, Segmenter
 segmenter = Segmenter.open(sys.argv[1], provider="cpu", threads=2)
-segmenter.segment_file(sys.argv[2], sys.argv[3], force=True)
+options = Options(keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=0.01)
+segmenter.segment_file(sys.argv[2], sys.argv[3], options, force=True)
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
 

@@ -208,9 +208,10 @@ def test_a_gzip_in_several_members_is_one_volume(positional: Segmenter, tmp_path
 
 PEAK = """
 import resource, sys
-from lits_runtime import Segmenter
+from lits_runtime import Options, Segmenter
 segmenter = Segmenter.open(sys.argv[1], provider="cpu", threads=2)
-report = segmenter.segment_file(sys.argv[2], sys.argv[3], force=True)
+options = Options(keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=0.01)
+report = segmenter.segment_file(sys.argv[2], sys.argv[3], options, force=True)
 assert report.whole_because is None
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
