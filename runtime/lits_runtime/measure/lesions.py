@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.labels import lesion_mask
 from lits_runtime.measure.diameter import Points, bounding, diameters_mm
+from lits_runtime.measure.lesion_faces import Face, touching
 from lits_runtime.measure.lesion_parts import (
     COLUMNS,
     HU,
@@ -55,16 +56,6 @@ class Lesion:
     largest_probability: float | None
 
 
-@dataclass(frozen=True)
-class _Face:
-    """A slice whose neighbour above or below is still missing, cropped to its lesions."""
-
-    numbers: NDArray[np.int64]
-    """(height, width): 1 + the number of the part, or 0."""
-    top: int
-    left: int
-
-
 class LesionTracker:
     """Takes the axial slices of a volume once each, in any order, and connects their lesions.
 
@@ -83,7 +74,7 @@ class LesionTracker:
         self._points: list[Points] = []
         self._pairs: list[NDArray[np.int64]] = []
         """(2, n) numbers of parts that touch."""
-        self._faces: dict[int, _Face] = {}
+        self._faces: dict[int, Face] = {}
         self._count = self._point_count = 0
         self._limit = _POINTS_BETWEEN
         self._finished = NOTHING
@@ -146,21 +137,17 @@ class LesionTracker:
             start: first canonical slice.
             labels: (n, height, width) after a clean-up, which keeps or drops lesions whole.
         """
-        parts = self._all_parts()
-        self._kept.resize(len(parts), refcheck=False)
-        plane = labels.shape[1] * labels.shape[2]
-        here = np.flatnonzero(parts.anchor // plane - start < len(labels))
-        here = here[parts.anchor[here] >= start * plane]
-        self._kept[here] = lesion_mask(labels.ravel()[parts.anchor[here] - start * plane])
+        anchors, plane = self._all_parts().anchor, labels.shape[1] * labels.shape[2]
+        low, high = start * plane, (start + len(labels)) * plane
+        here = np.flatnonzero((anchors >= low) & (anchors < high))
+        self._kept[here] = lesion_mask(labels.ravel()[anchors[here] - low])
 
     def lesions(self) -> tuple[tuple[Lesion, ...], int]:
         """The lesions, largest first and at most `MAX_LESIONS`, and how many there are in all.
 
         Of equally large ones the lowest comes first.
         """
-        parts = self._all_parts()
-        if self._cleaned_up:
-            parts = parts[np.flatnonzero(self._kept)]
+        parts = self._all_parts()[self._kept]
         count = len(parts) + self._forgotten
         parts = parts[parts.largest_first()[:MAX_LESIONS]]
         return tuple(self._lesion(parts, row) for row in range(len(parts))), count
@@ -172,6 +159,7 @@ class LesionTracker:
             parts = LesionParts.joined(self._parts or [NOTHING])
             points = np.concatenate([np.zeros((4, 0), np.int32), *self._points], 1)
             self._all = LesionParts.joined([self._finished, self._measured(parts, points)])
+            self._kept = np.full(len(self._all), not self._cleaned_up)
         return self._all
 
     def _awaits(self, number: int) -> bool:
@@ -204,10 +192,10 @@ class LesionTracker:
         for number, face in ((start, numbers[0]), (start + len(labels) - 1, numbers[-1])):
             shifted = face.astype(np.int64)
             shifted[face > 0] += self._count
-            faces[number] = _Face(shifted, top, left)
+            faces[number] = Face(shifted, top, left)
         for number, beside in ((start, start - 1), (start + len(labels) - 1, start + len(labels))):
             if beside in self._faces:
-                self._pairs.append(_touching(self._faces[beside], faces[number]))
+                self._pairs.append(touching(self._faces[beside], faces[number]))
         self._faces |= faces
         points[0] += self._count
         self._parts.append(parts)
@@ -233,7 +221,7 @@ class LesionTracker:
         self._finish(parts, points, ~open_now)
         renumbered = np.append(np.cumsum(open_now) - 1, -1)
         self._faces = {
-            number: _Face(1 + renumbered[groups[face.numbers - 1]], face.top, face.left)
+            number: Face(1 + renumbered[groups[face.numbers - 1]], face.top, face.left)
             for number, face in self._faces.items()
         }
         points = points[:, open_now[points[0]]]
@@ -295,19 +283,3 @@ def _span(hit: Any) -> tuple[int, int]:
     """First and one past the last index that is true; at least one is."""
     where = np.flatnonzero(hit)
     return int(where[0]), int(where[-1]) + 1
-
-
-def _touching(one: _Face, other: _Face) -> NDArray[np.int64]:
-    """Numbers of parts that touch in two adjacent slices, (2, n)."""
-    first, start = max(one.top, other.top), max(one.left, other.left)
-    cut = []
-    for face in (one, other):
-        rows = slice(first - face.top, None)
-        cut.append(face.numbers[rows, start - face.left :])
-    height, width = (min(sizes) for sizes in zip(*(face.shape for face in cut), strict=True))
-    here, there = (face[:height, :width] for face in cut)
-    both = (here > 0) & (there > 0)
-    pairs = np.stack([here[both], there[both]]) - 1
-    again = np.zeros(pairs.shape[1], bool)
-    again[1:] = (pairs[:, 1:] == pairs[:, :-1]).all(0)
-    return pairs[:, ~again]
