@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lits_runtime.files.scratch_file import ScratchFile
 
 MAX_BYTES_IN_MEMORY = 2**25
-"""A whole body takes a third of it. What is beyond, as of labels like noise, goes to disk."""
+"""Ten thousand slices of liver; what is beyond, as of labels like noise, goes to disk."""
 
 
 class KeptRuns:
