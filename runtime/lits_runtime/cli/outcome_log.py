@@ -27,6 +27,9 @@ def log_outcome(outcome: "Outcome", of: int) -> None:
         logger.info("%s: done before; %s", mask, _figures(record))
         return
     logger.info("%s: %s (%s)", mask, _figures(record), printable(record["provider"]))
+    axis = next(axis for axis, code in enumerate(record["axis_codes"]) if code in "SI")
+    if (looked_at := record["slices_looked_at"]) < (slices := record["shape"][axis]):
+        logger.debug("%s: the model saw %d of %d slices", scan, looked_at, slices)
     if reason := record["whole_because"]:
         logger.debug("%s: not streamed: %s", scan, printable(reason))
 

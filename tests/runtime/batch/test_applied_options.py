@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lits_runtime.model.checked_file import check
 from support.batches import invoke
 from support.models import tiny_model
-from support.scans import write_scan
+from support.scans import save, write_scan
 
 MODEL = {"postprocessing": {"keep_largest_liver": True, "min_lesion_ml": 0.5}, "search_mm": 5}
 
@@ -84,6 +85,14 @@ def test_a_record_from_before_the_search_stands_where_there_is_none(
     del record["settings"]["search_mm"], record["slices_looked_at"]
     record_of(scan).write_text(json.dumps(record))
     assert done_again(model, scan) is searches
+
+
+def test_a_verbose_run_tells_how_many_slices_the_model_saw(model: Path, tmp_path: Path) -> None:
+    affine = np.diag([-6.0, -6.0, 1.0, 1.0])
+    scan = save(tmp_path / "scan.nii", np.full((12, 11, 30), -900, np.int16), affine)
+    result = invoke(model, scan, "-v")
+    assert "scan.nii: the model saw 7 of 30 slices" in result.stderr  # 0, 5, ... 25, and 29
+    assert "the model saw" not in invoke(model, scan, "-v", "--no-search").stderr
 
 
 def test_the_report_says_how_many_slices_were_looked_at(model: Path, tmp_path: Path) -> None:
