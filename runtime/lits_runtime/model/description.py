@@ -10,7 +10,7 @@ from typing import Any
 from lits_runtime.arguments import file_path
 from lits_runtime.messages import printable
 from lits_runtime.model.checked_file import ModelFile, check, read_content
-from lits_runtime.model.metadata import ModelMetadata
+from lits_runtime.model.metadata import ModelMetadata, Postprocessing
 
 _WEIGHTS = ("float32", "float16", "int8")
 """Types of weights; the other tensors are shapes, indices and label values."""
@@ -78,6 +78,8 @@ class Description:
             "recipe": f"{metadata.recipe}, at {metadata.working_size} x {metadata.working_size}",
             "classes": _classes(metadata),
             "context slices": f"{metadata.context_slices} on either side",
+            "post-processing": _postprocessing(metadata.postprocessing),
+            "liver search": f"every {metadata.search_mm:g} mm" if metadata.search_mm else "none",
             "orientation": metadata.orientation,
             "ONNX": f"IR {file.ir_version}, {opsets}, by {file.producer}",
             "nodes": sum(file.operators.values()),
@@ -130,6 +132,18 @@ def table(classes: object) -> list[str]:
 def _classes(metadata: ModelMetadata) -> str:
     facts = zip(metadata.classes, metadata.label_values, metadata.thresholds, strict=True)
     return ", ".join(f"{name} (label {value}, from {at:g})" for name, value, at in facts)
+
+
+def _postprocessing(steps: Postprocessing) -> str:
+    """The steps that are on.
+
+    >>> _postprocessing(Postprocessing(keep_largest_liver=True, min_lesion_ml=0.05))
+    'largest liver only, lesions from 0.05 ml'
+    """
+    found = ["largest liver only"] if steps.keep_largest_liver else []
+    found += ["no lesions outside the liver"] if steps.drop_lesions_outside_liver else []
+    found += [f"lesions from {steps.min_lesion_ml:g} ml"] if steps.min_lesion_ml else []
+    return ", ".join(found) or "none"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

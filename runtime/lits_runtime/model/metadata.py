@@ -21,7 +21,30 @@ MAX_DEPTH = 16
 MAX_WORD, MAX_TEXT = 100, 10_000
 """Characters of a name, and of a licence or intended use."""
 MAX_DIGITS = 19
+MAX_LESION_ML, MAX_SEARCH_MM = 1000.0, 1000.0
 DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """What becomes of labels once the whole volume is known; by default nothing."""
+
+    keep_largest_liver: bool = False
+    """Keep only the largest connected component of the liver, with the lesions in it."""
+    drop_lesions_outside_liver: bool = False
+    """Lesions that touch no liver become background."""
+    min_lesion_ml: float = 0.0
+    """Lesions under this volume become liver."""
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether any labels may change, so that all are needed before one can be written."""
+        return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
+
+    @property
+    def needs_liver(self) -> bool:
+        """Whether the liver decides which labels change."""
+        return self.keep_largest_liver or self.drop_lesions_outside_liver
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,10 @@ class ModelMetadata:
     checkpoint_sha256: str
     licence: str
     intended_use: str
+    postprocessing: Postprocessing = Postprocessing()
+    """Chosen on validation cases, and applied unless the caller decides otherwise."""
+    search_mm: float = 0.0
+    """How far apart slices may be looked at first, to find those with liver; 0: look at all."""
 
     def to_json(self) -> str:
         """The JSON text to embed; figures that are not finite are null, for JSON has none."""
@@ -81,10 +108,11 @@ class ModelMetadata:
                 f"the model has format {content['format_version']}, this runtime reads up to "
                 f"{FORMAT_VERSION}: pip install --upgrade lits-toolkit"
             )
-        missing = sorted({field.name for field in fields(cls)} - content.keys())
+        names = {field.name for field in fields(cls)}
+        missing = sorted(names - content.keys() - _OPTIONAL.keys())
         if missing:
             raise ModelError(f"the model's metadata lacks {', '.join(missing)}: damaged file")
-        known = {field.name: content[field.name] for field in fields(cls)}
+        known = {name: value for name, value in (_OPTIONAL | content).items() if name in names}
         wrong = [name for name, kind in _KINDS.items() if not _is(known[name], kind)]
         wrong += [
             name
@@ -93,7 +121,8 @@ class ModelMetadata:
         ]
         if wrong:
             raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
-        metadata = cls(**(known | {key: tuple(known[key]) for key in _LISTS}))
+        known |= {key: tuple(known[key]) for key in _LISTS}
+        metadata = cls(**known | {"postprocessing": _postprocessing(known["postprocessing"])})
         metadata._check()
         return metadata
 
@@ -107,10 +136,12 @@ class ModelMetadata:
         for name, value, least, most in (
             ("context slices", self.context_slices, 0, MAX_CONTEXT_SLICES),
             ("working size", self.working_size, 0, MAX_WORKING_SIZE),
+            ("search_mm", self.search_mm, 0, MAX_SEARCH_MM),
+            ("min_lesion_ml", self.postprocessing.min_lesion_ml, 0, MAX_LESION_ML),
             *(("threshold", threshold, 0, 1) for threshold in self.thresholds),
         ):
             if not least <= value <= most or (name == "threshold" and value == 0):
-                above = "above 0, at most 1" if name == "threshold" else f"{least} to {most}"
+                above = "above 0, at most 1" if name == "threshold" else f"{least} to {most:g}"
                 raise ModelError(f"the model's metadata has {name} {value}, expected {above}")
         for name, most in _LONGEST.items():
             if len(getattr(self, name)) > most:
@@ -124,14 +155,23 @@ class ModelMetadata:
                 f"the model's classes and label values are {brief(found)}, expected some of "
                 f"{LABEL_VALUES}"
             )
+        if (self.postprocessing.needs_liver or self.search_mm) and "liver" not in self.classes:
+            raise ModelError(
+                "the model's metadata has post-processing or a search by the liver, and its "
+                f"classes are {brief(self.classes)}"
+            )
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("context_slices", "working_size", "opset"), int),
-    **dict.fromkeys(("settings", "training", "parity"), dict),
+    **dict.fromkeys(("settings", "training", "parity", "postprocessing"), dict),
     **dict.fromkeys(("recipe", "orientation", "precision", "checkpoint_sha256"), str),
     **dict.fromkeys(("licence", "intended_use"), str),
+    "search_mm": (int, float),
 }
+_OPTIONAL: dict[str, Any] = {"postprocessing": {}, "search_mm": 0.0}
+"""What a file means that lacks these keys, as early ones do."""
+_STEPS = ("keep_largest_liver", "drop_lesions_outside_liver")
 _LISTS: dict[str, type | tuple[type, ...]] = {
     "classes": str,
     "label_values": int,
@@ -143,6 +183,17 @@ _LONGEST = {
     **dict.fromkeys(("recipe", "precision", "checkpoint_sha256"), MAX_WORD),
     **dict.fromkeys(("licence", "intended_use"), MAX_TEXT),
 }
+
+
+def _postprocessing(content: dict[str, Any]) -> Postprocessing:
+    """The object under "postprocessing"; steps that it lacks are off, unknown keys are ignored."""
+    flags = {name: content.get(name, False) for name in _STEPS}
+    min_lesion_ml = content.get("min_lesion_ml", 0.0)
+    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
+    wrong += [] if _is(min_lesion_ml, (int, float)) else ["min_lesion_ml"]
+    if wrong:
+        raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
+    return Postprocessing(**flags, min_lesion_ml=min_lesion_ml)
 
 
 def _parsed(text: str) -> Any:

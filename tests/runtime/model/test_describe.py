@@ -32,6 +32,8 @@ def test_inspect_tells_people_what_the_file_says() -> None:
         "classes                  liver (label 1, from 0.5), lesion (label 2, from 0.5)",
         "input                    slab float32 [n, height, width]",
         "output probability       probability float32 [n, 2, height, width]",
+        "post-processing          none",
+        "liver search             none",
         "ONNX                     IR 10, opset 18, by lits-export",
         "CC BY-NC-SA 4.0",
         "not for clinical use",
@@ -60,7 +62,9 @@ def test_inspect_tells_machines_everything() -> None:
         node for node in onnx.load(bundled_model()).graph.node if node.op_type == "Conv"
     ]
     assert found["operators"]["Conv"] == len(convolutions) > 80
-    assert found["metadata"] == embedded()
+    postprocessing = {"keep_largest_liver": False, "drop_lesions_outside_liver": False}
+    absent = {"postprocessing": postprocessing | {"min_lesion_ml": 0.0}, "search_mm": 0.0}
+    assert found["metadata"] == absent | embedded()
 
 
 def test_what_is_read_is_what_onnx_reads(tiny_model_path: Path) -> None:
