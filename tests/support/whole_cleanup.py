@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lits_runtime.segment.options import Options
+from lits_runtime.model.metadata import Postprocessing
 
 
 def cleaned_whole(
-    labels: NDArray[np.uint8], voxel_ml: float, options: Options
+    labels: NDArray[np.uint8], voxel_ml: float, options: Postprocessing
 ) -> NDArray[np.uint8]:
     """Canonical labels (slices, height, width), cleaned up."""
     labels = labels.copy()

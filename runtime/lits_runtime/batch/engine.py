@@ -79,7 +79,7 @@ def run_batch(
     """
     _check_arguments(jobs, settings)
     running = open_engine(engine, settings) if isinstance(engine, str) else engine
-    settings.options.check(running.metadata)
+    settings.options.applied(running.metadata)  # raises if they do not fit
     plan = _plan(jobs, running, also_read)
     if report is not None:
         report.check(plan)

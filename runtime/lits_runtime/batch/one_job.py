@@ -41,8 +41,10 @@ class OneJob:
         self._job, self._settings, self._engine, self._plan = job, settings, engine, plan
         self._files = JobFiles.of(job, engine.metadata.classes)
         self._output = ToFiles(job.mask, settings.mask_kind, job.probability)
+        with_probability = job.probability is not None
+        self._applied = settings.options.applied(engine.metadata, with_probability)
         self._record = JobRecord(
-            engine.model_sha256, settings.options, self._output, self._files.results
+            engine.model_sha256, self._applied, self._output, self._files.results
         )
         self._committed: dict[str, Any] | None = None
         self._seen: State | None = None
@@ -99,7 +101,7 @@ class OneJob:
     def _open_scan(self) -> OneScan:
         settings = self._settings
         scan = Scan.open(self._job.scan, max_voxels=settings.max_voxels or MAX_VOXELS)
-        return OneScan.open(self._engine, scan, settings.options, settings.batch_size)
+        return OneScan.open(self._engine, scan, self._applied, settings.batch_size)
 
     def _segment(
         self, scan: OneScan, progress: Progress | None, cancel: Cancel | None

@@ -21,10 +21,13 @@ from lits_runtime.records.record_file import (
     write_record,
 )
 from lits_runtime.records.record_shape import is_complete
-from lits_runtime.segment.options import Options
+from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import ToFiles
 from lits_runtime.system.versions import versions
 from lits_runtime.volumes.digest import file_sha256
+
+_BEFORE_SEARCH = {"search_mm": 0.0}
+"""Settings that records of version 0.2.0 lack."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class JobRecord:
     """The record beside a mask, and what it must say for the mask not to be made again."""
 
     model_sha256: str
-    options: Options
+    applied: Applied
     output: ToFiles
     results: tuple[Path, ...]
     """The mask and the probabilities."""
@@ -49,7 +52,7 @@ class JobRecord:
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the mask, as they stand in the record."""
-        return self.options.to_json() | {
+        return self.applied.to_json() | {
             "mask_kind": self.output.mask_kind,
             "probability": self.output.probability is not None,
         }
@@ -57,7 +60,9 @@ class JobRecord:
     def committed(self, scan: Path) -> dict[str, Any] | None:
         """The record, if it commits this scan, model and settings, and its files are intact."""
         record = read_record(self.path)
-        if record is None or not is_complete(record) or record["settings"] != self.settings():
+        if record is None or not is_complete(record):
+            return None
+        if _BEFORE_SEARCH | record["settings"] != self.settings():
             return None
         if record["model"]["sha256"] != self.model_sha256:
             return None
@@ -100,6 +105,7 @@ class JobRecord:
     ) -> dict[str, Any]:
         """Write the record of results that have their names, with size and digest of each."""
         found = report.to_json()
+        del found["applied"]  # it is among the settings
         record: dict[str, Any] = {
             "record_version": RECORD_VERSION,
             "state": "done",

@@ -95,17 +95,30 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
     help="Replace the model's threshold for a class; may be repeated.",
 )
 @_model("--tta", is_flag=True, help="Average over the transforms used in training.")
-@_postprocessing(
-    "--keep-largest-liver", is_flag=True, help="Keep the largest component of the liver only."
+@_model(
+    "--no-search",
+    is_flag=True,
+    help="Segment every slice, where the model allows to skip those between two without liver.",
 )
 @_postprocessing(
-    "--drop-lesions-outside-liver", is_flag=True, help="Drop lesions that touch no liver."
+    "--no-postprocessing",
+    is_flag=True,
+    help="Leave out the steps that the model asks for; those given below count in any case.",
+)
+@_postprocessing(
+    "--keep-largest-liver/--no-keep-largest-liver",
+    default=None,
+    help="Keep the largest component of the liver only.  [default: by model]",
+)
+@_postprocessing(
+    "--drop-lesions-outside-liver/--no-drop-lesions-outside-liver",
+    default=None,
+    help="Drop lesions that touch no liver.  [default: by model]",
 )
 @_postprocessing(
     "--min-lesion-ml",
     type=click.FloatRange(0),
-    default=0.0,
-    help="Turn lesions below this volume into liver.",
+    help="Turn lesions below this volume into liver; 0: none.  [default: by model]",
 )
 @_hardware(
     "--provider",
@@ -172,6 +185,8 @@ def _settings(settings: dict[str, Any]) -> "Settings":
     from lits_runtime.batch import Settings
     from lits_runtime.segment.options import Options
 
+    for name in ("search", "postprocessing"):
+        settings[name] = not settings.pop(f"no_{name}")
     options = {field.name: settings.pop(field.name) for field in fields(Options)}
     return Settings(options=Options(**options), **settings)
 

@@ -26,6 +26,10 @@ class Report:
     spacing_mm: tuple[float, float, float]
     axis_codes: str
     """Where the stored axes point."""
+    slices_looked_at: int
+    """By the model; fewer than there are where a search found no liver."""
+    applied: dict[str, Any]
+    """Options, completed by the model: thresholds, post-processing, distance of the search."""
     whole_because: str | None
     """Why the whole volume was needed, in memory or on disk; None if it streamed."""
     provider: str

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.labels import BACKGROUND, LESION, LIVER
 from lits_runtime.measure.lesion_parts import connected
+from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.segment.kept_runs import KeptRuns
 from lits_runtime.segment.label_runs import Pairs, Runs, overlapping
-from lits_runtime.segment.options import Options
 
 MAX_PARTS = 2**21
 """Of labels like noise alone; more would take over half a gigabyte."""
@@ -34,7 +34,9 @@ class CleanUp:
         options: what to clean up.
     """
 
-    def __init__(self, shape: tuple[int, int, int], voxel_ml: float, options: Options) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], voxel_ml: float, options: Postprocessing
+    ) -> None:
         _, self._height, self._width = shape
         self._voxel_ml, self._options = voxel_ml, options
         self._kept = KeptRuns()
@@ -133,7 +135,7 @@ def cleaned_up(
     slabs: Iterable[tuple[int, NDArray[np.uint8]]],
     shape: tuple[int, int, int],
     voxel_ml: float,
-    options: Options,
+    options: Postprocessing,
 ) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
     """First slice and labels of slabs: as they come if nothing cleans up, else after the last."""
     if not options.cleans_up:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from lits_runtime.labels import lesion_mask
 from lits_runtime.measure.lesions import Lesion, LesionTracker
 from lits_runtime.measure.volumes_ml import Tally
+from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.plausibility.overview import Overview
 from lits_runtime.plausibility.warnings import scan_warnings
-from lits_runtime.segment.options import Options
 from lits_runtime.segment.slab_inference import SlabResult
 from lits_runtime.system.cached_property import cached_property
 from lits_runtime.volumes.geometry import Geometry
@@ -37,13 +37,16 @@ class Findings:
     Args:
         geometry: of the scan.
         classes: of the model.
-        options: those of the clean-up are used.
+        postprocessing: of the labels.
     """
 
-    def __init__(self, geometry: Geometry, classes: tuple[str, ...], options: Options) -> None:
-        self._geometry, self._classes, self._options = geometry, classes, options
+    def __init__(
+        self, geometry: Geometry, classes: tuple[str, ...], postprocessing: Postprocessing
+    ) -> None:
+        self._geometry, self._classes = geometry, classes
+        self._cleaned_up = postprocessing.cleans_up
         self._overview = Overview(geometry)
-        self._tracker = LesionTracker(geometry, cleaned_up=options.cleans_up)
+        self._tracker = LesionTracker(geometry, cleaned_up=self._cleaned_up)
         self.tally = Tally(geometry)
 
     def examine(self, start: int, slab_hu: NDArray[np.float32], result: SlabResult) -> ExaminedSlab:
@@ -71,7 +74,7 @@ class Findings:
         """
         self.tally.add(start, labels)
         self._overview.put_labels(start, labels)
-        if self._options.cleans_up:
+        if self._cleaned_up:
             self._tracker.keep(start, labels)
 
     @cached_property

@@ -23,10 +23,11 @@ from lits_runtime.plausibility.warnings import (
 from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
 from lits_runtime.segment.cleanup import cleaned_up
 from lits_runtime.segment.findings import ExaminedSlab, Findings
+from lits_runtime.segment.liver_search import Found, LiverSearch, slab_size, step_of
 from lits_runtime.segment.memory_errors import out_of_memory
-from lits_runtime.segment.options import Options
+from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, ToMemory
-from lits_runtime.segment.slab_inference import Inference, transforms_of
+from lits_runtime.segment.slab_inference import Inference, SlabResult, transforms_of
 from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
 from lits_runtime.volumes.scan import Scan, ScanSource, StoredSlab
@@ -52,33 +53,36 @@ class OneScan:
     Args:
         engine: to segment with.
         scan: to segment.
-        options: checked against the model.
+        applied: options, completed by the model.
         batch_size: axial slices that go through the network at once.
     """
 
-    def __init__(self, engine: Engine, scan: Scan, options: Options, batch_size: int) -> None:
+    def __init__(self, engine: Engine, scan: Scan, applied: Applied, batch_size: int) -> None:
         self.scan = scan
         self.warnings = geometry_warnings(scan)
-        self._engine, self._options, self._batch_size = engine, options, batch_size
-        self._findings = Findings(scan.geometry, engine.metadata.classes, options)
+        self._engine, self._applied = engine, applied
+        self._step = step_of(scan.geometry, applied.search_mm)
+        searches = self._step > 1
+        self._batch_size = slab_size(self._step, batch_size) if searches else batch_size
+        self._findings = Findings(scan.geometry, engine.metadata.classes, applied.postprocessing)
+        self._looked_at = 0
         self._ahead: Prefetched[StoredSlab] | None = None
 
     @classmethod
     def open(
-        cls, engine: Engine, source: ScanSource, options: Options, batch_size: int | None = None
+        cls, engine: Engine, source: ScanSource, applied: Applied, batch_size: int | None = None
     ) -> "OneScan":
         """Open a scan and start to read it.
 
         Raises:
             VolumeError: not a readable 3D CT volume; with `Options.strict`, also one to warn about.
-            OptionsError: the options do not fit the model.
+            OptionsError: a batch size below 1.
             ModelError: `Options.tta` for a model that was trained without transforms.
             ClosedError: the engine is closed.
             OutOfMemoryError: there is no memory for the header.
         """
         engine.refuse_if_closed()
-        options.check(engine.metadata)
-        if options.tta:
+        if applied.tta:
             transforms_of(engine.metadata)  # raises before anything is read
         if batch_size is not None:
             batch_size = whole_number("batch_size", batch_size, 1)
@@ -88,7 +92,7 @@ class OneScan:
         _, height, width = scan.geometry.canonical_shape
         wanted = batch_size or slab_slices(engine.provider, engine.metadata.context_slices)
         most = max(1, MAX_SLAB_VOXELS // (height * width))
-        one_scan = cls(engine, scan, options, min(wanted, most))
+        one_scan = cls(engine, scan, applied, min(wanted, most))
         one_scan._refuse_warnings()
         if scan.streams:
             one_scan._read_ahead()
@@ -156,12 +160,12 @@ class OneScan:
     def _inference(self, with_probability: bool) -> Iterator[Inference]:
         """The model, open within the block; if memory runs out there, the error names the scan."""
         engine, shape = self._engine, " x ".join(map(str, self.scan.geometry.shape))
-        padded = None if engine.provider == "cpu" else self._batch_size
+        sizes = () if engine.provider == "cpu" else (1, self._batch_size)[self._step == 1 :]
         with (
             out_of_memory(f"{self.scan.name}, {shape} voxels"),
             engine.in_use() as session,
         ):
-            yield Inference(session, engine.metadata, self._options, with_probability, padded)
+            yield Inference(session, engine.metadata, self._applied, with_probability, sizes)
 
     def _segment(
         self, infer: Inference, sink: Sink, progress: Progress | None, cancel: Cancel | None
@@ -170,7 +174,9 @@ class OneScan:
         with (
             closing(self._labels(infer, sink, progress, cancel)) as slabs,
             closing(
-                cleaned_up(slabs, geometry.canonical_shape, geometry.voxel_ml, self._options)
+                cleaned_up(
+                    slabs, geometry.canonical_shape, geometry.voxel_ml, self._applied.postprocessing
+                )
             ) as cleaned,
         ):
             for start, labels in cleaned:
@@ -193,31 +199,45 @@ class OneScan:
                 sink.put_probability(slab.start, slab.result)
                 yield slab.start, slab.result.labels
                 done += len(slab.result.labels)
+                self._looked_at += 0 if slab.result.left_out else len(slab.result.labels)
                 if progress is not None:
                     progress(done, slices)
 
     def _read_ahead(self) -> Prefetched[StoredSlab]:
         if self._ahead is None:
-            slabs = self.scan.slabs(self._batch_size, self._engine.metadata.context_slices)
+            context, apart = self._engine.metadata.context_slices, self._step
+            slabs = self.scan.slabs(self._batch_size, context, apart if apart > 1 else None)
             self._ahead = Prefetched(slabs, self._engine.lanes + 1)
         return self._ahead
 
     def _slabs(self, infer: Inference) -> Generator[ExaminedSlab, None, None]:
         with self._read_ahead() as stored:
+            pool, depth = self._engine.pool(), 2 * self._engine.lanes
             segment_slab = partial(self._segment_slab, infer)
-            yield from ordered_map(
-                self._engine.pool(), segment_slab, stored, 2 * self._engine.lanes
-            )
+            if self._step == 1:
+                yield from ordered_map(pool, segment_slab, stored, depth)
+                return
+            search = LiverSearch(self.scan.geometry, self._step, pool, segment_slab)
+            with closing(search.run(stored)) as found:
+                segment_found = partial(self._segment_found, infer)
+                yield from ordered_map(pool, segment_found, found, depth)
 
-    def _segment_slab(self, infer: Inference, stored: StoredSlab) -> ExaminedSlab:
+    def _segment_found(self, infer: Inference, found: Found) -> ExaminedSlab:
+        if found.looked_at is not None:
+            return found.looked_at
+        return self._segment_slab(infer, found.slab, found.left_out)
+
+    def _segment_slab(
+        self, infer: Inference, stored: StoredSlab, left_out: bool = False
+    ) -> ExaminedSlab:
         context = self._engine.metadata.context_slices
         slab_hu = self.scan.slab_hu(stored, context)
-        result = infer(slab_hu)
         own_hu = slab_hu[context : len(slab_hu) - context]
+        result = SlabResult.background(own_hu.shape) if left_out else infer(slab_hu)
         return self._findings.examine(stored.start, own_hu, result)
 
     def _refuse_warnings(self) -> None:
-        if self._options.strict and self.warnings:
+        if self._applied.strict and self.warnings:
             raise VolumeError(
                 f"{self.scan.name}: {self.warnings[0]} (a warning, and an error with --strict)"
             )
@@ -236,6 +256,8 @@ class OneScan:
             shape=geometry.shape,
             spacing_mm=geometry.spacing_mm,
             axis_codes=geometry.axis_codes,
+            slices_looked_at=self._looked_at,
+            applied=self._applied.to_json(),
             whole_because=whole_because,
             provider=engine.provider,
             model_sha256=engine.model_sha256,

@@ -1,13 +1,13 @@
-"""The options of one segmentation: what a caller decides, as opposed to the model."""
+"""The options of one segmentation: what a caller decides, and what applies with a model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lits_runtime.arguments import described, flag, real_number
 from lits_runtime.errors import ArgumentError, OptionsError
 from lits_runtime.labels import MASKS
-from lits_runtime.model.metadata import ModelMetadata
+from lits_runtime.model.metadata import ModelMetadata, Postprocessing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,18 +19,23 @@ MASK_KINDS = ("labels", *MASKS)
 
 @dataclass(frozen=True)
 class Options:
-    """Options that decide the labels. By default they are the model's own, unchanged."""
+    """Options that decide the labels. By default they are as the model says."""
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """By class, in place of the model's: the probability from which a voxel belongs to it."""
     tta: bool = False
     """Average over the transforms that the model was trained with."""
-    keep_largest_liver: bool = False
-    """Keep only the largest connected component of the liver, with the lesions in it."""
-    min_lesion_ml: float = 0.0
-    """Lesions under this volume become liver."""
-    drop_lesions_outside_liver: bool = False
+    keep_largest_liver: bool | None = None
+    """Keep only the largest connected component of the liver, with the lesions in it. None, here
+    and for the other steps of post-processing: as the model says."""
+    min_lesion_ml: float | None = None
+    """Lesions under this volume become liver; 0: none."""
+    drop_lesions_outside_liver: bool | None = None
     """Lesions that touch no liver become background."""
+    postprocessing: bool = True
+    """Whether the model's own post-processing applies, where no step is given above."""
+    search: bool = True
+    """Whether slices between two without liver may be left out, if the model allows it."""
     strict: bool = False
     """Warnings about the scan are errors."""
 
@@ -52,25 +57,40 @@ class Options:
                 name: real_number(f"threshold of {name}", value)
                 for name, value in self.thresholds.items()
             },
-            "min_lesion_ml": real_number("min_lesion_ml", self.min_lesion_ml),
         }
-        for name in ("tta", "keep_largest_liver", "drop_lesions_outside_liver", "strict"):
+        if self.min_lesion_ml is not None:
+            plain["min_lesion_ml"] = real_number("min_lesion_ml", self.min_lesion_ml)
+        for name in ("tta", "postprocessing", "search", "strict"):
             plain[name] = flag(name, getattr(self, name))
+        for name in ("keep_largest_liver", "drop_lesions_outside_liver"):
+            if (value := getattr(self, name)) is not None:
+                plain[name] = flag(name, value)
         for name, value in plain.items():
             object.__setattr__(self, name, value)  # the class is frozen
 
-    @property
-    def cleans_up(self) -> bool:
-        """Whether labels may change once all slabs have passed."""
-        return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
+    def applied(self, metadata: ModelMetadata, with_probability: bool = False) -> "Applied":
+        """What applies to a scan with this model.
 
-    def check(self, metadata: ModelMetadata) -> None:
-        """Check the options against the model.
+        Args:
+            metadata: of the model.
+            with_probability: probabilities are asked for, so that every slice is needed.
 
         Raises:
             OptionsError: a class that this model does not have, a threshold outside 0 to 1, a
                 negative volume.
         """
+        self._check(metadata)
+        given = {field.name: getattr(self, field.name) for field in fields(Postprocessing)}
+        own = metadata.postprocessing if self.postprocessing else Postprocessing()
+        return Applied(
+            thresholds=self.thresholds,
+            tta=self.tta,
+            postprocessing=replace(own, **{k: v for k, v in given.items() if v is not None}),
+            search_mm=metadata.search_mm if self.search and not with_probability else 0.0,
+            strict=self.strict,
+        )
+
+    def _check(self, metadata: ModelMetadata) -> None:
         if unknown := sorted(set(self.thresholds) - set(metadata.classes)):
             raise OptionsError(f"no class {', '.join(unknown)}: the model has {metadata.classes}")
         for name, threshold in self.thresholds.items():
@@ -78,7 +98,7 @@ class Options:
                 raise OptionsError(
                     f"threshold {threshold} of {name}: expected more than 0, at most 1"
                 )
-        if not 0 <= self.min_lesion_ml < float("inf"):
+        if self.min_lesion_ml is not None and self.min_lesion_ml < 0:
             raise OptionsError(f"min_lesion_ml {self.min_lesion_ml}: expected 0 or more")
         wants_liver = self.keep_largest_liver or self.drop_lesions_outside_liver
         if wants_liver and "liver" not in metadata.classes:
@@ -86,9 +106,23 @@ class Options:
                 f"clean-up by the liver needs a model with that class: it has {metadata.classes}"
             )
 
+
+@dataclass(frozen=True)
+class Applied:
+    """What applies to one scan: a caller's options, completed by the model."""
+
+    thresholds: Mapping[str, float]
+    """By class, in place of the model's."""
+    tta: bool
+    postprocessing: Postprocessing
+    search_mm: float
+    """How far apart slices are looked at first; 0: all are looked at."""
+    strict: bool
+
     def to_json(self) -> dict[str, Any]:
-        """The options as plain JSON values."""
-        return asdict(self) | {"thresholds": dict(self.thresholds)}
+        """Plain JSON values at one level, as records hold them."""
+        found = asdict(self)
+        return {**found.pop("postprocessing"), **found, "thresholds": dict(self.thresholds)}
 
 
 def check_mask_kind(mask_kind: object) -> None:

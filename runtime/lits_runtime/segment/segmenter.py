@@ -125,7 +125,7 @@ class Segmenter:
         Args:
             scan: a path, a binary file object, a nibabel image, (array (i, j, k) of HU, affine
                 (4, 4)), or a `Scan` that was opened under other limits.
-            options: by default the labels are the model's own.
+            options: by default the labels are as the model says.
             with_probability: hold the probabilities too.
             batch_size: axial slices that go through the network at once.
             progress: called with (slices done, slices in all), in the caller's thread.
@@ -144,7 +144,8 @@ class Segmenter:
         from lits_runtime.segment.segmentation import Segmentation
 
         output = ToMemory(flag("with_probability", with_probability))
-        with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
+        applied = _checked(options).applied(self.metadata, output.with_probability)
+        with OneScan.open(self.engine, scan, applied, batch_size) as one_scan:
             sink, report = one_scan.to_memory(output, progress, cancel)
             scan, origins = one_scan.scan, (*one_scan.scan.origins, *self.engine.origins)
         probability = sink.probability if output.with_probability else None
@@ -185,7 +186,8 @@ class Segmenter:
 
         name = None if probability is None else file_path("probability", probability)
         output = ToFiles(file_path("mask", mask), mask_kind, name)
-        with OneScan.open(self.engine, scan, _checked(options), batch_size) as one_scan:
+        applied = _checked(options).applied(self.metadata, name is not None)
+        with OneScan.open(self.engine, scan, applied, batch_size) as one_scan:
             check = partial(self._check_files, output, one_scan.scan.origins, force)
             check()
             return one_scan.to_files(output, progress, cancel, before_naming=check)

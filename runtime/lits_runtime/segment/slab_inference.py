@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from lits_runtime.arguments import described
 from lits_runtime.errors import ArgumentError, ModelError, VolumeError
 from lits_runtime.model.metadata import ModelMetadata
-from lits_runtime.segment.options import Options
+from lits_runtime.segment.options import Applied
 from lits_runtime.session.run import run
 
 _FLIPPED_AXIS = {"flip_slices": 0, "flip_rows": 1, "flip_columns": 2}
@@ -26,6 +26,13 @@ class SlabResult:
     """(n, height, width)"""
     probability: NDArray[np.float32] | None
     """(n, classes, height, width), if it was asked for or needed."""
+    left_out: bool = False
+    """The model did not see the slab."""
+
+    @classmethod
+    def background(cls, shape: tuple[int, int, int]) -> "SlabResult":
+        """The result for a slab (n, height, width) that is left out."""
+        return cls(np.zeros(shape, np.uint8), None, left_out=True)
 
 
 @dataclass(frozen=True)
@@ -34,17 +41,17 @@ class Inference:
 
     session: Any
     metadata: ModelMetadata
-    options: Options
+    options: Applied
     with_probability: bool
-    slices: int | None
-    """Pad each slab to this many slices; None: do not pad."""
+    sizes: tuple[int, ...] = ()
+    """Pad each slab to the least of these numbers of slices that holds it; empty: do not pad."""
 
     def __call__(self, slab_hu: NDArray[np.float32]) -> SlabResult:
         """Segment float32 (n + 2 * context_slices, height, width)."""
         n = len(slab_hu) - 2 * self.metadata.context_slices
-        if self.slices and n < self.slices:
-            # cuDNN tunes its convolutions for each new shape: keep to one.
-            slab_hu = np.pad(slab_hu, ((0, self.slices - n), (0, 0), (0, 0)), mode="edge")
+        more = min((size - n for size in self.sizes if size >= n), default=0)
+        if more:  # cuDNN tunes its convolutions for each new shape: keep to few
+            slab_hu = np.pad(slab_hu, ((0, more), (0, 0), (0, 0)), mode="edge")
         if not (self.options.tta or self.options.thresholds):
             names = ["labels", "probability"] if self.with_probability else ["labels"]
             labels, *rest = self._run(names, slab_hu)

@@ -3,10 +3,10 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from queue import Empty, Full, Queue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lits_runtime.errors import ClosedError
 
@@ -97,13 +97,23 @@ def ordered_map(
             yield under_way.popleft().result()
             same_process(process)
     finally:
-        if process != os.getpid():
-            under_way.clear()
-        for future in under_way:
-            future.cancel()
-        for future in under_way:
-            if not future.cancelled():
-                future.exception()  # waits: nothing may still use what the caller closes next
+        cancel_and_wait(under_way, process)
+
+
+def cancel_and_wait(futures: Collection[Future[Any]], process: int) -> None:
+    """Cancel what has not begun, and wait for the rest: the caller closes what it uses next.
+
+    Args:
+        futures: under way.
+        process: that started them; in another one there is nothing to wait for.
+    """
+    if process != os.getpid():
+        return
+    for future in futures:
+        future.cancel()
+    for future in futures:
+        if not future.cancelled():
+            future.exception()
 
 
 def same_process(number: int) -> None:

@@ -8,6 +8,7 @@ posterior, columns from the patient's right to the left. In nibabel's words the 
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -177,23 +178,32 @@ class Geometry:
         """Whether the slices are stored against the canonical order."""
         return bool(self._to_canonical[self.canonical_axes[0], 1] < 0)
 
-    def slab_ranges(self, size: int) -> Iterator[tuple[int, int]]:
+    def slab_ranges(self, size: int, apart: int | None = None) -> Iterator[tuple[int, int]]:
         """Start and stop of all slabs of `size` canonical slices, in the order of their storage.
 
         Slabs begin at multiples of `size`, so that a scan has the same ones whichever way it is
         stored. They come from feet to head, but in the reverse order where the slices are the
         slowest stored axis and run from head to feet.
 
+        With `apart`, its multiples and the last slice are slabs of one slice, and those between
+        two of them make slabs of at most `size`.
+
         >>> list(Geometry((4, 4, 5), np.diag([1, 1, 3, 1])).slab_ranges(2))
         [(0, 2), (2, 4), (4, 5)]
         >>> list(Geometry((4, 4, 5), np.diag([1, 1, -3, 1])).slab_ranges(2))
         [(4, 5), (2, 4), (0, 2)]
+        >>> list(Geometry((4, 4, 6), np.diag([1, 1, 3, 1])).slab_ranges(2, apart=4))
+        [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6)]
         """
         slices = self.canonical_shape[0]
-        starts = range(0, slices, size)
+        starts = [*range(0, slices, size)]
+        if apart is not None:
+            alone = [*range(0, slices - 1, apart), slices - 1]
+            between = (range(low + 1, high, size) for low, high in pairwise(alone))
+            starts = sorted([*alone, *chain.from_iterable(between)])
+        ranges = [*pairwise([*starts, slices])]
         descending = self.slices_are_slowest and self.head_to_feet
-        for start in reversed(starts) if descending else starts:
-            yield start, min(start + size, slices)
+        yield from reversed(ranges) if descending else ranges
 
     @property
     def slices_are_slowest(self) -> bool:

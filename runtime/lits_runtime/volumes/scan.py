@@ -34,6 +34,9 @@ ScanSource: TypeAlias = (
     "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Scan"
 )
 
+_Ends: TypeAlias = tuple[int, int, int, int]
+"""Start, stop, low and high of a slab."""
+
 
 @dataclass(frozen=True)
 class StoredSlab:
@@ -143,33 +146,41 @@ class Scan:
             self._finish(planes)
         return self
 
-    def slabs(self, size: int, context_slices: int = 0) -> Iterator[StoredSlab]:
+    def slabs(
+        self, size: int, context_slices: int = 0, apart: int | None = None
+    ) -> Iterator[StoredSlab]:
         """All slices, `size` at a time, in the order of `Geometry.slab_ranges`.
+
+        Args:
+            size: axial slices of a slab.
+            context_slices: neighbours on either side to hold in addition.
+            apart: slices at this distance make slabs by themselves.
 
         Raises:
             VolumeError: the file is truncated or damaged, or holds more than its header says.
         """
         if self._stored is None and self.source.in_memory:
             self.load()
+        ranges = self._ranges(size, context_slices, apart)
         if self._stored is not None:
-            for ends in self._ranges(size, context_slices):
+            for ends in ranges:
                 _, _, low, high = ends
                 yield StoredSlab(*ends, self._stored[self.geometry.stored_range(low, high)])
         elif self.streams:
-            yield from self._stream(size, context_slices)
+            yield from self._stream(ranges)
         else:
-            yield from self._turn(size, context_slices)
+            yield from self._turn(ranges)
 
-    def _ranges(self, size: int, context_slices: int) -> Iterator[tuple[int, int, int, int]]:
+    def _ranges(self, size: int, context_slices: int, apart: int | None) -> Iterator[_Ends]:
         """Start, stop, low and high of all slabs."""
         slices = self.geometry.canonical_shape[0]
-        for start, stop in self.geometry.slab_ranges(size):
+        for start, stop in self.geometry.slab_ranges(size, apart):
             yield start, stop, max(start - context_slices, 0), min(stop + context_slices, slices)
 
-    def _stream(self, size: int, context_slices: int) -> Iterator[StoredSlab]:
+    def _stream(self, ranges: Iterator[_Ends]) -> Iterator[StoredSlab]:
         with self.source.planes() as planes:
             held, position = planes.read(0), 0
-            for start, stop, low, high in self._ranges(size, context_slices):
+            for start, stop, low, high in ranges:
                 wanted = self.geometry.stored_range(low, high)[2]
                 kept = position - wanted.start
                 fresh = planes.read(wanted.stop - position)
@@ -178,7 +189,7 @@ class Scan:
                 yield StoredSlab(start, stop, low, high, held.T)
             self._finish(planes)
 
-    def _turn(self, size: int, context_slices: int) -> Iterator[StoredSlab]:
+    def _turn(self, ranges: Iterator[_Ends]) -> Iterator[StoredSlab]:
         """Slabs of a file whose slices are not its slowest axis: by way of the disk."""
         shape, dtype = self.geometry.shape, self.source.dtype
         axis, planes_in_all = self.geometry.canonical_axes[0], shape[2]
@@ -188,7 +199,7 @@ class Scan:
                 for first in range(0, planes_in_all, count):
                     scratch.put(first, planes.read(min(count, planes_in_all - first)).T)
                 self._finish(planes)
-            for start, stop, low, high in self._ranges(size, context_slices):
+            for start, stop, low, high in ranges:
                 wanted = self.geometry.stored_range(low, high)[axis]
                 yield StoredSlab(start, stop, low, high, scratch.take(wanted.start, wanted.stop))
 

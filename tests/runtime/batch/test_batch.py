@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from lits_runtime.batch import Settings, run_batch, segment_scan
 from lits_runtime.batch.jobs import Job, plan, read_list, shard
 from lits_runtime.cli.infer import main
+from lits_runtime.model.checked_file import check
 from lits_runtime.segment.options import Options
 from support.batches import invoke, litter, statuses
 from support.models import tiny_model
@@ -347,4 +348,6 @@ def test_wishes_that_the_model_cannot_fulfil_are_usage_errors(
 
 def test_options_are_plain_values() -> None:
     options = Options(thresholds={"lesion": 0.4}, min_lesion_ml=0.5)
-    assert json.loads(json.dumps(options.to_json()))["thresholds"] == {"lesion": 0.4}
+    applied = options.applied(check(tiny_model()).metadata).to_json()
+    assert json.loads(json.dumps(applied)) == applied
+    assert (applied["thresholds"], applied["min_lesion_ml"]) == ({"lesion": 0.4}, 0.5)

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lits_runtime import Segmenter, VolumeError
+from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.segment import cleanup, kept_runs
 from lits_runtime.segment.cleanup import CleanUp
 from lits_runtime.segment.label_runs import Runs
@@ -27,7 +29,9 @@ VOLUMES = int(os.environ.get("LITS_CLEANUP_VOLUMES", "40"))
 MASKS = sorted([*SHARED_DATA.glob("*/segmentation-*.nii.gz")], key=lambda path: path.stat().st_size)
 MOST_MASKS = int(os.environ.get("LITS_CLEANUP_MASKS", "1"))
 ALL_OPTIONS = [
-    Options(keep_largest_liver=liver, drop_lesions_outside_liver=outside, min_lesion_ml=least)
+    Postprocessing(
+        keep_largest_liver=liver, drop_lesions_outside_liver=outside, min_lesion_ml=least
+    )
     for liver, outside, least in itertools.product((False, True), (False, True), (0.0, 2.5, 6.0))
 ]
 
@@ -35,7 +39,7 @@ ALL_OPTIONS = [
 def clean_up(
     labels: NDArray[np.uint8],
     voxel_ml: float,
-    options: Options,
+    options: Postprocessing,
     slabs: Sequence[tuple[int, int]] | None = None,
 ) -> NDArray[np.uint8]:
     """Canonical labels cleaned up, in one slab or in those that are given."""
@@ -83,14 +87,14 @@ def two_livers() -> NDArray[np.uint8]:
 def test_the_largest_liver_stays_with_its_lesions() -> None:
     expected = two_livers()
     expected[5:] = 0
-    found = clean_up(two_livers(), 1.0, Options(keep_largest_liver=True))
+    found = clean_up(two_livers(), 1.0, Postprocessing(keep_largest_liver=True))
     np.testing.assert_array_equal(found, expected)
 
 
 def test_lesions_outside_the_liver_become_background() -> None:
     expected = two_livers()
     expected[11, 5, 2] = 0
-    found = clean_up(two_livers(), 1.0, Options(drop_lesions_outside_liver=True))
+    found = clean_up(two_livers(), 1.0, Postprocessing(drop_lesions_outside_liver=True))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -98,12 +102,14 @@ def test_small_lesions_become_liver_or_background_where_there_is_none() -> None:
     expected = two_livers()
     expected[1, 1:3, 0] = 1
     expected[11, 5, 2] = 0
-    found = clean_up(two_livers(), 1.0, Options(min_lesion_ml=3.0))
+    found = clean_up(two_livers(), 1.0, Postprocessing(min_lesion_ml=3.0))
     np.testing.assert_array_equal(found, expected)
 
 
 def test_all_at_once_and_nothing_at_all() -> None:
-    options = Options(keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=2.5)
+    options = Postprocessing(
+        keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=2.5
+    )
     expected = np.zeros((12, 6, 3), np.uint8)
     expected[0:5, 0:4, 0] = 1
     np.testing.assert_array_equal(clean_up(two_livers(), 1.0, options), expected)
@@ -113,7 +119,7 @@ def test_all_at_once_and_nothing_at_all() -> None:
 def test_a_lesion_alone_in_a_model_without_liver_may_be_dropped_by_size() -> None:
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[0, 0, 0], labels[2:4, 2:4, 2:4] = 2, 2
-    found = clean_up(labels, 1.0, Options(min_lesion_ml=2.0))
+    found = clean_up(labels, 1.0, Postprocessing(min_lesion_ml=2.0))
     assert (found == 2).sum() == 8
     assert (found == 0).sum() == 56
 
@@ -142,13 +148,13 @@ def test_noise_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cleanup, "MAX_PARTS", 100)
     labels = np.zeros((3, 20, 20), np.uint8)
     labels[:, ::2, ::2] = 1
-    assert clean_up(labels[:, :, 10:], 1.0, Options(keep_largest_liver=True)).sum() == 3
+    assert clean_up(labels[:, :, 10:], 1.0, Postprocessing(keep_largest_liver=True)).sum() == 3
     with pytest.raises(VolumeError, match="the labels are in over 100 parts"):
-        clean_up(labels, 1.0, Options(keep_largest_liver=True), [(0, 1), (1, 2), (2, 3)])
+        clean_up(labels, 1.0, Postprocessing(keep_largest_liver=True), [(0, 1), (1, 2), (2, 3)])
 
 
 def test_runs_that_are_many_go_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    options, rng = Options(min_lesion_ml=3.0), np.random.default_rng(0)
+    options, rng = Postprocessing(min_lesion_ml=3.0), np.random.default_rng(0)
     labels = rng.integers(0, 3, (12, 40, 30)).astype(np.uint8)
     monkeypatch.setattr(kept_runs, "MAX_BYTES_IN_MEMORY", 20000)  # of 60000
     found = clean_up(labels, 1.0, options, [(start, start + 3) for start in range(0, 12, 3)])
@@ -180,11 +186,10 @@ def test_every_orientation_gives_the_same_mask(codes: str, tmp_path: Path) -> No
     volume, affine = reorient(stored, LPS_AFFINE, codes)
     scan = save(tmp_path / "scan.nii", volume, affine)
     voxel_ml = Geometry(stored.shape, LPS_AFFINE).voxel_ml
-    options = Options(
-        keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=2.5 * voxel_ml
-    )
+    steps = Postprocessing(True, True, min_lesion_ml=2.5 * voxel_ml)
+    options = Options(**asdict(steps))
     labels = positional_labels(stored)
-    expected = cleaned_whole(labels.T, voxel_ml, options).T
+    expected = cleaned_whole(labels.T, voxel_ml, steps).T
     assert (expected != labels).any()
     with Segmenter.open(positional_model(), provider="cpu", threads=2) as segmenter:
         segmenter.segment_file(scan, tmp_path / "mask.nii.gz", options, batch_size=3)

@@ -154,7 +154,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ml NaN": {"min_lesion_ml": float("nan")},
     "ml inf": {"min_lesion_ml": float("inf")},
     "ml negative": {"min_lesion_ml": -1},
-    "ml None": {"min_lesion_ml": None},
+    "largest of model": {"postprocessing": None},
+    "search str": {"search": "no"},
 }
 
 OPENING: dict[str, dict[str, Any]] = {

@@ -223,7 +223,8 @@ def test_what_was_begun_before_a_fork_is_refused_after_it(
     from lits_runtime.segment.one_scan import OneScan
     from lits_runtime.segment.outputs import ToMemory
 
-    with OneScan.open(segmenter.engine, scan, Options()) as one_scan:
+    applied = Options().applied(segmenter.metadata)
+    with OneScan.open(segmenter.engine, scan, applied) as one_scan:
 
         def run() -> float:
             return one_scan.to_memory(ToMemory())[1].volumes_ml["liver"]
