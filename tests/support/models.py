@@ -49,7 +49,7 @@ def tiny_model(metadata: dict[str, object] | None = None) -> bytes:
     return _serialised("tiny", nodes, constants, "n", metadata or {})
 
 
-def positional_model() -> bytes:
+def positional_model(metadata: dict[str, object] | None = None) -> bytes:
     """A model whose labels depend on column, row, and the slices above and below."""
     nodes = [
         helper.make_node("Slice", ["slab", "one", "end", "zero"], ["centre"]),
@@ -84,7 +84,9 @@ def positional_model() -> bytes:
         for name, n in {"nought": 0, "unit": 1, "nine": 9, "five": 5, "half": 0.5}.items()
     ]
     constants.append(helper.make_tensor("offsets", TensorProto.FLOAT, [1, 2, 1, 1], [100, 300]))
-    return _serialised("positional", nodes, constants, "n + 2", {"context_slices": 1})
+    return _serialised(
+        "positional", nodes, constants, "n + 2", {"context_slices": 1} | (metadata or {})
+    )
 
 
 def _serialised(

@@ -122,7 +122,8 @@ class ModelMetadata:
         if wrong:
             raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
         known |= {key: tuple(known[key]) for key in _LISTS}
-        metadata = cls(**known | {"postprocessing": _postprocessing(known["postprocessing"])})
+        known["postprocessing"] = _postprocessing(known["postprocessing"])
+        metadata = cls(**known | {"search_mm": float(known["search_mm"])})
         metadata._check()
         return metadata
 
@@ -193,7 +194,7 @@ def _postprocessing(content: dict[str, Any]) -> Postprocessing:
     wrong += [] if _is(min_lesion_ml, (int, float)) else ["min_lesion_ml"]
     if wrong:
         raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
-    return Postprocessing(**flags, min_lesion_ml=min_lesion_ml)
+    return Postprocessing(**flags, min_lesion_ml=float(min_lesion_ml))
 
 
 def _parsed(text: str) -> Any:
