@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def test_the_page_has_the_examples_that_embedding_needs() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     for title in ("In a service", "Processes", "A batch", "In a notebook"):
         assert f"## {title}" in PAGE.read_text()
 

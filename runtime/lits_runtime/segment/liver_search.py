@@ -6,7 +6,7 @@ a segmentation of all slices, less what lies between two slices that show next t
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,12 +78,26 @@ def searched(labels: NDArray[np.uint8], geometry: Geometry, search_mm: float) ->
     >>> searched(labels, Geometry((1, 1, 7), np.diag([10, 10, 5, 1])), 10).ravel()
     array([0, 0, 0, 0, 0, 1, 1], dtype=uint8)
     """
-    slices, step = len(labels), step_of(geometry, search_mm)
     left = labels.copy()
+    for low, high in _left_out(labels, geometry, search_mm):
+        left[low:high] = 0
+    return left
+
+
+def slices_looked_at(labels: NDArray[np.uint8], geometry: Geometry, search_mm: float) -> int:
+    """How many slices the model sees in a search, from the labels of all slices."""
+    ranges = _left_out(labels, geometry, search_mm)
+    return len(labels) - sum(high - low for low, high in ranges)
+
+
+def _left_out(
+    labels: NDArray[np.uint8], geometry: Geometry, search_mm: float
+) -> Iterator[tuple[int, int]]:
+    """Start and stop of the slices between two that are looked at and show no liver."""
+    slices, step = len(labels), step_of(geometry, search_mm)
     for low, high in pairwise([*range(0, slices - 1, step), slices - 1]):
         if not any(shows_liver(labels[index], geometry) for index in (low, high)):
-            left[low + 1 : high] = 0
-    return left
+            yield low + 1, high
 
 
 class LiverSearch:
