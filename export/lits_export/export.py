@@ -100,7 +100,7 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
     inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", settings.check_on)
     pictures = [] if settings.worst_slice is None else [settings.worst_slice]
     check_targets([model, *pictures], inputs, force=True)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint).as_used()
     gate = _Gate(loaded, settings)
     candidate, verdict = gate.best()
     for report in verdict.reports:

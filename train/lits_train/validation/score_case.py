@@ -1,0 +1,154 @@
+"""One case through the network and the runtime's clean-up, scored under every candidate at once.
+
+The case is read twice, slab by slab: once for the network, once to compare the reference with the
+labels that every candidate's clean-up gives back. Only runs of voxels are kept in between.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby, pairwise
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lits_runtime.labels import MASKS, lesion_mask
+from lits_runtime.segment.cleanup import CleanUp
+from lits_train.network.slab_segmenter import SlabSegmenter
+from lits_train.settings.inference import Inference
+from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
+from lits_train.validation.lesions_found import LesionOverlaps
+from lits_train.validation.volumes import CaseVolume
+
+Labels = NDArray[np.uint8]
+
+
+def score_case(
+    segmenter: SlabSegmenter,
+    volume: CaseVolume,
+    case_id: str,
+    classes: Sequence[str],
+    candidates: Sequence[Inference],
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> CaseScores | None:
+    """Score a case; None if a stop was requested.
+
+    Args:
+        segmenter: network and everything around it, in evaluation mode.
+        volume: of the case.
+        case_id: for the result.
+        classes: that the reference marks.
+        candidates: those of one threshold follow each other.
+        stop_requested: called before every slab.
+    """
+    voxel_ml = prod(volume.spacing_mm) / 1000
+    thresholds = [key for key, _ in groupby(candidates, lambda one: one.thresholds)]
+    present = {key: np.zeros(volume.shape[0], bool) for key in thresholds}
+    with ExitStack() as stack:
+        cleaners = [
+            stack.enter_context(CleanUp(volume.shape, voxel_ml, one.options)) for one in candidates
+        ]
+        for start, of_threshold in raw_labels(segmenter, volume, thresholds):
+            if stop_requested():
+                return None
+            for cleaner, one in zip(cleaners, candidates, strict=True):
+                cleaner.add(start, of_threshold[one.thresholds])
+            for key, labels in of_threshold.items():
+                present[key][start : start + len(labels)] = labels.any(axis=(1, 2))
+        tallies = [Tally(volume.shape[0]) for _ in candidates]
+        reference = np.zeros(2, np.int64)
+        for labels_gt, *cleaned in zip(
+            volume.labels(), *(cleaner.slabs() for cleaner in cleaners), strict=True
+        ):
+            if stop_requested():
+                return None
+            reference += [np.count_nonzero(mask(labels_gt)) for mask in MASKS.values()]
+            box = _box([labels_gt, *(labels for _, labels in cleaned)])
+            for tally, (start, labels) in zip(tallies, cleaned, strict=True):
+                tally.add(start, labels[:, *box], labels_gt[:, *box], box)
+    counts = tuple(
+        tally.counts(present[one.thresholds], volume.spacing_mm[0], voxel_ml)
+        for tally, one in zip(tallies, candidates, strict=True)
+    )
+    totals = int(reference[0]), int(reference[1])
+    scored = tuple(name for name in segmenter.recipe.classes if name in classes)
+    return CaseScores(case_id, volume.full_resolution, scored, voxel_ml, totals, counts)
+
+
+@torch.no_grad()
+def raw_labels(
+    segmenter: SlabSegmenter, volume: CaseVolume, thresholds: Sequence[tuple[float, ...]]
+) -> Iterator[tuple[int, dict[tuple[float, ...], Labels]]]:
+    """First slice of each slab, and its labels at each of several thresholds, as in the export."""
+    recipe = segmenter.recipe
+    device = segmenter.logit_thresholds.device
+    least = {
+        key: torch.tensor(key, dtype=torch.float32, device=device).logit().view(1, -1, 1, 1)
+        for key in thresholds
+    }
+    for start, slab_hu in volume.slabs(recipe.context_slices):
+        writable = torch.from_numpy(np.require(slab_hu, requirements="W"))
+        logits = segmenter.logits(writable.to(device))
+        yield start, {key: segmenter.merge(logits >= at).cpu().numpy() for key, at in least.items()}
+
+
+class Tally:
+    """Voxels and lesions of one candidate, added up slab by slab."""
+
+    def __init__(self, slices: int) -> None:
+        self._voxels = np.zeros((slices, 2, 2), np.int64)
+        self._reference, self._predicted = LesionOverlaps(), LesionOverlaps()
+
+    def add(self, start: int, labels: Labels, labels_gt: Labels, box: tuple[slice, slice]) -> None:
+        """Add a slab, cut to a box that holds all labels."""
+        for channel, mask in enumerate(MASKS.values()):
+            pred = mask(labels)
+            for kind, counted in enumerate((pred, pred & mask(labels_gt))):
+                sums = np.count_nonzero(counted, axis=(1, 2))
+                self._voxels[start : start + len(labels), channel, kind] = sums
+        pred, gt, corner = lesion_mask(labels), lesion_mask(labels_gt), (box[0].start, box[1].start)
+        self._reference.add(start, gt, pred, corner)
+        self._predicted.add(start, pred, gt, corner)
+
+    def counts(self, present: NDArray[np.bool_], slice_mm: float, voxel_ml: float) -> Counts:
+        """The sums, with each distance of the search."""
+        kept = [looked_at(present, slice_mm, search_mm) for search_mm in SEARCHES]
+        voxels = np.stack([self._voxels[slices].sum(axis=0) for slices in kept])
+        recall, precision = (one.counts(voxel_ml) for one in (self._reference, self._predicted))
+        return Counts(voxels, recall, precision)
+
+
+def _box(several: Sequence[Labels]) -> tuple[slice, slice]:
+    """Rows and columns around all labels of a slab."""
+    seen = np.logical_or.reduce([labels.any(axis=0) for labels in several])
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def looked_at(present: NDArray[np.bool_], slice_mm: float, search_mm: float) -> NDArray[np.bool_]:
+    """Slices that remain when the liver is searched for; all of them without a search.
+
+    Slices at the distance are looked at, the first and the last among them; those between two
+    without a label are background.
+
+    Args:
+        present: whether each slice has a label.
+        slice_mm: distance of slices.
+        search_mm: distance of those that are looked at first.
+
+    >>> looked_at(np.array([0, 0, 0, 1, 1, 0, 0, 0, 1], bool), 5.0, 10.0).astype(int)
+    array([0, 0, 0, 1, 1, 1, 0, 1, 1])
+    """
+    step, last = max(int(search_mm / slice_mm), 1), len(present) - 1
+    if step == 1:
+        return np.ones_like(present)
+    kept = np.zeros_like(present)
+    seen = [*range(0, last, step), last]
+    kept[seen] = present[seen]
+    for low, high in pairwise(seen):
+        if present[low] or present[high]:
+            kept[low : high + 1] = True
+    return kept
