@@ -20,6 +20,7 @@ from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.state import TrainingState
 from lits_train.validation.full_resolution import FullScores, validate_fully
+from lits_train.validation.labeller import NetworkLabeller
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def judge(
     segmenter = SlabSegmenter(state.recipe, cast(SegmentationNetwork, network))
     segmenter.eval().to(state.world.device)
     folder = state.run.folder / "full_validation"
-    scores = validate_fully(segmenter, cases, folder, state.world, stop_requested)
+    scores = validate_fully(NetworkLabeller(segmenter), cases, folder, state.world, stop_requested)
     if scores and state.world.leads:
         logger.info("at full resolution:%s", scores.text())
     return scores

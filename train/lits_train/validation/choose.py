@@ -3,7 +3,8 @@
 Its score is the mean liver Dice over all cases, plus the mean lesion Dice over the cases with
 lesions, less 0.01 for each millilitre of false lesion in a mean case without. Of all candidates
 within 0.002 of the best the simplest is taken: the grid is coarse and the cases are few. The search
-is the widest that no case of any class pays for with more than 0.001 Dice. Fewer than five cases choose nothing.
+is the widest that no case of any class pays for with more than 0.001 Dice. Fewer than five cases
+choose nothing.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,6 @@ Each result is a file in a folder of the run, named after the case and valid for
 so that a validation that was interrupted goes on with the cases that are left.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -17,20 +16,18 @@ from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import brief
 from lits_train.data.cases import Case
 from lits_train.given_files import read_json
-from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.distributed import World
 from lits_train.settings.inference import Inference
 from lits_train.validation.candidates import candidates
 from lits_train.validation.case_scores import CaseScores
 from lits_train.validation.choose import choose
+from lits_train.validation.labeller import Labeller
 from lits_train.validation.score_case import score_case
 from lits_train.validation.tables import case_table, choice_table, mean, mean_dice
 from lits_train.validation.volumes import open_volume
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
-"""Of the files; raised when scores of older versions must not be mixed with new ones."""
 _MOST_BYTES = 2**24
 
 
@@ -85,7 +82,7 @@ class FullScores:
 
 
 def validate_fully(
-    segmenter: SlabSegmenter,
+    labeller: Labeller,
     cases: Sequence[Case],
     folder: Path,
     world: World,
@@ -94,7 +91,7 @@ def validate_fully(
     """Score cases at full resolution and choose settings; None if a stop was requested.
 
     Args:
-        segmenter: in evaluation mode, on its device.
+        labeller: what is scored.
         cases: shared among the processes; those that are no volume are left out.
         folder: for the results of cases.
         world: the processes.
@@ -103,15 +100,15 @@ def validate_fully(
     Raises:
         DatasetError: no case can be scored.
     """
-    compared = candidates(segmenter.recipe)
-    digest = _digest(segmenter, compared)
+    compared = candidates(labeller.classes, labeller.thresholds)
+    digest = labeller.digest()
     mine: list[CaseScores] = []
     with world.failing_together():
         folder.mkdir(parents=True, exist_ok=True)
         for case in world.share(cases):
             if stop_requested():
                 break
-            scored = _score(segmenter, case, compared, folder, digest, stop_requested)
+            scored = _score(labeller, case, compared, folder, digest, stop_requested)
             mine += [] if scored is None else [scored]
     if world.agree(stop_requested()):
         return None
@@ -123,7 +120,7 @@ def validate_fully(
 
 
 def _score(
-    segmenter: SlabSegmenter,
+    labeller: Labeller,
     case: Case,
     compared: Sequence[Inference],
     folder: Path,
@@ -132,41 +129,35 @@ def _score(
 ) -> CaseScores | None:
     """The scores of a case, computed or from its file; None if there are none."""
     path = folder / f"{case.case_id}.json"
-    if (kept := _kept(path, digest, len(compared))) is not None:
+    if (kept := _kept(path, digest, compared)) is not None:
         return kept
     try:
         volume = open_volume(case)
         if volume is None:
             return None
         classes = ("liver",) if case.liver_only else ("liver", "lesion")
-        scores = score_case(segmenter, volume, case.case_id, classes, compared, stop_requested)
+        scores = score_case(labeller, volume, case.case_id, classes, compared, stop_requested)
     except (LitsError, OSError) as error:
         logger.warning("case %s is not scored: %s", case.case_id, brief(error))
         return None
     if scores is not None:
-        content = {"format": _FORMAT, "digest": digest, "scores": scores.to_json()}
+        content = {"digest": digest, "compared": _plain(compared), "scores": scores.to_json()}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content))
         logger.info("case %s is scored", case.case_id)
     return scores
 
 
-def _kept(path: Path, digest: str, count: int) -> CaseScores | None:
+def _kept(path: Path, digest: str, compared: Sequence[Inference]) -> CaseScores | None:
     """Scores of these weights in a file; None if it holds none."""
     try:
         content = read_json(path, _MOST_BYTES, DatasetError)
-        if content["format"] == _FORMAT and content["digest"] == digest:
-            scores = CaseScores.from_json(content["scores"])
-            return scores if len(scores.counts) == count else None
+        if content["digest"] == digest and content["compared"] == _plain(compared):
+            return CaseScores.from_json(content["scores"])
     except (LitsError, OSError, ValueError, KeyError, TypeError):  # another run's, or damaged
         pass
     return None
 
 
-def _digest(segmenter: SlabSegmenter, compared: Sequence[Inference]) -> str:
-    """Of the weights and of all that decides the labels."""
-    digest = hashlib.sha256(repr((segmenter.recipe, compared)).encode())
-    for name, tensor in segmenter.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _plain(compared: Sequence[Inference]) -> list[dict[str, Any]]:
+    return [one.to_json() for one in compared]

@@ -4,20 +4,19 @@ The case is read twice, slab by slab: once for the network, once to compare the 
 labels that every candidate's clean-up gives back. Only runs of voxels are kept in between.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import groupby, pairwise
 from math import prod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lits_runtime.labels import MASKS, lesion_mask
 from lits_runtime.segment.cleanup import CleanUp
-from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
+from lits_train.validation.labeller import Labeller
 from lits_train.validation.lesions_found import LesionOverlaps
 from lits_train.validation.volumes import CaseVolume
 
@@ -25,7 +24,7 @@ Labels = NDArray[np.uint8]
 
 
 def score_case(
-    segmenter: SlabSegmenter,
+    labeller: Labeller,
     volume: CaseVolume,
     case_id: str,
     classes: Sequence[str],
@@ -35,7 +34,7 @@ def score_case(
     """Score a case; None if a stop was requested.
 
     Args:
-        segmenter: network and everything around it, in evaluation mode.
+        labeller: what is scored.
         volume: of the case.
         case_id: for the result.
         classes: that the reference marks.
@@ -49,9 +48,10 @@ def score_case(
         cleaners = [
             stack.enter_context(CleanUp(volume.shape, voxel_ml, one.options)) for one in candidates
         ]
-        for start, of_threshold in raw_labels(segmenter, volume, thresholds):
+        for start, slab_hu in volume.slabs(labeller.context_slices):
             if stop_requested():
                 return None
+            of_threshold = labeller.labels(slab_hu, thresholds)
             for cleaner, one in zip(cleaners, candidates, strict=True):
                 cleaner.add(start, of_threshold[one.thresholds])
             for key, labels in of_threshold.items():
@@ -72,25 +72,8 @@ def score_case(
         for tally, one in zip(tallies, candidates, strict=True)
     )
     totals = int(reference[0]), int(reference[1])
-    scored = tuple(name for name in segmenter.recipe.classes if name in classes)
+    scored = tuple(name for name in labeller.classes if name in classes)
     return CaseScores(case_id, volume.full_resolution, scored, voxel_ml, totals, counts)
-
-
-@torch.no_grad()
-def raw_labels(
-    segmenter: SlabSegmenter, volume: CaseVolume, thresholds: Sequence[tuple[float, ...]]
-) -> Iterator[tuple[int, dict[tuple[float, ...], Labels]]]:
-    """First slice of each slab, and its labels at each of several thresholds, as in the export."""
-    recipe = segmenter.recipe
-    device = segmenter.logit_thresholds.device
-    least = {
-        key: torch.tensor(key, dtype=torch.float32, device=device).logit().view(1, -1, 1, 1)
-        for key in thresholds
-    }
-    for start, slab_hu in volume.slabs(recipe.context_slices):
-        writable = torch.from_numpy(np.require(slab_hu, requirements="W"))
-        logits = segmenter.logits(writable.to(device))
-        yield start, {key: segmenter.merge(logits >= at).cpu().numpy() for key, at in least.items()}
 
 
 class Tally:
