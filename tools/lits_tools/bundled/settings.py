@@ -40,6 +40,9 @@ class TrialData:
     surely_liver_hu: float
     licence: str
     same_patient: dict[str, str]
+    folds: tuple[tuple[str, ...], ...]
+    """The cases that each fold leaves out; all scans of a patient are in the same one."""
+    rebuild_epochs: int
     recipe: dict[str, Any]
 
     @property
@@ -48,8 +51,8 @@ class TrialData:
         return tuple(scan.partition("/")[2] for scan in self.scans)
 
     @property
-    def unseen(self) -> tuple[str, str]:
-        """The cases that ablations leave out of training."""
+    def check_cases(self) -> tuple[str, str]:
+        """The cases on which a file of reduced precision is compared."""
         return self.lesion_case, self.healthy_case
 
     @classmethod
@@ -62,7 +65,11 @@ class TrialData:
         try:
             fields: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
             for name, value in fields.items():
-                fields[name] = tuple(value) if isinstance(value, list) else value
+                fields[name] = _tuples(value)
             return cls(**fields)
         except (TypeError, ValueError) as error:
             raise DatasetError(f"{path}: not the data of a trial: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

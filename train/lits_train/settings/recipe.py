@@ -177,10 +177,10 @@ def _check_together(recipe: Recipe) -> None:
         )
     if recipe.crop % 32:
         raise ValueError(f"crop {recipe.crop}: expected a multiple of 32, the encoder's stride")
-    if recipe.subpixel_head and len(recipe.decoder_channels) > 4:
-        raise ValueError("subpixel_head: five decoder stages already reach the working size")
     if not 1 <= len(recipe.decoder_channels) <= 5:
         raise ValueError(f"decoder_channels {recipe.decoder_channels}: expected 1 to 5 stages")
+    if recipe.subpixel_head and len(recipe.decoder_channels) > 4:
+        raise ValueError("subpixel_head: five decoder stages already reach the working size")
     if recipe.window_hu and not recipe.window_hu[1] - recipe.window_hu[0] >= 1:
         raise ValueError(f"window_hu {recipe.window_hu}: expected low, high, at least 1 HU apart")
     if recipe.lesion_share + recipe.liver_share > 1:
