@@ -243,4 +243,13 @@ def _metadata(
         checkpoint_sha256=checkpoint.sha256,
         licence=settings.licence,
         intended_use=settings.intended_use,
+        **_chosen(checkpoint),
     )
+
+
+def _chosen(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What validation chose, but for the thresholds, which are in the recipe."""
+    inference = checkpoint.inference
+    if inference is None:
+        return {}
+    return {"postprocessing": inference.postprocessing, "search_mm": inference.search_mm}

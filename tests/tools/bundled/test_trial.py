@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from lits_tools.bundled.ablation import VARIANTS, main
-from lits_tools.bundled.ablation_table import gmac
 from PIL import Image
 
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.bundled import data as trial_data
-from lits_tools.bundled.settings import TrialData
+from lits_tools.bundled.figures import worst_slices
+from lits_tools.bundled.fold_table import SCORES, Judged, by_case, interval, summary
+from lits_tools.bundled.folds import main
+from lits_tools.bundled.settings import DEFAULT_FILE, TrialData
 from lits_tools.bundled.trial import Trial
+from lits_tools.bundled.variants import BASELINE_NAME, VARIANTS, gmac, variant
 from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared.slices import open_cases
 from lits_train.settings.inference import Inference

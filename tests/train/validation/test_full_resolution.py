@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lits_runtime import DatasetError
 from lits_runtime.labels import MASKS
-from lits_runtime.segment.cleanup import CleanUp
+from lits_runtime.segment.liver_search import searched
+from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import read_labels
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import find_cases
@@ -35,7 +36,9 @@ WORLD = World(torch.device("cpu"))
 class Bright:
     """Calls voxels liver or lesion by their HU; no network."""
 
-    classes, thresholds, context_slices = ("liver", "lesion"), (0.5, 0.5), 1
+    classes: tuple[str, ...] = ("liver", "lesion")
+    thresholds: Thresholds = (0.5, 0.5)
+    context_slices = 1
 
     def __init__(self, name: str = "one") -> None:
         self.name, self.slabs = name, 0
@@ -82,9 +85,8 @@ def test_scores_are_those_of_the_runtime_s_labels(data: Path, tmp_path: Path) ->
         for index in (0, 2, 4, 8, 24):
             one = compared[index]
             (raw,) = Bright().labels(slab, [one.thresholds]).values()
-            with CleanUp(gt.shape, scan.geometry.voxel_ml, one.options) as cleaner:
-                cleaner.add(0, raw)
-                ((_, labels),) = cleaner.slabs()
+            voxel_ml, last = scan.geometry.voxel_ml, one.postprocessing
+            ((_, labels),) = cleaned_up([(0, raw)], gt.shape, voxel_ml, last)
             for name, mask in MASKS.items():
                 pred, true, dice = mask(labels), mask(gt), case.dice(index)[name]
                 if name == "lesion" and case.case_id in ("3", "4"):
@@ -169,8 +171,12 @@ def test_a_network_labels_as_the_module_that_is_exported() -> None:
     assert NetworkLabeller(moved).digest() != labeller.digest()
 
 
-def test_a_search_keeps_slices_beside_a_hit() -> None:
-    present = np.array([0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0], bool)
-    assert looked_at(present, 5.0, 0.0).all()
-    kept = np.flatnonzero(looked_at(present, 2.5, 10.0))
-    assert kept.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8], "slices 0, 4, 8 and 10 are looked at"
+@pytest.mark.parametrize("search_mm", [0.0, 5.0, 7.5, 10.0, 30.0])
+def test_slices_that_a_search_keeps_are_the_runtime_s(search_mm: float) -> None:
+    rng = np.random.default_rng(int(search_mm))
+    geometry = Geometry((4, 4, 40), np.diag([10.0, 10.0, 2.5, 1.0]))  # a pixel is what counts
+    present = rng.random(40) < 0.2
+    labels = np.zeros((40, 4, 4), np.uint8)
+    labels[present, 1, 1] = 1
+    left = searched(labels, geometry, search_mm).any(axis=(1, 2))
+    np.testing.assert_array_equal(left, present & looked_at(present, geometry, search_mm))

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from lits_runtime.labels import LABEL_VALUES
-from lits_runtime.segment.cleanup import CleanUp
+from lits_runtime.segment.cleanup import cleaned_up
+from lits_runtime.segment.liver_search import searched
 from lits_runtime.segment.segmenter import Segmenter
 from lits_train.data.cases import Case, find_cases
 from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
@@ -89,19 +89,19 @@ def segmented(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
     """HU, reference and predicted labels (slices, height, width) of a case."""
     volume = PairVolume(pairs(sources, [case_id])[0])
-    hu = np.zeros(volume.shape, np.float32)
-    labels, labels_gt = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, np.uint8)
-    context, starts = labeller.context_slices, []
-    with CleanUp(volume.shape, prod(volume.spacing_mm) / 1000, inference.options) as cleaner:
-        for start, slab_hu in volume.slabs(context):
-            own = slab_hu[context : len(slab_hu) - context]
-            hu[start : start + len(own)] = own
-            cleaner.add(
-                start, labeller.labels(slab_hu, [inference.thresholds])[inference.thresholds]
-            )
-            starts.append(start)
-        for start, cleaned in cleaner.slabs():
-            labels[start : start + len(cleaned)] = cleaned
+    geometry, context = volume.geometry, labeller.context_slices
+    shape = geometry.canonical_shape
+    hu, starts = np.zeros(shape, np.float32), []
+    labels, labels_gt = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    for start, slab_hu in volume.slabs(context):
+        own = slab_hu[context : len(slab_hu) - context]
+        hu[start : start + len(own)] = own
+        (found,) = labeller.labels(slab_hu, [inference.thresholds]).values()
+        labels[start : start + len(own)] = found
+        starts.append(start)
+    left = searched(labels, geometry, inference.search_mm)
+    slabs = cleaned_up([(0, left)], shape, geometry.voxel_ml, inference.postprocessing)
+    ((_, labels),) = slabs
     for start, marked in zip(starts, volume.labels(), strict=True):
         labels_gt[start : start + len(marked)] = marked
     return hu, labels_gt, labels

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lits_runtime.segment.options import Options
+from lits_runtime.model.metadata import Postprocessing
 from lits_train.limits import INFERENCE_LIMITS, check_fields, shown
 
 
@@ -22,20 +22,16 @@ class Inference:
         check_fields(self, INFERENCE_LIMITS, {})
 
     @property
-    def options(self) -> Options:
-        """The runtime's clean-up with this post-processing."""
-        return Options(**self.postprocessing)
-
-    @property
-    def postprocessing(self) -> dict[str, Any]:
-        """As in a model's metadata."""
-        names = ("keep_largest_liver", "drop_lesions_outside_liver", "min_lesion_ml")
-        return {name: value for name, value in asdict(self).items() if name in names}
+    def postprocessing(self) -> Postprocessing:
+        """What the runtime does with the labels of a volume."""
+        return Postprocessing(
+            self.keep_largest_liver, self.drop_lesions_outside_liver, self.min_lesion_ml
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As in a checkpoint."""
         return {
-            "postprocessing": self.postprocessing,
+            "postprocessing": asdict(self.postprocessing),
             "search_mm": self.search_mm,
             "thresholds": list(self.thresholds),
         }

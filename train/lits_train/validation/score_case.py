@@ -5,7 +5,7 @@ labels that every candidate's clean-up gives back. Only runs of voxels are kept 
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import groupby, pairwise
 from math import prod
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from lits_runtime.labels import MASKS, lesion_mask
 from lits_runtime.segment.cleanup import CleanUp
+from lits_runtime.segment.liver_search import LEAST_MM2, step_of
+from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
 from lits_train.validation.labeller import Labeller
@@ -41,12 +43,15 @@ def score_case(
         candidates: those of one threshold follow each other.
         stop_requested: called before every slab.
     """
-    voxel_ml = prod(volume.spacing_mm) / 1000
+    geometry = volume.geometry
+    shape, voxel_ml = geometry.canonical_shape, geometry.voxel_ml
+    pixel_mm2 = prod(geometry.canonical_spacing_mm[1:])
     thresholds = [key for key, _ in groupby(candidates, lambda one: one.thresholds)]
-    present = {key: np.zeros(volume.shape[0], bool) for key in thresholds}
+    present = {key: np.zeros(shape[0], bool) for key in thresholds}
     with ExitStack() as stack:
         cleaners = [
-            stack.enter_context(CleanUp(volume.shape, voxel_ml, one.options)) for one in candidates
+            stack.enter_context(closing(CleanUp(shape, voxel_ml, one.postprocessing)))
+            for one in candidates
         ]
         for start, slab_hu in volume.slabs(labeller.context_slices):
             if stop_requested():
@@ -55,8 +60,9 @@ def score_case(
             for cleaner, one in zip(cleaners, candidates, strict=True):
                 cleaner.add(start, of_threshold[one.thresholds])
             for key, labels in of_threshold.items():
-                present[key][start : start + len(labels)] = labels.any(axis=(1, 2))
-        tallies = [Tally(volume.shape[0]) for _ in candidates]
+                area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
+                present[key][start : start + len(labels)] = area_mm2 >= LEAST_MM2
+        tallies = [Tally(shape[0]) for _ in candidates]
         reference = np.zeros(2, np.int64)
         for labels_gt, *cleaned in zip(
             volume.labels(), *(cleaner.slabs() for cleaner in cleaners), strict=True
@@ -68,7 +74,7 @@ def score_case(
             for tally, (start, labels) in zip(tallies, cleaned, strict=True):
                 tally.add(start, labels[:, *box], labels_gt[:, *box], box)
     counts = tuple(
-        tally.counts(present[one.thresholds], volume.spacing_mm[0], voxel_ml)
+        tally.counts(present[one.thresholds], geometry)
         for tally, one in zip(tallies, candidates, strict=True)
     )
     totals = int(reference[0]), int(reference[1])
@@ -94,11 +100,13 @@ class Tally:
         self._reference.add(start, gt, pred, corner)
         self._predicted.add(start, pred, gt, corner)
 
-    def counts(self, present: NDArray[np.bool_], slice_mm: float, voxel_ml: float) -> Counts:
+    def counts(self, present: NDArray[np.bool_], geometry: Geometry) -> Counts:
         """The sums, with each distance of the search."""
-        kept = [looked_at(present, slice_mm, search_mm) for search_mm in SEARCHES]
+        kept = [looked_at(present, geometry, search_mm) for search_mm in SEARCHES]
         voxels = np.stack([self._voxels[slices].sum(axis=0) for slices in kept])
-        recall, precision = (one.counts(voxel_ml) for one in (self._reference, self._predicted))
+        recall, precision = (
+            one.counts(geometry.voxel_ml) for one in (self._reference, self._predicted)
+        )
         return Counts(voxels, recall, precision)
 
 
@@ -111,27 +119,18 @@ def _box(several: Sequence[Labels]) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def looked_at(present: NDArray[np.bool_], slice_mm: float, search_mm: float) -> NDArray[np.bool_]:
-    """Slices that remain when the liver is searched for; all of them without a search.
+def looked_at(
+    present: NDArray[np.bool_], geometry: Geometry, search_mm: float
+) -> NDArray[np.bool_]:
+    """Slices whose labels a search for the liver leaves; see `lits_runtime.segment.liver_search`.
 
-    Slices at the distance are looked at, the first and the last among them; those between two
-    without a label are background.
-
-    Args:
-        present: whether each slice has a label.
-        slice_mm: distance of slices.
-        search_mm: distance of those that are looked at first.
-
-    >>> looked_at(np.array([0, 0, 0, 1, 1, 0, 0, 0, 1], bool), 5.0, 10.0).astype(int)
-    array([0, 0, 0, 1, 1, 1, 0, 1, 1])
+    >>> present = np.array([0, 1, 0, 0, 0, 1, 1], bool)
+    >>> looked_at(present, Geometry((1, 1, 7), np.diag([10, 10, 5, 1])), 10).astype(int)
+    array([1, 0, 1, 0, 1, 1, 1])
     """
-    step, last = max(int(search_mm / slice_mm), 1), len(present) - 1
-    if step == 1:
-        return np.ones_like(present)
-    kept = np.zeros_like(present)
-    seen = [*range(0, last, step), last]
-    kept[seen] = present[seen]
-    for low, high in pairwise(seen):
-        if present[low] or present[high]:
-            kept[low : high + 1] = True
+    last, step = len(present) - 1, step_of(geometry, search_mm)
+    kept = np.ones_like(present)
+    for low, high in pairwise([*range(0, last, step), last]):
+        if not (present[low] or present[high]):
+            kept[low + 1 : high] = False
     return kept

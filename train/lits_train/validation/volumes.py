@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.errors import LitsError
 from lits_runtime.messages import brief
+from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import to_labels
 from lits_train.data.cases import Case, check_case, open_pair
 from lits_train.prepared.slices import PreparedCase, PreparedSlices
@@ -26,12 +27,8 @@ class CaseVolume(Protocol):
     full_resolution: bool
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(slices, height, width)."""
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Of slices, rows and columns."""
+    def geometry(self) -> Geometry:
+        """Its grid."""
 
     def slabs(self, context_slices: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """First slice, and HU (n + 2 * context_slices, height, width)."""
@@ -52,9 +49,7 @@ class PairVolume:
             DatasetError, VolumeError: it is not usable.
         """
         self._case = check_case(case)
-        geometry = open_pair(self._case)[0].geometry
-        self.shape = geometry.canonical_shape
-        self.spacing_mm = geometry.canonical_spacing_mm
+        self.geometry = open_pair(self._case)[0].geometry
 
     def slabs(self, context_slices: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """See `CaseVolume`."""
@@ -76,8 +71,8 @@ class WorkingVolume:
 
     def __init__(self, case: PreparedCase) -> None:
         self._case = case
-        self.shape = (case.slices, case.size, case.size)
-        self.spacing_mm = case.spacing_mm
+        shape = (case.size, case.size, case.slices)
+        self.geometry = Geometry(shape, np.diag([*case.spacing_mm[::-1], 1.0]))
 
     def slabs(self, context_slices: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """See `CaseVolume`."""
