@@ -236,3 +236,5 @@ def test_worst_slices_lie_apart() -> None:
     labels_pred[20, :2] = 2
     chosen = worst_slices(labels_gt.astype(np.float32), labels_gt, labels_pred)
     assert [one.number for one in chosen] == [10, 12, 20]
+    assert chosen[0].hu.shape == (8, 8)
+    assert not worst_slices(labels_gt.astype(np.float32), labels_gt, labels_gt)

@@ -21,6 +21,8 @@ _STYLES = {"liver": 0.7, "lesion": 1.1}
 _REFERENCE, _PREDICTED = "#56b4e9", "#e69f00"
 SLICES = 3
 """Of each case, those with most wrong lesion."""
+MARGIN = 12
+"""Pixels around the liver."""
 
 
 def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
@@ -62,16 +64,27 @@ class Slice:
 def worst_slices(
     hu: NDArray[np.float32], labels_gt: NDArray[np.uint8], labels_pred: NDArray[np.uint8]
 ) -> list[Slice]:
-    """The slices (height, width) of a volume with most wrong lesion, no two side by side."""
+    """The slices of a volume with most wrong lesion, no two side by side, cut to the liver."""
     wrong = (lesion_mask(labels_gt) != lesion_mask(labels_pred)).sum(axis=(1, 2))
     apart, chosen = max(len(wrong) // 20, 2), list[int]()
     for number in np.argsort(-wrong, kind="stable").tolist():
-        if all(abs(number - other) >= apart for other in chosen):
+        if wrong[number] and all(abs(number - other) >= apart for other in chosen):
             chosen.append(number)
+    box = _around(labels_gt + labels_pred)
     return [
-        Slice(number, hu[number], labels_gt[number], labels_pred[number])
+        Slice(number, hu[number][box], labels_gt[number][box], labels_pred[number][box])
         for number in sorted(chosen[:SLICES])
     ]
+
+
+def _around(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of all labels of a volume, with a margin."""
+    seen = labels.any(axis=0)
+    ends = [np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0)]
+    if not seen.any():
+        return slice(None), slice(None)
+    rows, columns = (slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + MARGIN) for at in ends)
+    return rows, columns
 
 
 def draw_worst(cases: Mapping[str, Sequence[Slice]], path: Path) -> None:
@@ -87,7 +100,7 @@ def draw_worst(cases: Mapping[str, Sequence[Slice]], path: Path) -> None:
             for axes, contours in ((row[2 * place], False), (row[2 * place + 1], True)):
                 _draw(axes, one, contours)
     figure.suptitle("Blue: reference. Orange: prediction. Thin: liver. Window 0 to 160 HU.")
-    save(figure, path, dpi=80)
+    save(figure, path, dpi=100)
 
 
 def _draw(axes: Axes, one: Slice, contours: bool) -> None:
