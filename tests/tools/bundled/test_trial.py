@@ -21,9 +21,15 @@ from lits_tools.bundled import data as trial_data
 from lits_tools.bundled.figures import worst_slices
 from lits_tools.bundled.fold_table import SCORES, Judged, by_case, interval, summary
 from lits_tools.bundled.folds import main
-from lits_tools.bundled.settings import DEFAULT_FILE, TrialData
+from lits_tools.bundled.left_out import gmac
+from lits_tools.bundled.settings import (
+    BASELINE_NAME,
+    DEFAULT_FILE,
+    VARIANTS,
+    TrialData,
+    variant,
+)
 from lits_tools.bundled.trial import Trial
-from lits_tools.bundled.variants import BASELINE_NAME, VARIANTS, gmac, variant
 from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared.slices import open_cases
 from lits_train.settings.inference import Inference

@@ -79,8 +79,8 @@ def worst_slices(
 
 def _around(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
     """Rows and columns of all labels of a volume, with a margin."""
-    seen = labels.any(axis=0)
-    ends = [np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0)]
+    seen = np.asarray(labels.any(axis=0))
+    ends = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if not seen.any():
         return slice(None), slice(None)
     rows, columns = (slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + MARGIN) for at in ends)

@@ -21,7 +21,13 @@ from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDE
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.errors import DatasetError
 from lits_runtime.files.atomic import atomic_path
-from lits_tools.bundled.settings import TrialData, data_option
+from lits_tools.bundled.settings import (
+    BASELINE_NAME,
+    VARIANTS,
+    TrialData,
+    data_option,
+    variant,
+)
 
 if TYPE_CHECKING:
     from lits_tools.bundled.fold_table import Judged
@@ -49,7 +55,6 @@ def main() -> None:
 def train(shared: Path, output: Path, name: str, only: int | None, device: str, data: Path) -> None:
     """Train the folds of recipe NAME in OUTPUT on the data in SHARED; a run there is resumed."""
     from lits_tools.bundled.trial import Trial, minutes
-    from lits_tools.bundled.variants import BASELINE_NAME, VARIANTS, variant
     from lits_train.network.checkpoint import LAST_NAME
 
     described = TrialData.read(data)
@@ -155,9 +160,8 @@ def _runs(output: Path, name: str, data: TrialData) -> dict[int, Path]:
 
 def _judged(output: Path, name: str, data: TrialData) -> "Judged":
     """The left-out cases of all trained folds of a recipe, and what they choose."""
-    from lits_tools.bundled.left_out import FOLDER, labeller_of
+    from lits_tools.bundled.left_out import FOLDER, gmac, labeller_of
     from lits_tools.bundled.left_out import score as score_cases
-    from lits_tools.bundled.variants import gmac
     from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 
     cases: list[CaseScores] = []

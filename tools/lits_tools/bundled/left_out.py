@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.segment.cleanup import cleaned_up
@@ -14,9 +15,11 @@ from lits_runtime.segment.liver_search import searched
 from lits_runtime.segment.segmenter import Segmenter
 from lits_train.data.cases import Case, find_cases
 from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
+from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.distributed import World
 from lits_train.settings.inference import Inference
+from lits_train.settings.recipe import Recipe
 from lits_train.validation.full_resolution import FullScores, validate_fully
 from lits_train.validation.labeller import Labeller, NetworkLabeller, Thresholds
 from lits_train.validation.volumes import PairVolume
@@ -105,3 +108,11 @@ def segmented(
     for start, marked in zip(starts, volume.labels(), strict=True):
         labels_gt[start : start + len(marked)] = marked
     return hu, labels_gt, labels
+
+
+def gmac(recipe: Recipe) -> float:
+    """Multiply-accumulate operations of a recipe's network for one slice, in billions."""
+    network = SegmentationNetwork(recipe).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, recipe.size, recipe.size))
+    return float(counter.get_total_flops()) / 2e9
