@@ -10,7 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lits_runtime import DatasetError
 from lits_runtime.labels import MASKS
 from lits_runtime.segment.cleanup import cleaned_up
 from lits_runtime.segment.liver_search import searched
@@ -151,8 +150,10 @@ def test_prepared_cases_are_read_from_their_files_or_else_at_working_size(
     assert [case.full_resolution for case in again.cases] == [True, False, True, True, False]
     assert "case 2 is validated at working size, because its files are not usable" in caplog.text
     alone = [case for case in open_cases(prepared) if case.case_id == "pictures"]
-    with pytest.raises(DatasetError, match="no validation case is a volume"):
-        validate_fully(Bright(), alone, tmp_path / "none", WORLD)
+    nothing = validate_fully(Bright(), alone, tmp_path / "none", WORLD)
+    assert nothing is not None and not nothing.cases and nothing.text()
+    assert nothing.inference == candidates(Bright.classes, Bright.thresholds)[0]
+    assert "no validation case is a volume" in caplog.text
 
 
 def test_a_network_labels_as_the_module_that_is_exported() -> None:

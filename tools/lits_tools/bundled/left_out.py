@@ -73,11 +73,7 @@ def labeller_of(model: Path, device: str = "cpu") -> Labeller:
 def score(
     labeller: Labeller, sources: Path, case_ids: Sequence[str], folder: Path
 ) -> FullScores | None:
-    """Scores on those of the cases that lie in `sources`; kept in `folder`, case by case.
-
-    Raises:
-        DatasetError: none can be scored.
-    """
+    """Scores on those of the cases that lie in `sources`; kept in `folder`, case by case."""
     world = World(torch.device("cpu"))
     return validate_fully(labeller, pairs(sources, case_ids), folder, world)
 
