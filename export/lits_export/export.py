@@ -100,7 +100,7 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
     inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", settings.check_on)
     pictures = [] if settings.worst_slice is None else [settings.worst_slice]
     check_targets([model, *pictures], inputs, force=True)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint).as_used()
     gate = _Gate(loaded, settings)
     candidate, verdict = gate.best()
     for report in verdict.reports:
@@ -243,4 +243,13 @@ def _metadata(
         checkpoint_sha256=checkpoint.sha256,
         licence=settings.licence,
         intended_use=settings.intended_use,
+        **_chosen(checkpoint),
     )
+
+
+def _chosen(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What validation chose, but for the thresholds, which are in the recipe."""
+    inference = checkpoint.inference
+    if inference is None:
+        return {}
+    return {"postprocessing": inference.postprocessing, "search_mm": inference.search_mm}

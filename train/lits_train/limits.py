@@ -44,11 +44,16 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
     "shift": Limit(0, 1, "a fraction of the slice"),
     "elastic": Limit(0, 0.5, "a fraction of the slice"),
     "made_up_neighbours": Limit(0, 1, "a probability"),
-    "crop": Limit(0, 4064, "less than the slice"),
+    "crop": Limit(0, 608, "no slice is larger"),
     "whole_slices": Limit(0, 1, "a fraction of the run"),
     "neighbour_reach": Limit(1, 16, "slices on either side, all of which are read"),
     "intensity_augmentation": Limit(0, 1, "a probability"),
     "synthetic_lesions": Limit(0, 1, "a probability"),
+}
+INFERENCE_LIMITS: Mapping[str, Limit] = {
+    "thresholds": RECIPE_LIMITS["thresholds"],
+    "min_lesion_ml": Limit(0, 1000, "beyond it, no lesion is left"),
+    "search_mm": Limit(0, 1000, "beyond it, no liver is met"),
 }
 RUN_LIMITS: Mapping[str, Limit] = {
     "seed": Limit(0, 2**63 - 1, "torch's generators take 64 bits"),
@@ -58,6 +63,7 @@ RUN_LIMITS: Mapping[str, Limit] = {
     "workers": Limit(0, 256, "each is a process"),
     "checkpoint_minutes": Limit(0, 1e6, "a year is half of it"),
     "validate_every": Limit(1, 1_000_000, "epochs"),
+    "full_validation_every": Limit(0, 1_000_000, "epochs"),
     "patience": Limit(0, 1_000_000, "epochs"),
 }
 MOST_BATCH_PIXELS = 2**28

@@ -6,8 +6,8 @@ from typing import Any
 
 _WORDS = ("data_fingerprint", "git_revision", "lits_toolkit", "torch")
 """Texts in a checkpoint's provenance that name software or are digests."""
-_SCORES = ("validation_dice",)
-"""Figures by class."""
+_SCORES = ("validation_dice", "full_validation", "dice")
+"""Figures, by class among others."""
 _WEIGHTS = ("none", "imagenet")
 
 

@@ -1,4 +1,4 @@
-"""The trainings behind the bundled model and the ablation, on a small stand-in for the data."""
+"""The trainings behind the bundled model and their folds, on a small stand-in for the data."""
 
 import json
 import os
@@ -18,13 +18,23 @@ from PIL import Image
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.bundled import data as trial_data
-from lits_tools.bundled.ablation import BASE, VARIANTS, folder_name, main
-from lits_tools.bundled.ablation_table import gmac, markdown, rows
-from lits_tools.bundled.settings import TrialData
-from lits_tools.bundled.trial import SCORES_NAME, Trial
+from lits_tools.bundled.figures import worst_slices
+from lits_tools.bundled.fold_table import SCORES, Judged, by_case, interval, summary
+from lits_tools.bundled.folds import main
+from lits_tools.bundled.left_out import gmac
+from lits_tools.bundled.settings import (
+    BASELINE_NAME,
+    DEFAULT_FILE,
+    VARIANTS,
+    TrialData,
+    variant,
+)
+from lits_tools.bundled.trial import Trial
 from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
 from lits_train.prepared.slices import open_cases
+from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import BASELINE, DEFAULT, LESION_UNKNOWN
+from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
 
 pytestmark = pytest.mark.slow
 
@@ -123,31 +133,38 @@ def test_a_file_that_does_not_describe_the_data_is_refused(tmp_path: Path, text:
         TrialData.read(tmp_path / "trial.toml")
 
 
+def test_folds_leave_every_case_out_once_and_patients_whole() -> None:
+    every = [case_id for fold in DATA.folds for case_id in fold]
+    assert len(every) == len(set(every)) == 31
+    of_case = {"6": 0, "10": 0, "14": 1, "15": 1, "22": 2, "23": 2}  # of three patients
+    for case_id, fold in of_case.items():
+        assert case_id in DATA.folds[fold]
+
+
 @pytest.mark.slow
-def test_a_trial_trains_exports_and_scores_and_the_table_shows_it(shared: Path, work: Path) -> None:
-    name = folder_name("default", 0)
-    scores = Trial(DATA, shared, work, name, SMALL, DATA.unseen, precision="fp32").carry_out()
-    assert scores == json.loads((work / name / SCORES_NAME).read_text())
-    assert scores["epochs"] == SMALL.epochs and scores["minutes"] > 0
-    assert scores["cases"].keys() == {"44", "28", "1003"}
-    assert all(0 <= case["liver_dice"] <= 1 for case in scores["cases"].values())
-    again = folder_name("default", 1)
-    shutil.copytree(work / name, work / again)
-    changed = json.loads((work / again / SCORES_NAME).read_text())
-    changed["cases"]["44"]["lesion_ml"] += 200
-    (work / again / SCORES_NAME).write_text(json.dumps(changed))
-    names = {"default": [name, again], "no skips": [folder_name("no skips", 0)]}
-    row, other = rows(work, names, DATA)
-    assert row.variant == "default" and row.slices_per_s > 0
-    assert row.false_lesion_ml == scores["cases"]["1003"]["lesion_ml"]
-    assert row.lesion_ml_gt == scores["cases"]["44"]["lesion_ml_gt"] > 0
-    header, rule, line = markdown([row, other]).splitlines()
-    assert header.count("|") == rule.count("|") == line.count("|")
-    assert line.startswith("| default | ") and line.endswith(" | 2 |")
-    low = scores["cases"]["44"]["lesion_ml"]
-    assert f"| {low + 100:.0f} ({low:.0f} to {low + 200:.0f}) |" in line
-    with pytest.raises(DatasetError, match="no variant is finished here"):
-        rows(work, {"no skips": [folder_name("no skips", 0)]}, DATA)
+def test_folds_are_trained_scored_and_drawn(shared: Path, work: Path) -> None:
+    trial = Trial(DATA, shared, work, "default-0", SMALL, ("44", "1003"))
+    facts = trial.train()
+    assert facts["epochs"] == SMALL.epochs and facts["minutes"] > 0
+    described = work / "trial.toml"
+    text = DEFAULT_FILE.read_text()
+    start, end = text.index("folds = ["), text.index("# Epochs of the bundled")
+    described.write_text(text[:start] + 'folds = [["44", "1003"], ["28"]]\n' + text[end:])
+    arguments = [str(shared), str(work), "default", "--data", str(described)]
+    result = CliRunner().invoke(main, ["score", *arguments, "--worst", "2"])
+    assert result.exit_code == 0, result.output
+    assert (work / "default/scores.md").read_text().strip() == result.stdout.strip()
+    assert "| 44 | " in result.stdout and "| 28 | " not in result.stdout, "28 is of another fold"
+    inference = Inference.from_json(json.loads((work / "default/choice.json").read_text()))
+    assert inference == Inference((0.5, 0.5)), "two cases choose nothing"
+    for name, width in (("curves", 1000), ("worst", 1000)):
+        with Image.open(work / f"default/{name}.png") as picture:
+            assert picture.width > width
+    compared = CliRunner().invoke(main, ["compare", *arguments])
+    assert compared.stdout.splitlines()[2].startswith("| default | ")
+    missing = CliRunner().invoke(main, ["score", *arguments[:2], "old", *arguments[3:]])
+    assert isinstance(missing.exception, DatasetError) or missing.exit_code == 1
+    assert trial.export(inference).exists()
 
 
 @pytest.mark.slow
@@ -181,17 +198,49 @@ def steps_taken(run: Path) -> int:
 
 
 def test_every_variant_differs_from_the_default_in_its_own_way() -> None:
-    recipes = {name: replace(DEFAULT, **BASE | changes) for name, changes in VARIANTS.items()}
+    recipes = {name: variant(name, DATA.recipe) for name in (*VARIANTS, BASELINE_NAME)}
     assert len(set(recipes.values())) == len(recipes)
+    assert recipes["default"].epochs == DATA.recipe["epochs"]
     small = gmac(replace(DEFAULT, size=64, decoder_channels=(16, 16, 16, 16)))
     assert 0 < small < gmac(replace(DEFAULT, size=64)) < gmac(replace(BASELINE, size=64))
 
 
 @pytest.mark.parametrize(
-    ("variant", "expected"), [("no such", "no skips"), ("baseline", 'train "default" first')]
+    ("name", "expected"), [("no such", "one-slice"), ("baseline", "train that first")]
 )
-def test_what_cannot_be_trained_is_a_usage_error(
-    tmp_path: Path, variant: str, expected: str
-) -> None:
-    result = CliRunner().invoke(main, [str(tmp_path), str(tmp_path / "out"), variant])
+def test_what_cannot_be_trained_is_a_usage_error(tmp_path: Path, name: str, expected: str) -> None:
+    result = CliRunner().invoke(main, ["train", str(tmp_path), str(tmp_path / "out"), name])
     assert result.exit_code == 2 and expected in result.output
+
+
+def scores_of(case_id: str, right: int) -> CaseScores:
+    voxels = np.tile([[100, 90], [100, right]], (len(SEARCHES), 1, 1)).astype(np.int64)
+    counts = Counts(voxels, [(0, 1), *[(0, 0)] * 2, (1, 1)], [(0, 0)] * 4)
+    return CaseScores(case_id, True, ("liver", "lesion"), 1.0, (100, 100), (counts,))
+
+
+def test_intervals_draw_all_scans_of_a_patient_together() -> None:
+    cases = [scores_of(str(number), 20 * number) for number in range(5)]
+    lesion = SCORES["lesion Dice"]
+    assert lesion(cases, 0) == pytest.approx(0.4)
+    apart, one = interval(cases, 0, lesion, {}), dict.fromkeys("01234", "A")
+    assert apart is not None and 0 <= apart[0] < 0.4 < apart[1] <= 0.8
+    assert interval(cases, 0, lesion, one) is None, "one patient has no spread"
+    pairs = interval(cases, 0, lesion, {"0": "A", "1": "A", "3": "B", "4": "B"})
+    assert pairs is not None and pairs[1] - pairs[0] > apart[1] - apart[0]
+    judged = Judged("mine", tuple(cases), 0, Inference((0.5, 0.5)), 0.4)
+    header, _, line = summary([judged], {}).splitlines()
+    assert header.count("|") == line.count("|")
+    assert "| 0.900 ± 0.000 (0.900 to 0.900) | 0.400 ± 0.283 (" in line
+    assert "| 0/5 | 0/0 | 0/0 | 5/5 | 0.40 | 5 |" in line
+    assert [row.split()[1] for row in by_case(judged).splitlines()[2:]] == list("01234")
+
+
+def test_worst_slices_lie_apart() -> None:
+    labels_gt, labels_pred = np.zeros((2, 30, 8, 8), np.uint8)
+    labels_gt[10:13, :4] = 2
+    labels_pred[20, :2] = 2
+    chosen = worst_slices(labels_gt.astype(np.float32), labels_gt, labels_pred)
+    assert [one.number for one in chosen] == [10, 12, 20]
+    assert chosen[0].hu.shape == (8, 8)
+    assert not worst_slices(labels_gt.astype(np.float32), labels_gt, labels_gt)

@@ -12,6 +12,7 @@ from torch.torch_version import TorchVersion
 from lits_runtime import CheckpointError
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import BASELINE, DEFAULT
 from support.full_disk import largest_file
 from support.hostile_checkpoints import Payload
@@ -53,6 +54,39 @@ def test_bare_weights_of_the_baseline_are_accepted(tmp_path: Path) -> None:
         found = loaded.state_dict
         assert all(torch.equal(found[key], tensor) for key, tensor in state.items()), name
         assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_was_chosen_survives_and_its_thresholds_are_used(tmp_path: Path) -> None:
+    inference = Inference((0.3,), min_lesion_ml=0.2, search_mm=0.0)
+    state = SegmentationNetwork(RECIPE).state_dict()
+    path = tmp_path / "chosen.pth"
+    save_checkpoint(Checkpoint(RECIPE, state, {}, inference=inference), path)
+    loaded = load_checkpoint(path)
+    assert loaded.inference == inference
+    assert loaded.recipe == RECIPE
+    assert loaded.as_used().recipe == RECIPE.override(thresholds=(0.3,))
+    save_checkpoint(Checkpoint(RECIPE, state, {}), path)
+    plain = load_checkpoint(path)
+    assert plain.inference is None and plain.as_used() is plain
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [1],
+        {"thresholds": [0.5, 0.5], "postprocessing": {}, "search_mm": 0.0},
+        {"thresholds": [0.5], "postprocessing": {"min_lesion_ml": -1.0}, "search_mm": 0.0},
+        {"thresholds": [0.5], "postprocessing": {"dilate": True}, "search_mm": 0.0},
+        {"thresholds": [0.5], "postprocessing": {}, "search_mm": float("nan")},
+        {"thresholds": 3, "postprocessing": {}, "search_mm": 0.0},
+    ],
+)
+def test_damaged_settings_of_inference_are_refused(chosen: object, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pth"
+    state = SegmentationNetwork(RECIPE).state_dict()
+    torch.save({"recipe": RECIPE.to_json(), "state_dict": state, "inference": chosen}, path)
+    with pytest.raises(CheckpointError, match=r"damaged\.pth: damaged, its settings of inference"):
+        load_checkpoint(path)
 
 
 def test_safetensors_may_carry_their_recipe(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_minmax_takes_each_slice_s_own_range() -> None:
 
 
 def test_window_clips_and_context_slices_become_channels() -> None:
-    slab_hu = torch.tensor([-1000.0, 0.0, 125.0, 250.0, 3000.0]).view(5, 1, 1).expand(5, 32, 32)
+    slab_hu = torch.tensor([-1000.0, 0.0, 80.0, 160.0, 3000.0]).view(5, 1, 1).expand(5, 32, 32)
     scaled = Preprocessing(DEFAULT.override(size=32))(slab_hu)
     assert scaled.shape == (3, 3, 32, 32)
     expected = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.5, 1.0], [0.5, 1.0, 1.0]])
@@ -58,5 +58,5 @@ def test_shares_are_means_over_a_pixel_s_area() -> None:
 def test_numbers_from_numpy_and_torch_agree_on_the_window() -> None:
     slab_hu = random_hu((3, 32, 32)).astype(np.float32)
     scaled = Preprocessing(DEFAULT.override(size=32, context_slices=0))(torch.from_numpy(slab_hu))
-    expected = np.clip(slab_hu, 0, 250) / 250
+    expected = np.clip(slab_hu, 0, 160) / 160
     np.testing.assert_allclose(scaled[:, 0].numpy(), expected, atol=1e-6)

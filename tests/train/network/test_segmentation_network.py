@@ -106,9 +106,9 @@ def test_a_subpixel_head_halves_the_stride() -> None:
         recipe = DEFAULT.override(size=64, decoder_channels=(16, 16, 16, 16)[:stages])
         plain, subpixel = (
             SegmentationNetwork(one).eval()(scaled)
-            for one in (recipe, recipe.override(subpixel_head=True))
+            for one in (recipe.override(subpixel_head=False), recipe)
         )
         assert plain.shape == (2, 2, size, size)
         assert subpixel.shape == (2, 2, 2 * size, 2 * size)
     with pytest.raises(ValueError, match="subpixel_head: five decoder stages"):
-        recipe.override(decoder_channels=(16,) * 5, subpixel_head=True)
+        recipe.override(decoder_channels=(16,) * 5)

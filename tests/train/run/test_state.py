@@ -22,7 +22,14 @@ from lits_train.settings.run import RunSettings
 pytestmark = pytest.mark.slow
 
 RECIPE = DEFAULT.override(
-    size=32, epochs=10, warmup_steps=0, ema_decay=0.3, clip_norm=0.5, schedule="poly"
+    size=32,
+    epochs=10,
+    batch_size=16,
+    learning_rate=2e-3,
+    warmup_steps=0,
+    ema_decay=0.3,
+    clip_norm=0.5,
+    schedule="poly",
 )
 
 

@@ -22,6 +22,10 @@ STILL = DEFAULT.override(
     elastic=0.0,
     intensity_augmentation=0.0,
     synthetic_lesions=0.0,
+    neighbour_reach=1,
+    made_up_neighbours=0.0,
+    crop=0,
+    whole_slices=0.0,
     tta=(),
 )
 SPACING_MM = (2.0, 2.5, 2.5)

@@ -113,26 +113,30 @@ def without(case_ids: Sequence[str], data: TrialData, shared: Path) -> set[str]:
     Raises:
         DatasetError: the table of patients is not readable.
     """
-    patients = _patients(data, shared)
-    hidden = {patients.get(case_id, case_id) for case_id in case_ids}
-    same = {name for name, patient in patients.items() if patient in hidden}
+    of_case = patients(data, shared)
+    hidden = {of_case.get(case_id, case_id) for case_id in case_ids}
+    same = {name for name, patient in of_case.items() if patient in hidden}
     return {*case_ids, *same, *(_negatives_of(case_id) for case_id in {*case_ids, *same})}
 
 
-def _patients(data: TrialData, shared: Path) -> dict[str, str]:
-    """The patient of each case that has another case of the same patient."""
-    patients = {name: one for one, other in data.same_patient.items() for name in (one, other)}
+def patients(data: TrialData, shared: Path) -> dict[str, str]:
+    """The patient of each case that has another case of the same patient.
+
+    Raises:
+        DatasetError: the table of patients is not readable.
+    """
+    found = {name: one for one, other in data.same_patient.items() for name in (one, other)}
     path = shared / data.table
     if not path.exists():
-        return patients
+        return found
     try:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 patient = f"patient {row['patient'] or row['lits']}"
-                patients |= {row["lits"]: patient, f"msd-{row['msd_slices_case']}": patient}
+                found |= {row["lits"]: patient, f"msd-{row['msd_slices_case']}": patient}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DatasetError(f"{path}: not a table of LiTS cases and patients: {error}") from error
-    return patients
+    return found
 
 
 def _negatives_of(case_id: str) -> str:

@@ -1,9 +1,9 @@
-"""Rebuild the bundled model, or score its recipe on cases that are left out of training.
+"""Rebuild the bundled model: trained on all cases, with the settings that the folds chose.
 
-    python -m lits_tools.bundled.rebuild SHARED OUT                   # OUT/all/model.onnx
-    python -m lits_tools.bundled.rebuild SHARED OUT --without CASE    # scores on unseen CASE
+    python -m lits_tools.bundled.rebuild SHARED OUT --choice OUT/default/choice.json
 
-The same command on the same machine with the same versions gives the same file.
+The file is OUT/all/model.onnx. The same command on the same machine with the same versions gives
+the same file.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER
+from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
 from lits_tools.bundled.settings import TrialData, data_option
 
@@ -28,6 +28,12 @@ from lits_tools.bundled.settings import TrialData, data_option
     "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Override a setting; repeatable."
 )
 @data_option
+@click.option(
+    "--choice",
+    type=EXISTING_FILE,
+    help="What the folds chose, from folds score; without it, nothing is cleaned up.",
+)
+@click.option("--export-only", is_flag=True, help="Export what is trained so far.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--resume", is_flag=True, help="Resume an interrupted run.")
 @shared_options
@@ -39,16 +45,20 @@ def main(
     recipe: str,
     fields: tuple[str, ...],
     data: Path,
+    choice: Path | None,
+    export_only: bool,
     device: str,
     resume: bool,
 ) -> None:
-    """Prepare the data in SHARED, train, export and score; everything is written to OUTPUT."""
+    """Prepare the data in SHARED, train and export; everything is written to OUTPUT."""
     from lits_tools.bundled.trial import Trial
+    from lits_train.settings.inference import Inference
     from lits_train.settings.overrides import override
     from lits_train.settings.recipe import RECIPES
 
     described = TrialData.read(data)
-    overrides = dict(field.split("=", 1) for field in fields)
+    overrides: dict[str, object] = {"epochs": described.rebuild_epochs}
+    overrides |= dict(field.split("=", 1) for field in fields)
     trial = Trial(
         described,
         shared,
@@ -59,7 +69,10 @@ def main(
         device=device,
         resume=resume,
     )
-    click.echo(json.dumps(trial.carry_out(), indent=1))
+    inference = Inference.from_json(json.loads(choice.read_text())) if choice else None
+    if not export_only:
+        trial.train()
+    click.echo(trial.export(inference))
 
 
 if __name__ == "__main__":

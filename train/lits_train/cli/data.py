@@ -101,7 +101,7 @@ def check(folder: Path, as_json: bool, jobs: int | None) -> None:
 @click.option(
     "--size",
     type=click.IntRange(32, 1024),
-    default=256,
+    default=192,
     show_default=True,
     help="Working size of the recipe to train.",
 )

@@ -93,6 +93,20 @@ _settings, _validation, _device, _output = map(
     help="Number of epochs between validations.",
 )
 @_validation(
+    "--full-validation-every",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Validate at full resolution after every Nth epoch as well.  [default: in the end only]",
+)
+@_validation(
+    "--full-validation/--no-full-validation",
+    default=True,
+    show_default=True,
+    help="Validate the best epoch at full resolution in the end, and choose thresholds, "
+    "post-processing and search by it.",
+)
+@_validation(
     "--patience",
     type=click.IntRange(0),
     default=0,
@@ -218,6 +232,8 @@ def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
         number = stop.signal_number or signal.SIGTERM  # None: another process received it
         click.get_current_context().exit(128 + number)
     say(f"{result.checkpoint}: validation Dice {dice_by_class(result.validation_dice)}")
+    if result.full_dice:
+        say(f"at full resolution: Dice {dice_by_class(result.full_dice)}")
     for case_id, reason in result.skipped.items():
         say(f"skipped case {case_id}: {reason}")
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lits_runtime.errors import CheckpointError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import brief
 from lits_train.network.segmentation_network import SegmentationNetwork
+from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import BASELINE, RECIPES, Recipe
 from lits_train.weights.reader import read_weights
 from lits_train.weights.state_dict import find_state_dict, misfit
@@ -20,6 +21,7 @@ from lits_train.weights.state_dict import find_state_dict, misfit
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
 METRICS_NAME = "metrics.jsonl"
+FULL_VALIDATION_NAME = "full_validation.json"
 FORMAT_VERSION = 1
 
 
@@ -33,8 +35,16 @@ class Checkpoint:
     """Provenance: data fingerprint, cases, epochs, scores, versions."""
     resume: dict[str, Any] = field(default_factory=dict)
     """State of optimizer, loss scaling and progress; empty in the best checkpoint."""
+    inference: Inference | None = None
+    """Chosen on validation cases at full resolution, to be used with these weights."""
     sha256: str = ""
     """Of the file that was read."""
+
+    def as_used(self) -> "Checkpoint":
+        """The checkpoint with the chosen thresholds in place of the recipe's."""
+        if self.inference is None:
+            return self
+        return replace(self, recipe=self.recipe.override(thresholds=self.inference.thresholds))
 
     def network(self) -> SegmentationNetwork:
         """The network with these weights, in evaluation mode.
@@ -61,6 +71,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "state_dict": checkpoint.state_dict,
         "training": checkpoint.training,
         "resume": checkpoint.resume,
+        "inference": checkpoint.inference.to_json() if checkpoint.inference else {},
     }
     buffer = io.BytesIO()  # torch's own error on a full disk does not mention the disk
     torch.save(content, buffer)
@@ -111,7 +122,20 @@ def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
         raise CheckpointError(
             f"the weights do not fit the recipe {brief(recipe.name)}: {difference}"
         )
-    return Checkpoint(recipe, state, training, resume, sha256)
+    inference = _inference(content.get("inference"), recipe)
+    return Checkpoint(recipe, state, training, resume, inference, sha256)
+
+
+def _inference(content: Any, recipe: Recipe) -> Inference | None:
+    """What was chosen; None in a checkpoint without it, as older ones are."""
+    if not content:
+        return None
+    try:
+        inference = Inference.from_json(content)
+        recipe.override(thresholds=inference.thresholds)
+    except ValueError as error:
+        raise CheckpointError(f"damaged, its settings of inference: {error}") from error
+    return inference
 
 
 def _bare(content: Any, sha256: str) -> Checkpoint:

@@ -201,6 +201,7 @@ def _input(path: Path, scan: Scan) -> dict[str, Any]:
     sha256 = scan.sha256 or file_sha256(path)
     return {
         "name": path.name,
+        "path": str(path.resolve()),
         "bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "sha256": sha256,

@@ -38,7 +38,7 @@ class Entry:
     """Of each slice before resizing."""
     range_hu: list[list[float]]
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By kind of file: "name", "bytes", "sha256"; and what `cases.json` stated."""
+    """By kind of file: "name", "path", "bytes", "sha256"; and what `cases.json` stated."""
     notes: list[str] = field(default_factory=list)
 
 

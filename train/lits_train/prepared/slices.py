@@ -34,6 +34,8 @@ class PreparedCase(Case):
     """Of the shares' file when the case was opened."""
     adjacent: bool = True
     """Slices are neighbours; otherwise each is a picture of its own, and its own context."""
+    source: Case | None = field(default=None, compare=False)
+    """The pair of files that it was prepared from; None if that is not known."""
     range_hu: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 2), np.float32), compare=False, repr=False
     )
@@ -130,5 +132,24 @@ def _prepared_case(folder: Path, case_id: str, entry: Entry, size: int) -> Prepa
         size=size,
         spacing_mm=entry.spacing_mm,
         adjacent=entry.adjacent,
+        source=_source(case_id, entry),
         range_hu=np.array(entry.range_hu, np.float32),
     )
+
+
+def _source(case_id: str, entry: Entry) -> Case | None:
+    """The files that the index names, whether or not they are still there."""
+    try:
+        volume, mask, statement = (
+            entry.inputs[kind] for kind in ("volume", "segmentation", "statement")
+        )
+        spacing = statement["spacing_mm"]
+        return Case(
+            case_id,
+            Path(volume["path"]),
+            Path(mask["path"]),
+            entry.liver_only,
+            tuple(spacing) if spacing else None,
+        )
+    except (KeyError, TypeError):  # prepared from arrays, or by an older version
+        return None

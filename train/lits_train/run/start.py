@@ -12,6 +12,7 @@ from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_train.limits import shown
 from lits_train.network.checkpoint import (
     BEST_NAME,
+    FULL_VALIDATION_NAME,
     LAST_NAME,
     METRICS_NAME,
     Checkpoint,
@@ -70,7 +71,8 @@ def find_start(recipe: Recipe, run: RunSettings) -> Start:
         checkpoint = load_checkpoint(last)
         _check_settings(checkpoint, recipe, run)
         return Start(checkpoint=checkpoint)
-    check_targets([run.folder / name for name in (BEST_NAME, METRICS_NAME)], Inputs(), force=False)
+    written = [run.folder / name for name in (BEST_NAME, METRICS_NAME, FULL_VALIDATION_NAME)]
+    check_targets(written, Inputs(), force=False)
     if run.weights == "none":
         return Start()
     network = SegmentationNetwork(recipe)

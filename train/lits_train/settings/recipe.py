@@ -93,8 +93,8 @@ class Recipe:
     """Probability that a slice without neighbours is given slightly deformed copies of itself as
     context; otherwise exact copies."""
     crop: int = 0
-    """Side of the crops to train on, around a lesion or the liver if there is one. 0: whole slices.
-    The network is the same; it is validated and used on whole slices."""
+    """Side of the crops to train on, around a lesion or the liver if there is one. 0, or no less
+    than the working size: whole slices. The network is validated and used on whole slices."""
     whole_slices: float = 0.0
     """Last fraction of a run with crops that is trained on whole slices, so that batch
     normalisation knows the statistics of what the network will see."""
@@ -145,7 +145,8 @@ class Recipe:
 
     def at(self, done: float) -> "Recipe":
         """The recipe of a step, once a fraction of the run is done."""
-        return replace(self, crop=0) if done >= 1 - self.whole_slices else self
+        whole = self.crop >= self.size or done >= 1 - self.whole_slices
+        return replace(self, crop=0) if whole else self
 
     def override(self, **settings: Any) -> "Recipe":
         """The recipe with those of the settings that are not None."""
@@ -174,14 +175,12 @@ def _check_together(recipe: Recipe) -> None:
         raise ValueError(
             f"thresholds {recipe.thresholds}: expected one for each of {recipe.classes}"
         )
-    if recipe.crop % 32 or recipe.crop >= recipe.size:
-        raise ValueError(
-            f"crop {recipe.crop}: expected a multiple of 32 below size {recipe.size}, or 0"
-        )
-    if recipe.subpixel_head and len(recipe.decoder_channels) > 4:
-        raise ValueError("subpixel_head: five decoder stages already reach the working size")
+    if recipe.crop % 32:
+        raise ValueError(f"crop {recipe.crop}: expected a multiple of 32, the encoder's stride")
     if not 1 <= len(recipe.decoder_channels) <= 5:
         raise ValueError(f"decoder_channels {recipe.decoder_channels}: expected 1 to 5 stages")
+    if recipe.subpixel_head and len(recipe.decoder_channels) > 4:
+        raise ValueError("subpixel_head: five decoder stages already reach the working size")
     if recipe.window_hu and not recipe.window_hu[1] - recipe.window_hu[0] >= 1:
         raise ValueError(f"window_hu {recipe.window_hu}: expected low, high, at least 1 HU apart")
     if recipe.lesion_share + recipe.liver_share > 1:
@@ -220,37 +219,51 @@ DEFAULT = Recipe(
     name="default",
     classes=("liver", "lesion"),
     thresholds=(0.5, 0.5),
-    size=256,
+    size=192,
     context_slices=1,
-    window_hu=(0.0, 250.0),
+    window_hu=(0.0, 160.0),
     decoder_channels=(32, 24, 16, 16),
     skip_connections=True,
     decoder_norm=True,
     dice_weight=1.0,
     optimizer="adamw",
-    learning_rate=2e-3,
+    learning_rate=1.4e-3,
     weight_decay=1e-2,
-    schedule="cosine",
-    batch_size=16,
-    epochs=50,
+    schedule="late",
+    batch_size=8,
+    epochs=20,
     warmup_steps=50,
-    ema_decay=0.999,
+    ema_decay=0.998,
     clip_norm=5.0,
-    lesion_share=0.3,
-    liver_share=0.5,
+    lesion_share=0.35,
+    liver_share=0.3,
+    case_balance=0.5,
     rotation_degrees=15.0,
     zoom=0.25,
     shift=0.08,
-    elastic=0.008,
+    elastic=0.006,
     intensity_augmentation=0.2,
-    synthetic_lesions=0.5,
+    synthetic_lesions=0.4,
+    neighbour_reach=3,
+    made_up_neighbours=0.75,
+    crop=128,
+    whole_slices=0.1,
+    soft_labels=True,
+    subpixel_head=True,
     tta=("flip_slices",),
 )
-"""Liver and lesion, neighbouring slices, U-Net skips, augmentation, synthetic lesions.
+"""Liver and lesion from three slices, a U-Net with a sub-pixel head, trained on crops.
 
-The window is close to what nnU-Net measures inside the livers of LiTS (percentiles 0.5 and 99.5:
--17 and 201 HU). Four decoder stages reach half the working size: a fifth, or wider ones, cost more
-than they gain (`lits_tools.bundled.ablation`).
+Measured, in one run each, on held-out LiTS patients: three slices reached a lesion Dice of 0.62,
+single slices 0.54, although these had seen more patients; 256 x 256 gained nothing over 192 x 192
+in equal time. Computed: what the grid of the logits bounds (see `subpixel_head`), and that nearest
+labels bound the lesion Dice at 0.92 on 192 x 192, area means at 0.98. Crops of 128 halve the cost
+of a step. The late schedule makes a run extensible. The window lies within what all public copies
+of LiTS hold. Skips, the Dice term, synthetic lesions and four decoder stages were compared in short
+runs of an earlier recipe (model card).
+
+Not measured one by one: the shares of slices, the balance of cases, rates of augmentation, made-up
+neighbours and their distances, learning rate, average. They are what these trainings used.
 """
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, BASELINE)}

@@ -43,6 +43,10 @@ class RunSettings:
     """Interval between saved states within an epoch. 0: after every step."""
     validate_every: int = 1
     """Validate every so many epochs, and after the last."""
+    full_validation: bool = True
+    """Score the validation cases at full resolution in the end, and choose settings by it."""
+    full_validation_every: int = 0
+    """Score them thus every so many epochs as well. 0: only in the end."""
     patience: int = 0
     """Stop after this many epochs without a better validation score. 0: never."""
     tensorboard: bool = False
@@ -54,6 +58,8 @@ class RunSettings:
             raise ValueError(f"device {shown(self.device)}: expected cpu, cuda, cuda:N or mps")
         if self.allow_changed and not self.resume:
             raise ValueError("allow_changed needs resume: only a resumed run can have changed")
+        if self.full_validation_every and not self.full_validation:
+            raise ValueError("full_validation_every needs full_validation")
         if self.folds and self.validation_cases:
             raise ValueError("cases are held out by fold or by ID, not both")
         if self.folds and not 0 <= self.fold < self.folds:
@@ -76,6 +82,8 @@ class TrainingResult:
     """Completed epochs."""
     validation_dice: dict[str, float | None]
     """Of the best epoch, by class; None if no validation case shows the class."""
+    full_dice: dict[str, float | None]
+    """Of these weights at full resolution, by class; empty if they were not scored."""
     skipped: dict[str, str]
     """By case ID, why the case or some of its slices could not be used."""
     stopped: bool = False

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from lits_train.training.pictures import write_png
 logger = logging.getLogger(__name__)
 
 _MOST_METRICS_BYTES = 2**28
+_TIMED_STEPS = (10, 50)
+"""The time that a run takes is estimated from the steps between: the first ones are slower."""
 _SCALAR_STEPS = 10
 """Only every tenth step is written to TensorBoard."""
 
@@ -40,6 +43,7 @@ class RunLog:
         self.state, self.folder = state, state.run.folder
         self._open = contextlib.ExitStack()
         self._writer: Any = None
+        self._taken, self._started_s = 0, 0.0
         if not state.world.leads:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +86,25 @@ class RunLog:
             postfix["memory"] = f"{held:.1f} GB"
         self._bar.set_postfix(postfix, refresh=False)
         self._bar.update(state.recipe.batch_size)
+        self._estimate()
         if self._writer and state.step % _SCALAR_STEPS == 0:
             scalars = {"loss": loss, "gradient norm": norm, "learning rate": state.rate}
             for name, value in scalars.items():
                 self._writer.add_scalar(f"training/{name}", value, state.step)
+
+    def _estimate(self) -> None:
+        """Log once how long the remaining steps will take."""
+        self._taken += 1
+        first, last = _TIMED_STEPS
+        if self._taken == first:
+            self._started_s = time.monotonic()
+        left = self.state.steps - self.state.step
+        if self._taken == last and left and self.state.world.leads:
+            step_s = (time.monotonic() - self._started_s) / (last - first)
+            logger.info(
+                "%.2g steps/s: about %s for the %d steps that are left, validation not counted",
+                *(1 / step_s, duration(left * step_s), left),
+            )
 
     def epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
         """Log the completed epoch: a line of JSON, and a picture if it was validated."""
@@ -156,6 +175,18 @@ def dice_by_class(dice: Mapping[str, float | None]) -> str:
         f"{name} {'not seen' if value is None else format(value, '.3f')}"
         for name, value in dice.items()
     )
+
+
+def duration(seconds: float) -> str:
+    """A time in its largest unit.
+
+    >>> duration(50), duration(5400), duration(1e6)
+    ('50 s', '1.5 hours', '11.6 days')
+    """
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def memory_gb(state: TrainingState) -> float | None:

@@ -5,8 +5,9 @@
 
 The folder then contains `regnet_lits_tumor_segmentation_trained.pth`, the weights of the best epoch
 by validation Dice; `last.pth`, the latest state for `--resume`; `metrics.jsonl`, a line per epoch;
-and `pictures` of validation slices. Order, augmentation and learning rate of a step depend on seed
-and step only, so that a run that was interrupted and resumed equals one that was not.
+`full_validation.json`, scores of the best epoch at full resolution; and `pictures` of validation
+slices. Order, augmentation and learning rate of a step depend on seed and step only, so that a run
+that was interrupted and resumed equals one that was not.
 """
 
 import re
@@ -31,6 +32,7 @@ from lits_train.samples.epoch_order import sample_seeds
 from lits_train.samples.unreadable import Loaded
 from lits_train.settings.recipe import Recipe
 from lits_train.settings.run import RunSettings, TrainingResult
+from lits_train.training.judging import judge, judge_best
 from lits_train.training.logs import RunLog
 from lits_train.training.losses import segmentation_loss
 from lits_train.training.network_inputs import network_inputs, to_device
@@ -73,10 +75,19 @@ def train(
         with log:
             while not stopped and not state.finished:
                 stopped = not _run_epoch(state, data, log, stop_requested)
+        full = None
+        if run.full_validation and not world.agree(stopped):
+            full = judge_best(state, data.validation.cases, stop_requested)
+            stopped = full is None
         _finish(state, stopped)
-    skipped = data.skipped | state.skipped.listed()
-    best = state.progress.best_dice
-    return TrainingResult(run.folder / BEST_NAME, state.epoch, best, skipped, stopped)
+    return TrainingResult(
+        run.folder / BEST_NAME,
+        state.epoch,
+        state.progress.best_dice,
+        full.dice if full else {},
+        data.skipped | state.skipped.listed(),
+        stopped,
+    )
 
 
 def _set_up(
@@ -149,12 +160,18 @@ def _run_epoch(
         dice = validate(state, data.validation_batches, cases, stop_requested)
         if dice is None:
             return False
+    full = None
+    if state.run.full_validation_every and epoch % state.run.full_validation_every == 0:
+        full = judge(state, state.evaluated(), data.validation.cases, stop_requested)
+        if full is None:
+            return False
     _share_skipped(state)
     with state.world.failing_together():
         metrics = state.complete_epoch(dice) | {
             "learning_rate": state.rate,
             "slices_per_s": slices / training_s,
             "seconds": time.perf_counter() - started,
+            **({"full_validation": full.to_json()} if full else {}),
         }
         shown = picture_batch(data.validation) if due and state.world.leads else None
         log.epoch(metrics, picture(state, shown) if shown else None)

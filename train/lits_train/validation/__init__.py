@@ -1,0 +1,1 @@
+"""Scores at full resolution, and the settings of inference that they choose."""

@@ -1,0 +1,32 @@
+"""The settings of inference that are compared on validation cases."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lits_train.settings.inference import Inference
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+"""Of one class, while the other's is the recipe's. Coarse: a finer grid would fit the cases."""
+LEAST_ML = (0.05, 0.2)
+"""Lesion volumes below which a lesion may be dropped: spheres of 4.6 and 7.3 mm."""
+SEARCH_MM = (10.0, 20.0, 30.0, 40.0)
+"""Distances of the liver search."""
+
+
+def candidates(classes: Sequence[str], thresholds: tuple[float, ...]) -> list[Inference]:
+    """What is compared, the simplest first: fewest thresholds moved, then least post-processing.
+
+    The largest liver keeps its own lesions only, so that lesions outside are gone with it.
+    """
+    plain = Inference(thresholds)
+    cleaned = [plain]
+    if "liver" in classes:
+        largest = replace(plain, keep_largest_liver=True)
+        cleaned += [replace(plain, drop_lesions_outside_liver=True), largest]
+    if "lesion" in classes:
+        cleaned += [replace(cleaned[-1], min_lesion_ml=least) for least in LEAST_ML]
+    moved = [thresholds]
+    for channel in range(len(classes)):
+        before, after = thresholds[:channel], thresholds[channel + 1 :]
+        moved += [(*before, value, *after) for value in THRESHOLDS]
+    return [replace(one, thresholds=values) for values in dict.fromkeys(moved) for one in cleaned]
