@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models import regnet_y_400mf
 
 from lits_train.network.segmentation_network import SegmentationNetwork
-from lits_train.settings.recipe import BASELINE, DEFAULT
+from lits_train.settings.recipe import BASELINE
 
 MEAN, STD = (
     torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -221,7 +221,7 @@ def lightning(network: nn.Module) -> dict[str, Any]:
 def without_norm(network: nn.Module) -> dict[str, Tensor]:
     return {
         name: tensor
-        for name, tensor in network.network.state_dict().items()  # type: ignore[union-attr]
+        for name, tensor in network.get_submodule("network").state_dict().items()
         if name not in ("mean", "std")
     }
 
@@ -243,9 +243,6 @@ def ours(widths: tuple[int, ...] = WIDTHS) -> Callable[[], nn.Module]:
     return lambda: Normalised(SegmentationNetwork(BASELINE.override(decoder_channels=widths)))
 
 
-UNET = DEFAULT.override(
-    decoder_channels=NARROW[:4], subpixel_head=False, skip_connections=True, decoder_norm=True
-)
 NEAREST = ",".join(f"nearest,conv3 {width},relu" for width in NARROW) + ",conv1 1"
 
 KINDS: dict[str, Kind] = {
@@ -280,7 +277,7 @@ KINDS: dict[str, Kind] = {
     ),
     "encoder and decoder apart": Kind(
         lambda: RowNetwork(transposed_row()),
-        lambda n: {"encoder": n.encoder.state_dict(), "decoder": n.decoder.state_dict()},
+        lambda n: {part: n.get_submodule(part).state_dict() for part in ("encoder", "decoder")},
     ),
     "whole regnet with fc": Kind(WholeRegnet, lambda n: {"net": prefixed("net.", n.state_dict())}),
     "encoder under two names": Kind(shared_twice),
@@ -300,7 +297,7 @@ KINDS: dict[str, Kind] = {
         SkipNetwork, given={"stated": frozenset({"recipe"})}, stated={"recipe": "default"}
     ),
     "ours without mean and std": Kind(ours(), without_norm),
-    "ours of other widths": Kind(ours(NARROW), lambda n: n.network.state_dict()),
+    "ours of other widths": Kind(ours(NARROW), lambda n: n.get_submodule("network").state_dict()),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER
+from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.progress import Stop, stopping_on_signals
 from lits_train.cli.recipe_options import overridden, recipe_options
@@ -59,6 +59,11 @@ _settings, _validation, _device, _output = map(
     multiple=True,
     metavar="ID",
     help="Hold out this case instead. Repeatable.",
+)
+@_validation(
+    "--splits",
+    type=EXISTING_FILE,
+    help="Hold out what --fold of this splits_final.json of nnU-Net holds out instead.",
 )
 @_validation(
     "--validate-every",
@@ -156,6 +161,13 @@ def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
     device = options.pop("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     workers = options.pop("workers")
     workers = (4 if device.startswith("cuda") else 0) if workers is None else workers
+    if splits := options.pop("splits"):
+        from lits_train.data.imports.splits import validation_cases
+
+        if options["folds"] or options["validation_cases"]:
+            raise ValueError("--splits, --folds and --validation-case are three ways: give one")
+        options["validation_cases"] = tuple(validation_cases(splits, options["fold"]))
+        options["fold"] = 0
     if options.pop("bf16"):
         options["precision"] = "bf16"
     return RunSettings(output, device=device, workers=workers, **options)
