@@ -25,19 +25,16 @@ class DicomSource:
 
     in_memory = False
 
-    def __init__(
-        self, series: Series, name: str | None = None, notes: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, series: Series, name: str | None = None) -> None:
         """Read nothing yet.
 
         Args:
             series: whose headers were read.
             name: for messages, in place of the series' own.
-            notes: what else is odd.
         """
         self.series, self.name = series, name or series.name
         self.geometry = series.geometry
-        self.notes = (*notes, *series.notes, *_padding_note(series))
+        self.notes = (*series.notes, *_padding_note(series))
         self.dtype: np.dtype[Any] = np.result_type(*{hu_dtype(one) for one in series.slices})
 
     @property

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ def plain(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
         raise VolumeError(f"{name}: damaged DICOM (its deflated part)") from error
 
 
-def read_header(stored: Stored, tags: list[int] | None = None) -> Header:
+def read_header(stored: Stored, tags: Sequence[str] | None = None) -> Header:
     """The header of an object, without pixels.
 
     Args:
@@ -186,7 +186,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _header(stored: Stored, start: bytes, tags: list[int] | None) -> Header | None:
+def _header(stored: Stored, start: bytes, tags: Sequence[str] | None) -> Header | None:
     if _deflated_at(start) is not None:
         with stored.opened() as file, plain(file, stored.name) as inflated:
             content = inflated.read(MAX_HEADER_BYTES)
@@ -197,19 +197,26 @@ def _header(stored: Stored, start: bytes, tags: list[int] | None) -> Header | No
     return header
 
 
-def _parsed(content: bytes, tags: list[int] | None, syntax: str = "") -> Header | None:
+def _parsed(content: bytes, tags: Sequence[str] | None, syntax: str = "") -> Header | None:
     """The header of an object that begins with these bytes; None if it goes on after them."""
     from pydicom import dcmread
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import (
+        UID,
+        ExplicitVRBigEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    )
 
     stream = io.BytesIO(content)
-    dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=cast(Any, tags))
+    dataset = dcmread(
+        stream, stop_before_pixels=True, force=True, specific_tags=cast(Any, tags and list(tags))
+    )
     implicit, little = dataset.original_encoding
     syntax = syntax or str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or "")
     if not syntax:  # no meta header: pydicom has found out how the elements are encoded
         plain_syntax = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         syntax = str(ImplicitVRLittleEndian if implicit else plain_syntax)
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     here = stream.tell()
     element = content[here : here + 12]
     if element[:4] not in _PIXEL_DATA:

@@ -97,7 +97,7 @@ def _undecodable(name: str, error: Exception) -> VolumeError:
 
 
 def _decoder(syntax: str, name: str) -> Any:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     try:

@@ -243,8 +243,7 @@ def _acquisition(dataset: Any, found: _Groups) -> Acquisition:
     return Acquisition(
         image_type=frame_type or texts(dataset, "ImageType"),
         kernel="/".join(texts(kernel, "ConvolutionKernel")),
-        contrast_agent=text(dataset, "ContrastBolusAgent")
-        or (text(agent, "CodeMeaning") if agent else ""),
+        contrast_agent=text(dataset, "ContrastBolusAgent") or text(agent or {}, "CodeMeaning"),
         body_part=text(dataset, "BodyPartExamined"),
         thickness_mm=_optional_number(measures, "SliceThickness"),
         time=(time or text(dataset, "ContentTime"))[:6],
@@ -260,7 +259,7 @@ def _optional_number(dataset: Any, keyword: str) -> float | None:
 
 
 def _phase(dataset: Any, found: _Groups) -> tuple[tuple[str, str], ...]:
-    content = found("FrameContentSequence")
+    content, kernel = found("FrameContentSequence"), found("CTReconstructionSequence")
     parts = {
         "TemporalPositionIdentifier": text(dataset, "TemporalPositionIdentifier")
         or text(content, "TemporalPositionIndex"),
@@ -271,9 +270,7 @@ def _phase(dataset: Any, found: _Groups) -> tuple[tuple[str, str], ...]:
         or text(dataset, "AcquisitionDateTime"),
         "ContrastBolusAgent": text(dataset, "ContrastBolusAgent"),
         "ImageType": "/".join(texts(dataset, "ImageType")),
-        "ConvolutionKernel": "/".join(
-            texts(found("CTReconstructionSequence"), "ConvolutionKernel")
-        ),
+        "ConvolutionKernel": "/".join(texts(kernel, "ConvolutionKernel")),
         "KVP": text(dataset, "KVP"),
     }
     return tuple(parts.items())
