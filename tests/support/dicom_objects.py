@@ -79,5 +79,5 @@ def with_directory(slices: Sequence[Dataset], folder: Path) -> None:
     for path in save(slices, files):
         made.add(path)
     made.write(folder)
-    made._tmpdir.cleanup()
+    made._stage["t"].cleanup()
     shutil.rmtree(files)
