@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.models import regnet_y_400mf
+from torchvision.models import RegNet, regnet_y_400mf
 
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.recipe import BASELINE
@@ -21,6 +22,14 @@ MEAN, STD = (
 )
 WIDTHS = (256, 128, 64, 32, 16)
 NARROW = (24, 16, 16, 8, 8)
+
+
+_regnet = cache(regnet_y_400mf)
+
+
+def new_regnet() -> RegNet:
+    """torchvision's network; copied, since its initial weights take longer than the rest."""
+    return copy.deepcopy(_regnet())
 
 
 def alive(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -39,7 +48,7 @@ class NotebookNetwork(nn.Module):
 
     def __init__(self, widths: Iterable[int] = WIDTHS, classes: int = 1) -> None:
         super().__init__()
-        regnet = regnet_y_400mf()
+        regnet = new_regnet()
         self.stem, self.trunk_output = regnet.stem, regnet.trunk_output
         layers: list[nn.Module] = []
         inputs = 440
@@ -59,7 +68,7 @@ class RowNetwork(nn.Module):
 
     def __init__(self, decoder: nn.Module, encoder: nn.Module | None = None) -> None:
         super().__init__()
-        regnet = regnet_y_400mf()
+        regnet = new_regnet()
         self.encoder = encoder or nn.Sequential(regnet.stem, regnet.trunk_output)
         self.decoder = decoder
 
@@ -96,7 +105,7 @@ class WholeRegnet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = regnet_y_400mf()
+        self.backbone = new_regnet()
         self.up = nn.ModuleList(
             nn.Sequential(nn.ConvTranspose2d(i, o, 2, 2), nn.Conv2d(o, o, 3, padding=1), nn.ReLU())
             for i, o in zip((440, *NARROW), NARROW, strict=False)
@@ -116,7 +125,7 @@ class NamedNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        regnet = regnet_y_400mf()
+        regnet = new_regnet()
         blocks = [block for stage in regnet.trunk_output for block in stage]
         self.features = nn.ModuleList([regnet.stem, *blocks])
         for number, (i, o) in enumerate(zip((440, *NARROW), NARROW, strict=False), start=1):
@@ -138,7 +147,7 @@ class SkipNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        regnet = regnet_y_400mf()
+        regnet = new_regnet()
         self.stem, self.trunk = regnet.stem, regnet.trunk_output
         self.ups, self.convs = nn.ModuleList(), nn.ModuleList()
         inputs = 440
@@ -235,7 +244,7 @@ def shared_twice() -> nn.Module:
 
 def in_one_row() -> nn.Module:
     """Encoder and decoder in one Sequential."""
-    regnet = regnet_y_400mf()
+    regnet = new_regnet()
     return nn.Sequential(regnet.stem, regnet.trunk_output, *transposed_row(3))
 
 

@@ -22,14 +22,14 @@ CODE = """
 from torch import nn
 from support.foreign_networks import NARROW, NotebookNetwork
 
-class Twice(NotebookNetwork):
+class Residual(NotebookNetwork):
     def __init__(self):
         super().__init__(NARROW)
-        self.beside = nn.ConvTranspose2d(440, 1, 32, 32)
+        self.beside = nn.Conv2d(440, 440, 1)
 
     def forward(self, x):
         features = self.trunk_output(self.stem(x))
-        return self.decoder(features) + self.beside(features).mean(dim=1, keepdim=True)
+        return self.decoder(features + self.beside(features))
 """
 
 
@@ -67,11 +67,11 @@ def test_the_notebook_s_weights_give_the_notebook_s_probabilities(tmp_path: Path
 
 def test_a_module_of_the_user_is_exported(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(CODE)
-    place = f"{tmp_path / 'theirs.py'}:Twice"
+    place = f"{tmp_path / 'theirs.py'}:Residual"
     scope: dict[str, type[nn.Module]] = {}
     exec(CODE, scope)
     torch.manual_seed(4)
-    network = alive(scope["Twice"]())
+    network = alive(scope["Residual"]())
     slab_hu = torch.from_numpy(next(phantom_slabs(0)).slab_hu)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     arguments = [str(tmp_path / "weights.pth"), "--set", "size=64", "--providers", "cpu"]

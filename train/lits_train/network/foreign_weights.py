@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from lits_train.network.native_decoder import native_settings
 from lits_train.network.segmentation_network import ENCODER_CHANNELS, SegmentationNetwork
 from lits_train.settings.recipe import BASELINE, Recipe
 from lits_train.weights.layers import Unit
-from lits_train.weights.match import REMEDY, Match, find_match
+from lits_train.weights.match import Match, find_match
 from lits_train.weights.state_dict import misfit
 from lits_train.weights.tables import table
 
@@ -58,8 +59,9 @@ def match_weights(name: str, content: Any, given: Given) -> Matched:
     Raises:
         CheckpointError: the layers cannot be matched; a table of them has been logged.
     """
-    expected = SegmentationNetwork(BASELINE).encoder.state_dict()
-    match = find_match(content, given.key, given.recipe.decoder_layers, expected, ENCODER_CHANNELS)
+    match = find_match(
+        content, given.key, given.recipe.decoder_layers, _encoder(), ENCODER_CHANNELS
+    )
     recipe = _recipe(match, given)
     network = SegmentationNetwork(recipe)
     state = _fitted(network, match, given)
@@ -69,6 +71,12 @@ def match_weights(name: str, content: Any, given: Given) -> Matched:
         logger.info("%s", line)
     logger.debug("%s\ndecoder_layers: %s", _table(match, network), ",".join(match.decoder.layers))
     return Matched(recipe, state)
+
+
+@cache
+def _encoder() -> dict[str, Tensor]:
+    """The tensors of our encoder, for their names and shapes."""
+    return SegmentationNetwork(BASELINE).encoder.state_dict()
 
 
 def _recipe(match: Match, given: Given) -> Recipe:
@@ -89,7 +97,7 @@ def _recipe(match: Match, given: Given) -> Recipe:
     try:
         recipe = recipe.override(classes=classes, thresholds=thresholds, **settings)
     except ValueError as error:
-        raise CheckpointError(f"its decoder is not known here: {error}; {REMEDY}") from error
+        raise CheckpointError(f"its decoder is not known here: {error}") from error
     _require_input(recipe, given)
     return recipe
 

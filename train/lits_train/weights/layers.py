@@ -48,15 +48,20 @@ def modules_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return modules
 
 
-def orders(modules: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Orders that the modules may run in: that of the file, then by the numbers in their names.
+def orders(modules: Mapping[str, Any]) -> Iterator[tuple[list[str], str]]:
+    """Orders that the modules may run in, and what each assumes.
 
-    A .safetensors file lists its tensors by name, so that "10" comes before "2".
+    A .pth file lists modules as they were defined, a .safetensors file by name, so that "10" comes
+    before "2".
     """
-    yield list(modules)
-    yield sorted(modules, key=lambda name: [_numbered(part) for part in name.split(".")])
-    yield sorted(modules, key=_by_numbers)
-    yield sorted(modules, key=lambda name: _by_numbers(name, reverse=True))
+    names = list(modules)
+    yield names, ""
+    if names == sorted(names):
+        parts = {name: [_numbered(part) for part in name.split(".")] for name in names}
+        yield sorted(names, key=parts.__getitem__), ""
+    how = "layers run in the order of the numbers in their names, since the file's does not fit"
+    yield sorted(names, key=_by_numbers), how
+    yield sorted(names, key=lambda name: _by_numbers(name, reverse=True)), how
 
 
 def _numbered(part: str) -> tuple[int, str]:

@@ -18,9 +18,8 @@ from lits_train.weights.tables import unmatched_table
 
 logger = logging.getLogger(__name__)
 
-REMEDY = (
-    "give the layers with --set decoder_layers=..., or the module itself with --module FILE.py:NAME"
-)
+_LAYERS = "give the layers with --set decoder_layers=..."
+_MODULE = "give the module itself with --module FILE.py:NAME"
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,26 @@ def _decoder(
 ) -> tuple[list[Unit], Decoder]:
     """The convolutions behind the encoder, in the first order in which they make a decoder."""
     modules = modules_of(rest)
-    reasons: list[tuple[str, list[Unit], int]] = []
-    for order in orders(modules):
+    reasons: list[tuple[str, list[Unit], int, str]] = []
+    for order, assumed in orders(modules):
         units: list[Unit] = []
         try:
             units = units_of(modules, order)
             if layers:
                 return units, Decoder(list(layers))
-            return units, read_decoder(units, encoder_channels, _leading(units, encoder))
+            decoder = read_decoder(units, encoder_channels, _leading(units, encoder))
         except NoDecoder as error:
-            reasons.append((str(error), units, error.at))
+            reasons.append((str(error), units, error.at, f"{_LAYERS}, or {_MODULE}"))
         except NotALayer as error:
-            reasons.append((str(error), units, 0))
-    reason, units, at = max(reasons, key=lambda one: one[2])  # of the order that went furthest
+            reasons.append((str(error), units, 0, _MODULE))
+        else:
+            if assumed:
+                decoder.assume(assumed)
+            return units, decoder
+    reason, units, at, remedy = max(reasons, key=lambda one: one[2])  # that went furthest
     logger.error("%s", unmatched_table(modules, units, at))
     where = f"layer {brief(units[at].name)}: " if units else ""
-    raise CheckpointError(f"its decoder is not known here: {where}{brief(reason)}; {REMEDY}")
+    raise CheckpointError(f"its decoder is not known here: {where}{brief(reason)}; {remedy}")
 
 
 def _leading(units: Sequence[Unit], encoder: Encoder) -> int | None:
