@@ -34,14 +34,15 @@ class Residual(NotebookNetwork):
 
 
 def normalised(slab_hu: torch.Tensor) -> torch.Tensor:
-    return (Preprocessing(RECIPE)(slab_hu) - MEAN) / STD
+    scaled: torch.Tensor = Preprocessing(RECIPE)(slab_hu)
+    return (scaled - MEAN) / STD
 
 
-def spread(network: nn.Module, head: nn.Conv2d, slab_hu: torch.Tensor) -> None:
+def spread(network: nn.Module, head: nn.Module, slab_hu: torch.Tensor) -> None:
     """Make the masks on a slab neither empty nor full."""
     with torch.no_grad():
         logits = network(normalised(slab_hu))
-        assert head.bias is not None
+        assert isinstance(head, nn.Conv2d) and head.bias is not None
         head.weight /= 8 * logits.std()
         head.bias.sub_(logits.median()).div_(8 * logits.std())
 
@@ -50,7 +51,7 @@ def test_the_notebook_s_weights_give_the_notebook_s_probabilities(tmp_path: Path
     slab_hu = torch.from_numpy(next(phantom_slabs(0)).slab_hu)
     torch.manual_seed(3)
     network = alive(NotebookNetwork())
-    spread(network, network.decoder[-1], slab_hu)  # type: ignore[union-attr, index, arg-type]
+    spread(network, network.get_submodule("decoder.20"), slab_hu)
     weights, model = tmp_path / "regnet_lits_tumor_segmentation_trained.pth", tmp_path / "m.onnx"
     torch.save(network.state_dict(), weights)
     arguments = [str(weights), "-o", str(model), "--precision", "fp32", "--set", "size=64"]

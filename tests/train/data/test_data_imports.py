@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from lits_runtime import DatasetError, OutputError
-from lits_runtime.phantom.ct import make_phantom
 from lits_train.cli.data import main
 from lits_train.cli.train import main as train_main
 from lits_train.data.cases import check_case, find_cases
@@ -193,13 +192,19 @@ def test_what_is_no_such_data_set_is_refused(tmp_path: Path, phantom_folder: Pat
     assert not (tmp_path / "out").exists()
 
 
-def ircadb(folder: Path, *, zipped: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """A patient as 3D-IRCADb-01 has it; HU and labels (i, j, k)."""
-    phantom = make_phantom(5, matrix=48, slices=6, orientation="LPS", lesions=2)
-    hu, labels = phantom.volume_hu, phantom.labels
-    lesions = np.flatnonzero((labels == 2).any(axis=(0, 1)))
+def ircadb(
+    folder: Path, pair: tuple[Path, Path], *, zipped: bool
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A part of a case as 3D-IRCADb-01 has its patients; HU and labels (i, j, k)."""
+    scans: list[Any] = [nib.load(path) for path in pair]
+    whole = np.asarray(scans[1].dataobj)
+    middle = int(np.median(np.flatnonzero((whole == 2).any(axis=(0, 1)))))
+    part = np.s_[::8, ::8, middle - 4 : middle + 4]
+    volume, label_map = (scan.slicer[part] for scan in scans)
+    hu = np.clip(np.asarray(volume.dataobj), -1024, 3071).astype(np.int16)
+    labels = np.asarray(label_map.dataobj).astype(np.uint8)
     first = labels == 2
-    first[:, :, lesions[len(lesions) // 2] :] = False
+    first[:, :, 4:] = False
     structures = {
         "liver": labels >= 1,
         "livertumor01": first,
@@ -207,12 +212,12 @@ def ircadb(folder: Path, *, zipped: bool) -> tuple[np.ndarray[Any, Any], np.ndar
         "bone": hu > 300,
     }
     for name, mask in structures.items():
-        slices = slices_of(hu, phantom.affine, name)
+        slices = slices_of(hu, volume.affine, name)
         for k, one in enumerate(slices):
             one.RescaleIntercept = 0
             set_pixels(one, 255 * mask[:, :, k].T.astype(np.int32), "<u2")
         save(slices, folder / "MASKS_DICOM" / name)
-    save(slices_of(hu, phantom.affine, "ct"), folder / "PATIENT_DICOM")
+    save(slices_of(hu, volume.affine, "ct"), folder / "PATIENT_DICOM")
     if zipped:
         for part in ("PATIENT_DICOM", "MASKS_DICOM"):
             with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
@@ -225,8 +230,8 @@ def ircadb(folder: Path, *, zipped: bool) -> tuple[np.ndarray[Any, Any], np.ndar
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_ircadb_is_converted(tmp_path: Path, zipped: bool) -> None:
-    hu, labels = ircadb(tmp_path / "source/3Dircadb1.17", zipped=zipped)
+def test_ircadb_is_converted(real_case: tuple[Path, Path], tmp_path: Path, zipped: bool) -> None:
+    hu, labels = ircadb(tmp_path / "source/3Dircadb1.17", real_case, zipped=zipped)
     (tmp_path / "source/3Dircadb1.18/PATIENT_DICOM").mkdir(parents=True)
     output = run(tmp_path / "source", "-o", tmp_path / "pairs")
     assert "ircadb-17" in output and "converted" in output

@@ -108,6 +108,8 @@ def refused() -> dict[str, Any]:
         r"layer decoder\.2: 9 input channels, expected 8; give the layers": state_of(
             gap_in_channels
         ),
+        "names of more than 500": {"a" * 501: torch.zeros(1, 1, 1, 1)},
+        "101 convolutions behind": state_of(nn.Sequential(*[nn.Conv2d(440, 440, 1)] * 101)),
         "a kernel of 8 x 8": state_of(kernel),
         r"decoder\.1: weight \(8,\), bias \(8,\); no conv": state_of(group),
         "several encoders .*--key": two,
@@ -133,7 +135,7 @@ def test_what_cannot_be_matched_is_refused_with_a_table(
         if "decoder is not known" in str(error.value):
             assert "--module FILE.py:NAME" in str(error.value)
             (table,) = (record.message for record in caplog.records)
-            assert "weight 440 x 8" in table
+            assert "weight 440 x " in table
             assert "expected, from the encoder's 440 channels on" in table
 
 

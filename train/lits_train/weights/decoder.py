@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lits_train.weights.layers import Unit, gap
 
 _UP_NAME = re.compile(r"up|deconv|convt|transpose", re.IGNORECASE)
+_MOST_UNITS = 100
 _LONGEST_BLOCK = 4
 """Convolutions that may repeat themselves in the same order."""
 _UP_KERNELS, _CONV_KERNELS = (2, 3, 4), (1, 3, 5, 7)
@@ -48,8 +49,6 @@ class _Reader:
         """Doublings that must be made by layers without weights."""
 
     def read(self, leading: int | None) -> Decoder:
-        if not self.units:
-            raise NoDecoder("no convolution behind the encoder", 0)
         if leading and self.missing > 0:
             self._enlarge()
         for at, unit in enumerate(self.units):
@@ -190,4 +189,6 @@ def read_decoder(
     Raises:
         NoDecoder: channels, kernels or sizes do not follow from each other.
     """
+    if not 0 < len(units) <= _MOST_UNITS:
+        raise NoDecoder(f"{len(units)} convolutions behind the encoder, expected some", 0)
     return _Reader(units, encoder_channels).read(leading)

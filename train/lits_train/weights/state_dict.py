@@ -18,6 +18,7 @@ NOT_WEIGHTS = ("optim", "sched", "scaler", "callback", "loop", "hyper", "config"
 PREFIXES = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile add to every name."""
 _MAX_DEPTH = 4
+_MOST_NAME = 500
 _SHOWN = 3
 
 
@@ -53,7 +54,7 @@ def find_state_dict(content: Any, key: str = "") -> Found | None:
         key: the one to take, or the start of the names to take; "" for the likeliest.
 
     Raises:
-        CheckpointError: there is nothing of that key.
+        CheckpointError: there is nothing of that key, or a name is endless.
     """
     found = dict(_candidates(content, ()))
     if key:
@@ -96,6 +97,8 @@ def _candidates(
         return
     if not all(isinstance(name, str) for name in content):
         return
+    if any(len(name) > _MOST_NAME for name in content):
+        raise CheckpointError(f"names of more than {_MOST_NAME} characters, which no tensor has")
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if any(tensor.dim() == 4 for tensor in tensors.values()):
         yield path, tensors
