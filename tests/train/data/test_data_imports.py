@@ -199,8 +199,8 @@ def ircadb(
     scans: list[Any] = [nib.load(path) for path in pair]
     whole = np.asarray(scans[1].dataobj)
     middle = int(np.median(np.flatnonzero((whole == 2).any(axis=(0, 1)))))
-    part = np.s_[::8, ::8, middle - 4 : middle + 4]
-    volume, label_map = (scan.slicer[part] for scan in scans)
+    cut = np.s_[::8, ::8, middle - 4 : middle + 4]
+    volume, label_map = (scan.slicer[cut] for scan in scans)
     hu = np.clip(np.asarray(volume.dataobj), -1024, 3071).astype(np.int16)
     labels = np.asarray(label_map.dataobj).astype(np.uint8)
     first = labels == 2
