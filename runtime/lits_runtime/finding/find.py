@@ -92,7 +92,7 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
         from lits_runtime.finding.series import series_among
 
         series, others = series_among(walk.dicom)
-        left_out += others
+        left_out += (LeftOut(*other) for other in others)
     return Found(found, sorted(left_out, key=lambda one: one.path), series)
 
 
