@@ -108,7 +108,8 @@ def _objects(paths: Iterable[Path]) -> Iterator[Stored]:
                 inside[:] = sorted(one for one in inside if not one.startswith((".", "__MACOSX")))
                 yield from _regular(Path(folder) / one for one in sorted(files))
         elif is_archive(path):
-            yield from members(path)
+            state, inside_it = members(path)
+            yield from (Stored(path, state, member) for member in inside_it)
         else:
             yield from _named_by_directory(path) or [stored_file(path)]
 
