@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from lits_runtime import LitsError
+from lits_runtime.volumes.dicom.choice import choose_series
 from lits_runtime.volumes.dicom.find import find_series
+from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.dicom.table import rows, table
-from lits_runtime.volumes.open import open_dicom
 from lits_runtime.volumes.scan import Scan
 from support.dicom_ct import PATIENT_NAME, body_hu, save, slices_of
 from support.dicom_htj2k import SHAPE
@@ -108,7 +109,7 @@ def read(given: Path) -> bool:
     try:
         found = find_series(given, fill_missing=True)
         assert PATIENT_NAME not in str(rows(found)) + table(found)
-        scan = Scan(open_dicom(given))
+        scan = Scan(DicomSource(choose_series(found).series))
         for slab in scan.slabs(3):
             scan.slab_hu(slab)
         scan.read_slab(0, 1)

@@ -125,7 +125,10 @@ def _named_by_directory(path: Path) -> list[Stored]:
     stored = stored_file(path)
     if not is_dicom(stored.read(256)):
         return []
-    dataset = read_header(stored).dataset
+    try:
+        dataset = read_header(stored).dataset
+    except VolumeError:  # what is wrong with it is said where all objects are read
+        return []
     if _class_of(dataset) != _DIRECTORY:
         return []
     with quiet():
