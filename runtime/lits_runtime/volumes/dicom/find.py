@@ -18,7 +18,7 @@ from lits_runtime.volumes.dicom.sorting.groups import (
     without_copies,
 )
 from lits_runtime.volumes.dicom.sorting.images import TAGS, Image, images_of, no_ct
-from lits_runtime.volumes.dicom.sorting.values import text
+from lits_runtime.volumes.dicom.sorting.values import text, texts
 from lits_runtime.volumes.dicom.stored import Stored, quiet, read_header, stored_file
 from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
 
@@ -108,7 +108,8 @@ def _objects(paths: Iterable[Path]) -> Iterator[Stored]:
                 inside[:] = sorted(one for one in inside if not one.startswith((".", "__MACOSX")))
                 yield from _regular(Path(folder) / one for one in sorted(files))
         elif is_archive(path):
-            yield from members(path)
+            state, inside_it = members(path)
+            yield from (Stored(path, state, member) for member in inside_it)
         else:
             yield from _named_by_directory(path) or [stored_file(path)]
 
@@ -124,15 +125,11 @@ def _named_by_directory(path: Path) -> list[Stored]:
     stored = stored_file(path)
     if not is_dicom(stored.read(256)):
         return []
-    dataset = read_header(stored).dataset
-    if _class_of(dataset) != _DIRECTORY:
+    named = _file_ids(stored)
+    if named is None:
         return []
-    with quiet():
-        records = dataset.get("DirectoryRecordSequence") or []
-        named = [record.get("ReferencedFileID") for record in records[:_MOST_DIRECTORY_ENTRIES]]
     files = list[Path]()
-    for value in filter(None, named):
-        parts = [value] if isinstance(value, str) else [str(part) for part in value]
+    for parts in named:
         if any(part in ("", ".", "..") or set(part) & set("/\\:\0") for part in parts):
             raise VolumeError(
                 f"{without_uids(str(path))}: a DICOMDIR that names files outside its folder; give "
@@ -146,6 +143,22 @@ def _named_by_directory(path: Path) -> list[Stored]:
             "are not there; copy the whole medium, or give the folder itself"
         )
     return [stored_file(one) for one in files]
+
+
+def _file_ids(stored: Stored) -> list[list[str]] | None:
+    """The files that a DICOMDIR names, by the parts of their paths; None for another object."""
+    try:
+        dataset = read_header(stored).dataset
+        with quiet():
+            if _class_of(dataset) != _DIRECTORY:
+                return None
+            records = (dataset.get("DirectoryRecordSequence") or [])[:_MOST_DIRECTORY_ENTRIES]
+            named = [list(texts(record, "ReferencedFileID")) for record in records]
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # what is wrong with it is said where all objects are read
+        return None
+    return [parts for parts in named if any(parts)]
 
 
 def _class_of(dataset: Any) -> str:
