@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from lits_runtime.model.metadata import (
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.session.providers import why_not
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint
+from lits_train.network.foreign_weights import Given
 from lits_train.network.slab_segmenter import SlabSegmenter
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class ExportSettings:
     licence: str = "Apache-2.0"
     """Of the weights; the terms of the training data may apply."""
     intended_use: str = DISCLAIMER
+    given: Given = field(default_factory=Given)
+    """What weights without settings do not say."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
     inputs = Inputs("the checkpoint", [checkpoint]).add("a scan to check on", settings.check_on)
     pictures = [] if settings.worst_slice is None else [settings.worst_slice]
     check_targets([model, *pictures], inputs, force=True)
-    loaded = load_checkpoint(checkpoint).as_used()
+    loaded = load_checkpoint(checkpoint, settings.given).as_used()
     gate = _Gate(loaded, settings)
     candidate, verdict = gate.best()
     for report in verdict.reports:

@@ -1,5 +1,6 @@
 """Foreign text made safe to show: file names and error messages, in messages and in tables."""
 
+import re
 import unicodedata
 from typing import Any
 
@@ -29,6 +30,26 @@ def brief(message: object) -> str:
     return first if len(first) <= _LONGEST else f"{first[:_LONGEST]}..."
 
 
+def hashed_uid(uid: str) -> str:
+    """Eight hexadecimal digits that stand for a DICOM UID, by which a patient could be found.
+
+    >>> hashed_uid("1.2.840.113619.2.55")
+    '124a9180'
+    """
+    import hashlib
+
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
+
+
+def without_uids(name: str) -> str:
+    """A file name or message, printable, in which each DICOM UID is replaced by its hash.
+
+    >>> without_uids("CT.1.2.840.113619.2.55.dcm"), without_uids("scan.v1.2.nii")
+    ('CT.124a9180.dcm', 'scan.v1.2.nii')
+    """
+    return re.sub(_UID, lambda found: hashed_uid(found[0]), printable(name))
+
+
 def csv_cell(value: Any) -> Any:
     r"""A value for a CSV that is opened in a spreadsheet, where no text may become a formula.
 
@@ -44,4 +65,5 @@ def csv_cell(value: Any) -> Any:
     return f"'{shown}" if first in _FORMULA or value[:1] in ("\t", "\r", "\n") else shown
 
 
+_UID = r"(?<!\d)[0-2](?:\.\d+){5,}"
 _FORMULA = ("=", "+", "-", "@")

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +17,13 @@ from lits_runtime.cli.arguments import (
     NEW_FOLDER,
     force_option,
 )
-from lits_runtime.cli.command import shared_options
+from lits_runtime.cli.command import section, shared_options
 from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
 from lits_runtime.model.metadata import DISCLAIMER
+from lits_train.cli.recipe_options import overridden, recipe_options
+
+if TYPE_CHECKING:
+    from lits_train.network.foreign_weights import Given
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,9 @@ def _provider_names(
     if unknown := [name for name in names if name not in PROVIDERS]:
         raise click.BadParameter(f"{unknown}: known are {', '.join(PROVIDERS)} and all")
     return names
+
+
+_foreign = section("Weights alone")
 
 
 @click.command(cls=CommandWithSubcommands)
@@ -81,6 +88,23 @@ def _provider_names(
 )
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option("--intended-use", default=DISCLAIMER, help="Text to embed in the model.")
+@recipe_options(
+    "Weights alone",
+    None,
+    "Recipe whose input, classes and thresholds they were trained with.  [default: baseline]",
+)
+@_foreign("--key", default="", help="Where the weights are in the file, or how their names begin.")
+@_foreign(
+    "--transposed",
+    is_flag=True,
+    help="They were trained on transposed slices, as volume[:, :, k] of nibabel.",
+)
+@_foreign(
+    "--module",
+    default="",
+    metavar="FILE.py:NAME",
+    help="Run this function of yours to make the network, where its layers cannot be matched.",
+)
 @click.option("--inspect", "old_inspect", is_flag=True, hidden=True)
 @click.option("--json", "as_json", is_flag=True, hidden=True)
 @click.option(
@@ -103,9 +127,10 @@ def main(
 ) -> None:
     """Export a CHECKPOINT of lits-train to one ONNX file, and verify its numerical parity.
 
-    CHECKPOINT is the .pth of a training run, or a .pth or .safetensors with the weights of the
-    baseline recipe's network and nothing else. The file is compared with the PyTorch network on
-    slabs of CT and on edge cases. If it is out of tolerance, or larger than its precision allows,
+    CHECKPOINT is the .pth of a training run, or weights alone (.pth or .safetensors) of a network
+    with a RegNetY-400MF as its encoder: its layers are matched by order and shape, and what the
+    file does not say is assumed, and said. The file is compared with the PyTorch network on slabs
+    of CT and on edge cases. If it is out of tolerance, or larger than its precision allows,
     nothing is written and the exit status is 1. Modules that lose most by float16 or int8 are found
     by measurement and stay in floating point.
     """
@@ -140,6 +165,12 @@ def _export(
     max_difference: float | None,
     min_dice: float | None,
     max_volume_difference: float | None,
+    recipe: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
+    key: str,
+    transposed: bool,
+    module: str,
     **asked: Any,
 ) -> None:
     from lits_export.export import ExportSettings, export_model
@@ -149,8 +180,25 @@ def _export(
         "dice": min_dice,
         "volume_percent": max_volume_difference,
     }
-    given = {name: limit for name, limit in limits.items() if limit is not None}
+    stated = {name: limit for name, limit in limits.items() if limit is not None}
     precision = asked["precision"]
-    tolerance = replace(TOLERANCES[precision], **given)
-    result = export_model(checkpoint, model, ExportSettings(tolerance=tolerance, **asked))
+    tolerance = replace(TOLERANCES[precision], **stated)
+    given = _given(recipe, config, settings, key=key, transposed=transposed, module=module)
+    result = export_model(
+        checkpoint, model, ExportSettings(tolerance=tolerance, given=given, **asked)
+    )
     logger.info("%s: %s, %.1f MB, parity holds", model, precision, result.bytes / 1e6)
+
+
+def _given(
+    name: str | None, config: Path | None, settings: tuple[str, ...], **parts: Any
+) -> "Given":
+    """What the options say of weights alone."""
+    from lits_train.network.foreign_weights import Given
+    from lits_train.settings.recipe import BASELINE, RECIPES
+
+    try:
+        recipe, stated = overridden(RECIPES[name] if name else BASELINE, config, [*settings])
+    except ValueError as error:
+        raise click.UsageError(" ".join(str(error).split())) from error
+    return Given(recipe, frozenset(stated | ({"recipe"} if name else set())), **parts)

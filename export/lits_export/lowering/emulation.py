@@ -14,6 +14,8 @@ from torchvision.ops import SqueezeExcitation
 from lits_export.lowering.float16 import STEM
 from lits_export.lowering.fuse import for_inference
 from lits_export.lowering.stored_weights import split
+from lits_train.network.foreign_module import ForeignNetwork
+from lits_train.network.layered_decoder import LayeredDecoder
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 
@@ -95,13 +97,19 @@ class AccumulateInFloat32(nn.Module):
 
 
 def module_names(network: SegmentationNetwork) -> list[str]:
-    """The modules whose precision is chosen one by one: a convolution each, or a pooling branch."""
+    """The modules whose precision is chosen one by one: a convolution each, or a pooling branch.
+
+    A network from elsewhere is one module.
+    """
     names = [STEM]
+    if isinstance(network, ForeignNetwork):
+        return names
     for name, module in network.named_modules():
         parent, _, last = name.rpartition(".")
         in_block = parent.endswith(".f") or last == "proj"
         in_decoder = parent.startswith("decoder.") and last in ("up", "conv")
-        if (in_block or in_decoder) and list(module.parameters()):
+        layered = isinstance(network.decoder, LayeredDecoder) and parent == "decoder"
+        if (in_block or in_decoder or layered) and list(module.parameters()):
             names.append(name)
     return [*names, "head"]
 

@@ -19,7 +19,7 @@ def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
     """A copy with batch norm folded into the convolutions and groups of `BLOCK` channels."""
     rewritten = copy.deepcopy(network).eval()
     for module in list(rewritten.modules()):
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, nn.Sequential | nn.ModuleList):
             _fold_batch_norm(module)
     for module in rewritten.modules():
         if isinstance(module, ResBottleneckBlock):
@@ -27,11 +27,14 @@ def for_inference(network: SegmentationNetwork) -> SegmentationNetwork:
     return rewritten
 
 
-def _fold_batch_norm(sequence: nn.Sequential) -> None:
+def _fold_batch_norm(sequence: nn.Sequential | nn.ModuleList) -> None:
     for index in range(len(sequence) - 1):
         convolution, norm = sequence[index], sequence[index + 1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            sequence[index] = fuse_conv_bn_eval(convolution, norm)
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            sequence[index] = fuse_conv_bn_eval(convolution, norm, transposed)
             sequence[index + 1] = nn.Identity()
 
 

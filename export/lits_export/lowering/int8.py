@@ -16,6 +16,7 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from lits_export.lowering.float16 import STEM
+from lits_runtime.errors import ParityError
 from lits_runtime.session.providers import open_session
 from lits_runtime.session.run import run
 
@@ -46,8 +47,10 @@ def quantisable(model: onnx.ModelProto) -> dict[str, str]:
         for node in model.graph.node
         if node.op_type == "Conv"
     }
-    stage = [module for module in modules.values() if module.startswith("decoder.")][-1]
-    last = ".".join(stage.split(".")[:3])  # decoder.N.conv
+    stages = [module for module in modules.values() if module.startswith("decoder.")]
+    if not stages:
+        raise ParityError("int8 needs the layers of a decoder: choose another --precision")
+    last = ".".join(stages[-1].split(".")[:3])  # decoder.N.conv
     return {
         name: module
         for name, module in modules.items()

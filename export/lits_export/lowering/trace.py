@@ -1,6 +1,7 @@
 """From torch modules to one ONNX graph: symbolic sizes, one file, checked in full."""
 
 import ast
+import hashlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -39,22 +40,31 @@ class Traced:
 
 
 _kept: OrderedDict[str, Traced] = OrderedDict()
-"""By the checkpoint's SHA-256, the most recently used last."""
+"""By recipe and weights, the most recently used last."""
 
 
 def trace_checkpoint(checkpoint: Checkpoint) -> Traced:
-    """The network of a checkpoint file in inference form; traced once, however often it is asked.
+    """The network of a checkpoint in inference form; traced once, however often it is asked.
 
     Raises:
         ParityError: the exporter froze a dimension or wrote an invalid graph.
     """
-    key = checkpoint.sha256
+    key = _key(checkpoint)
     if key not in _kept:
         _kept[key] = trace(checkpoint.recipe, for_inference(checkpoint.network()))
     _kept.move_to_end(key)
     while len(_kept) > MAX_KEPT:
         _kept.popitem(last=False)
     return _kept[key]
+
+
+def _key(checkpoint: Checkpoint) -> str:
+    """Of recipe and weights: one file may be read in several ways."""
+    digest = hashlib.sha256(f"{checkpoint.recipe} {id(checkpoint.module)}".encode())
+    for name, tensor in checkpoint.state_dict.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def trace(recipe: Recipe, network: SegmentationNetwork) -> Traced:

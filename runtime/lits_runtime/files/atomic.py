@@ -205,7 +205,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in temporary.rglob("*"):
-            if path.is_file():
+            if path.is_file() and not path.is_symlink():
                 with path.open("rb+") as file:
                     os.fsync(file.fileno())
         if target.exists():

@@ -43,7 +43,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, no CT volume"),
 )
-_DICOM = "DICOM; convert the series with dcm2niix"
+_DICOM = "DICOM; name the folder of its series, or give it a name without this ending"
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 
@@ -119,13 +119,18 @@ def _by_start(start: bytes) -> str | None:
 
 
 def _dicom(start: bytes) -> str | None:
+    return _DICOM if is_dicom(start) else None
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file with these first bytes is a DICOM object, with or without a meta header."""
     if start[128:132] == b"DICM":
-        return _DICOM
+        return True
     # Without the preamble: the first element is of group 2 or 8, its value representation known.
     group, element = struct.unpack("<HH", start[:4]) if len(start) > 8 else (0, 0)
     named = start[4:6] in (b"UL", b"UI", b"CS", b"OB", b"SH", b"DA")
     implicit = group == 8 and element in (0, 1, 5, 8, 22) and start[6:8] == b"\0\0"
-    return _DICOM if group in (2, 8) and element < 0x100 and (named or implicit) else None
+    return group in (2, 8) and element < 0x100 and (named or implicit)
 
 
 def _mgh(start: bytes) -> str | None:

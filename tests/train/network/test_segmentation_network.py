@@ -73,8 +73,8 @@ def test_no_network_names_the_file_and_the_flag(
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="not weights of RegNetY-400MF"):
+    torch.save({"conv.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="no RegNetY-400MF in it"):
         SegmentationNetwork(BASELINE).load_encoder(str(tmp_path / "other.pth"))
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(CheckpointError, match="not a weight file"):

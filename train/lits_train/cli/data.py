@@ -1,4 +1,4 @@
-"""lits-data: download, check, prepare and simulate data sets."""
+"""lits-data: download, import, check, prepare and simulate data sets."""
 
 import json
 import logging
@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FOLDER, NEW_FOLDER, force_option
+from lits_runtime.cli.arguments import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    NEW_FOLDER,
+    force_option,
+)
 from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger(__name__)
@@ -27,7 +32,7 @@ class OrderedGroup(click.Group):
 @click.group(cls=OrderedGroup)
 @click.version_option(package_name="lits-toolkit")
 def main() -> None:
-    """Download, check, prepare or simulate LiTS-style data sets of CT volumes and masks."""
+    """Download, import, check, prepare or simulate LiTS-style data sets of CT volumes and masks."""
 
 
 @main.command(cls=Command)
@@ -51,6 +56,48 @@ def download(folder: Path, space_check: bool) -> None:
 
     pairs = download_lits(folder, check_space=space_check)
     logger.info("%s: %d pairs, complete", folder, pairs)
+
+
+@main.command("import", cls=Command)
+@click.argument("source", type=EXISTING_FOLDER)
+@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="New folder for the pairs.")
+@click.option(
+    "--layout",
+    type=click.Choice(("auto", "msd", "nnunet", "ircadb")),
+    default="auto",
+    show_default=True,
+    help="Of SOURCE: MSD Task03_Liver, raw data of nnU-Net, or patients of 3D-IRCADb-01.",
+)
+@click.option("--copy", is_flag=True, help="Copy files instead of linking to them.")
+@click.option("--splits", type=EXISTING_FILE, help="nnU-Net's splits_final.json, if not beside it.")
+@shared_options
+def import_(source: Path, output: Path, layout: str, copy: bool, splits: Path | None) -> None:
+    """Import a data set of others to a new folder of pairs.
+
+    SOURCE is the folder with dataset.json, imagesTr and labelsTr, or the one with the patients'
+    folders (PATIENT_DICOM and MASKS_DICOM, as folders or .zip). NIfTI files are linked, so that
+    nothing is copied and SOURCE must stay where it is; masks whose labels have other values are
+    rewritten, DICOM is converted. Labels are told by their names. The exit status is 1 if a case
+    could not be imported.
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from lits_train.data.imports.layouts import find_layout
+    from lits_train.data.imports.report import left_out_lines, report_table
+    from lits_train.data.imports.splits import find_splits
+    from lits_train.data.imports.write import import_pairs
+
+    found = find_layout(source, layout)
+    found = replace(found, splits=splits or find_splits(source))
+    imported, left_out = import_pairs(found, output, copy=copy)
+    console = Console(width=max(Console().width, 120), soft_wrap=True)
+    console.print(report_table(imported), *left_out_lines(left_out), sep="\n")
+    failed = len(found.pairs) - len(imported)
+    logger.info("%s: %d cases of %s, %d failed", output, len(imported), found.layout, failed)
+    if failed:
+        click.get_current_context().exit(1)
 
 
 @main.command(cls=Command)

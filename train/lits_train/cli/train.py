@@ -10,7 +10,8 @@ import click
 from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.progress import Stop, stopping_on_signals
-from lits_train.settings.recipe import OLD_NAMES, RECIPES, Recipe
+from lits_train.cli.recipe_options import overridden, recipe_options
+from lits_train.settings.recipe import RECIPES, Recipe
 from lits_train.settings.run import PRECISIONS, RunSettings
 
 
@@ -22,14 +23,6 @@ class StopOnce(Stop):
         self.signal_number = self.signal_number or number
 
 
-class RecipeName(click.Choice[str]):
-    """The name of a recipe; names of earlier versions are accepted."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return today's name."""
-        return super().convert(OLD_NAMES.get(value, value), param, ctx)
-
-
 _settings, _validation, _device, _output = map(
     section, ("Recipe", "Validation", "Device", "Output")
 )
@@ -37,25 +30,7 @@ _settings, _validation, _device, _output = map(
 
 @click.command(cls=Command)
 @click.argument("data", type=EXISTING_FOLDER, required=False)
-@_settings(
-    "--recipe",
-    type=RecipeName(list(RECIPES)),
-    default="default",
-    show_default=True,
-    help="Settings of the network, its input and its training.",
-)
-@_settings(
-    "--config",
-    type=EXISTING_FILE,
-    help="TOML file that overrides settings of the recipe.",
-)
-@_settings(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Override one setting, also of --config; write tuples as a,b. Repeatable.",
-)
+@recipe_options("Recipe", "default", "Settings of the network, its input and its training.")
 @_settings("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
 @_settings("--epochs", metavar="N", help="Short for --set epochs=N.")
 @_settings("--size", metavar="N", help="Short for --set size=N, the working size.")
@@ -66,8 +41,8 @@ _settings, _validation, _device, _output = map(
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="Initial weights of the encoder; FILE (.pth or .safetensors) holds those of "
-    "RegNetY-400MF or of an earlier run.",
+    help="Initial weights of the encoder; FILE (.pth or .safetensors) holds those of a "
+    "RegNetY-400MF, alone or within a network of this toolkit or of others.",
 )
 @_validation(
     "--validation-fraction",
@@ -84,6 +59,11 @@ _settings, _validation, _device, _output = map(
     multiple=True,
     metavar="ID",
     help="Hold out this case instead. Repeatable.",
+)
+@_validation(
+    "--splits",
+    type=EXISTING_FILE,
+    help="Hold out what --fold of this splits_final.json of nnU-Net holds out instead.",
 )
 @_validation(
     "--validate-every",
@@ -183,21 +163,10 @@ def main(data: Path | None, output: Path | None, show_recipe: bool, **options: A
 
 def _recipe(options: dict[str, Any]) -> Recipe:
     """The named recipe, overridden by --config, then by --set, then by the short options."""
-    from lits_train.settings.overrides import override, read_toml
-
-    recipe, config = RECIPES[options.pop("recipe")], options.pop("config")
-    if config:
-        recipe = override(recipe, read_toml(config))
-    overrides: dict[str, object] = {}
-    for setting in options.pop("settings"):
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting}: expected FIELD=VALUE")
-        overrides[name.strip()] = value
-    for name in ("epochs", "size", "batch_size", "learning_rate"):
-        if (value := options.pop(name)) is not None:
-            overrides[name] = value
-    return override(recipe, overrides)
+    short = ("epochs", "size", "batch_size", "learning_rate")
+    given = [*options.pop("settings")]
+    given += [f"{name}={value}" for name in short if (value := options.pop(name)) is not None]
+    return overridden(RECIPES[options.pop("recipe")], options.pop("config"), given)[0]
 
 
 def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
@@ -206,6 +175,13 @@ def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
     device = options.pop("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     workers = options.pop("workers")
     workers = (4 if device.startswith("cuda") else 0) if workers is None else workers
+    if splits := options.pop("splits"):
+        from lits_train.data.imports.splits import validation_cases
+
+        if options["folds"] or options["validation_cases"]:
+            raise ValueError("--splits, --folds and --validation-case are three ways: give one")
+        options["validation_cases"] = tuple(validation_cases(splits, options["fold"]))
+        options["fold"] = 0
     if options.pop("bf16"):
         options["precision"] = "bf16"
     return RunSettings(output, device=device, workers=workers, **options)

@@ -1,5 +1,6 @@
 """Checkpoints: weights and everything needed to rebuild the network, written atomically."""
 
+import copy
 import io
 import json
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,13 @@ from torch import Tensor
 from lits_runtime.errors import CheckpointError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import brief
+from lits_train.network.foreign_module import ForeignNetwork, foreign_network
+from lits_train.network.foreign_weights import Given, match_weights
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.inference import Inference
-from lits_train.settings.recipe import BASELINE, RECIPES, Recipe
+from lits_train.settings.recipe import Recipe
 from lits_train.weights.reader import read_weights
-from lits_train.weights.state_dict import find_state_dict, misfit
+from lits_train.weights.state_dict import misfit, our_names
 
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
@@ -39,6 +42,8 @@ class Checkpoint:
     """Chosen on validation cases at full resolution, to be used with these weights."""
     sha256: str = ""
     """Of the file that was read."""
+    module: ForeignNetwork | None = None
+    """The network that the user's own code made, with these weights in it."""
 
     def as_used(self) -> "Checkpoint":
         """The checkpoint with the chosen thresholds in place of the recipe's."""
@@ -52,6 +57,8 @@ class Checkpoint:
         Raises:
             CheckpointError: the weights do not fit the recipe's network.
         """
+        if self.module is not None:
+            return copy.deepcopy(self.module)
         network = _untrained(self.recipe)
         if difference := misfit(self.state_dict, network.state_dict()):
             raise CheckpointError(f"the weights do not fit the recipe: {difference}")
@@ -79,12 +86,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, given: Given | None = None) -> Checkpoint:
     """Read a checkpoint without running any code that it may carry.
 
-    Bare weights of the baseline recipe's network are accepted as well, as .pth or .safetensors: at
-    the top level or under "state_dict" or "model_state_dict", with or without the prefixes of
-    DataParallel and torch.compile.
+    Weights without settings, as others save them, are matched with a network that computes the
+    same, see `foreign_weights`.
+
+    Args:
+        path: .pth or .safetensors.
+        given: what weights without settings do not say.
 
     Raises:
         CheckpointError: damaged, unsafe, of a newer format, or weights that do not fit the recipe.
@@ -93,7 +103,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content, sha256 = read_weights(path)
     try:
         if not isinstance(content, dict) or "recipe" not in content:
-            return _bare(content, sha256)
+            return _bare(path.name, content, sha256, given or Given())
+        if given is not None and given != Given():
+            raise CheckpointError(
+                "a checkpoint of lits-train, which holds its own settings; --recipe, --config, "
+                "--set, --key, --transposed and --module are for weights alone"
+            )
         return _complete(content, sha256)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -107,7 +122,7 @@ def _complete(content: dict[str, Any], sha256: str) -> Checkpoint:
             f"format {brief(version)}, this version of lits-toolkit reads up to {FORMAT_VERSION}; "
             "upgrade it"
         )
-    state = find_state_dict({"state_dict": content.get("state_dict")})
+    state = our_names(content)
     settings, training, resume = (content.get(key, {}) for key in ("recipe", "training", "resume"))
     if state is None or not all(isinstance(part, dict) for part in (settings, training, resume)):
         raise CheckpointError("damaged: its parts are not those that lits-train writes")
@@ -138,27 +153,14 @@ def _inference(content: Any, recipe: Recipe) -> Inference | None:
     return inference
 
 
-def _bare(content: Any, sha256: str) -> Checkpoint:
-    """Weights without settings, which are assumed to be the baseline recipe's."""
-    state = find_state_dict(content)
-    if state is None:
-        found = brief(sorted(map(str, content))[:5] if isinstance(content, dict) else type(content))
-        raise CheckpointError(f"holds {found}; expected a checkpoint of lits-train or a state dict")
-    difference = misfit(state, _untrained(BASELINE).state_dict())
-    if not difference:
-        return Checkpoint(BASELINE, state, {"source": "weights alone"}, sha256=sha256)
-    if any(not misfit(state, _untrained(recipe).state_dict()) for recipe in RECIPES.values()):
-        raise CheckpointError(
-            "weights of the default recipe's network without its settings; expected the checkpoint "
-            "that lits-train wrote, or .safetensors with the recipe as JSON in its metadata"
-        )
-    hint = ""
-    if "trunk_output.block1.block1-0.proj.0.weight" in state:
-        hint = "; it is a plain RegNetY: start a training from it with lits-train --weights FILE"
-    raise CheckpointError(
-        f"weights without settings must fit the baseline recipe's network, and these do not: "
-        f"{difference}{hint}"
-    )
+def _bare(name: str, content: Any, sha256: str, given: Given) -> Checkpoint:
+    """Weights without settings."""
+    facts = {"source": "weights alone"}
+    if given.module:
+        network = foreign_network(given.module, content, given.key, given.recipe)
+        return Checkpoint(given.recipe, network.state_dict(), facts, sha256=sha256, module=network)
+    matched = match_weights(name, content, given)
+    return Checkpoint(matched.recipe, matched.state_dict, facts, sha256=sha256)
 
 
 def _untrained(recipe: Recipe) -> SegmentationNetwork:

@@ -8,9 +8,12 @@ from torchvision.models import RegNet_Y_400MF_Weights, regnet_y_400mf
 
 from lits_runtime.errors import CheckpointError
 from lits_runtime.messages import brief
+from lits_train.network.layered_decoder import LayeredDecoder, convolution, enlarging
+from lits_train.settings.decoder_layers import Layer, read_layers
 from lits_train.settings.recipe import Recipe
+from lits_train.weights.encoder import find_encoder
 from lits_train.weights.reader import read_weights
-from lits_train.weights.state_dict import find_state_dict, misfit
+from lits_train.weights.state_dict import find_state_dict, usable
 
 IMAGENET_URL: str = RegNet_Y_400MF_Weights.DEFAULT.url
 """Its name ends with the first digits of its SHA-256."""
@@ -53,10 +56,26 @@ class SegmentationNetwork(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        mean, std = input_statistics(recipe)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         regnet = regnet_y_400mf()
         self.encoder = nn.ModuleList([regnet.stem, *regnet.trunk_output])
+        self.decoder: nn.ModuleList
+        self.head: nn.Conv2d | nn.ConvTranspose2d
+        self.finish = nn.Sequential()
+        if recipe.decoder_layers:
+            self._build_layers(read_layers(recipe.decoder_layers, len(recipe.classes)))
+        else:
+            self._build_stages(recipe)
+
+    def _build_layers(self, layers: list[Layer]) -> None:
+        last = max(at for at, layer in enumerate(layers) if layer.convolves)
+        self.decoder = decoder = LayeredDecoder(layers[:last], ENCODER_CHANNELS)
+        self.head = convolution(layers[last], decoder.channels)
+        self.finish = enlarging(layers[last + 1 :], layers[last].channels)
+
+    def _build_stages(self, recipe: Recipe) -> None:
         skips = [*reversed(ENCODER_CHANNELS[:-1]), 0][: len(recipe.decoder_channels)]
         if not recipe.skip_connections:
             skips = [0] * len(skips)
@@ -75,33 +94,39 @@ class SegmentationNetwork(nn.Module):
         for block in self.encoder:
             features = block(features)
             stages.append(features)
-        for depth, (stage, skip) in enumerate(zip(self.decoder, self.skips, strict=True)):
-            features = stage(features, stages[-2 - depth] if skip else None)
-        logits: Tensor = self.head(features)
+        if isinstance(self.decoder, LayeredDecoder):
+            features = self.decoder.decode(stages)
+        else:
+            for depth, (stage, skip) in enumerate(zip(self.decoder, self.skips, strict=True)):
+                features = stage(features, stages[-2 - depth] if skip else None)
+        logits: Tensor = self.finish(self.head(features))
         return logits
 
     def load_encoder(self, weights: str) -> None:
         """Load the encoder's weights from ImageNet ("imagenet") or a file.
 
-        A file (.pth or .safetensors) holds the weights of torchvision's RegNetY-400MF or of a
-        network like this one; wrappers and prefixes are as for a checkpoint. The ImageNet weights
-        are torchvision's `RegNet_Y_400MF_Weights`, from torch's cache or else downloaded.
+        A file (.pth or .safetensors) holds the weights of a RegNetY-400MF, alone or within another
+        network, as `weights.encoder` finds them. The ImageNet weights are torchvision's
+        `RegNet_Y_400MF_Weights`, from torch's cache or else downloaded.
 
         Raises:
             CheckpointError: the weights are not available, or of another architecture.
         """
         state = _imagenet_weights() if weights == "imagenet" else _weights_file(Path(weights))
-        ours = any(name.startswith("encoder.") for name in state)
-        names = {name: _source_name(name, ours) for name in self.encoder.state_dict()}
-        state = {
-            name: tensor
-            for name, tensor in state.items()
-            if (name.startswith("encoder.") if ours else not name.startswith("fc."))
-        }
-        expected = {names[name]: tensor for name, tensor in self.encoder.state_dict().items()}
-        if difference := misfit(state, expected):
-            raise CheckpointError(f"{weights}: not weights of RegNetY-400MF: {difference}")
-        self.encoder.load_state_dict({name: state[source] for name, source in names.items()})
+        try:
+            found = find_encoder(state, self.encoder.state_dict())
+        except CheckpointError as error:
+            raise CheckpointError(f"{weights}: {error}") from error
+        if odd := [name for name, tensor in found.tensors.items() if not usable(tensor)]:
+            raise CheckpointError(f"{weights}: {odd[0]} does not hold plain finite numbers")
+        self.encoder.load_state_dict(found.tensors)
+
+
+def input_statistics(recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation by which a recipe's network normalises its input."""
+    plain = recipe.input_norm == "none"
+    mean, std = ((0.0,) * 3, (1.0,) * 3) if plain else (IMAGENET_MEAN, IMAGENET_STD)
+    return torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
 
 
 def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
@@ -110,18 +135,6 @@ def _head(recipe: Recipe) -> nn.Conv2d | nn.ConvTranspose2d:
     if recipe.subpixel_head:
         return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
     return nn.Conv2d(inputs, outputs, kernel_size=1)
-
-
-def _source_name(name: str, ours: bool) -> str:
-    """The name of an encoder tensor in our files, or in torchvision's.
-
-    >>> _source_name("0.1.bias", ours=True), _source_name("2.block2-0.proj.0.weight", ours=False)
-    ('encoder.0.1.bias', 'trunk_output.block2.block2-0.proj.0.weight')
-    """
-    stage, _, rest = name.partition(".")
-    if ours:
-        return f"encoder.{name}"
-    return f"stem.{rest}" if stage == "0" else f"trunk_output.block{stage}.{rest}"
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
@@ -145,7 +158,7 @@ def _imagenet_weights() -> dict[str, Tensor]:
 
 
 def _weights_file(path: Path, sha256_start: str = "") -> dict[str, Tensor]:
-    state = find_state_dict(read_weights(path, sha256_start)[0])
-    if state is None:
+    found = find_state_dict(read_weights(path, sha256_start)[0])
+    if found is None:
         raise CheckpointError(f"{path}: contains no state dict")
-    return state
+    return found.tensors

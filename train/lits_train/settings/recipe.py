@@ -6,6 +6,7 @@ from typing import Any
 from lits_runtime.errors import CheckpointError
 from lits_runtime.labels import LABEL_VALUES
 from lits_train.limits import MOST_BATCH_PIXELS, RECIPE_LIMITS, check_fields, shown
+from lits_train.settings.decoder_layers import read_layers
 
 LESION_UNKNOWN = 3
 """Label in training arrays only: liver that may or may not be lesion."""
@@ -18,6 +19,7 @@ CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine", "late", "poly"),
     "tta": ("flip_slices",),
+    "input_norm": ("imagenet", "none"),
 }
 
 
@@ -106,6 +108,12 @@ class Recipe:
     The grid of the logits bounds the lesion score. Area means of the true masks of 25 LiTS volumes,
     resized back as logits, reach a mean lesion Dice of 0.901 on 96 x 96 (the smallest lesion 0.37),
     0.956 on 128 x 128, 0.976 on 192 x 192 and 0.990 on 256 x 256."""
+    decoder_layers: tuple[str, ...] = ()
+    """Layers and head of a decoder that is not ours, as "up3 256", "relu", ... "conv1 1", in place
+    of the settings of the decoder above; see `settings.decoder_layers`."""
+    input_norm: str = "imagenet"
+    """"imagenet": the network subtracts ImageNet's mean and divides by its standard deviation;
+    "none": it takes values of 0..1 as they are."""
     tta: tuple[str, ...] = ()
     """Flips used in training, over which predictions may be averaged: "flip_slices"."""
 
@@ -188,6 +196,8 @@ def _check_together(recipe: Recipe) -> None:
             f"lesion_share {recipe.lesion_share} and liver_share {recipe.liver_share}: "
             "expected at most 1 together"
         )
+    if recipe.decoder_layers:
+        read_layers(recipe.decoder_layers, len(recipe.classes))
     if recipe.batch_size * recipe.size**2 > MOST_BATCH_PIXELS:
         raise ValueError(
             f"batch_size {recipe.batch_size} at size {recipe.size}: more pixels than any memory "
