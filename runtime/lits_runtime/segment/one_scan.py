@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.arguments import whole_number
+from lits_runtime.cleanup.clean_up import cleaned_up
 from lits_runtime.errors import CancelledError, VolumeError
 from lits_runtime.files.atomic import FileFacts, NewFiles
 from lits_runtime.measure.report import Report
@@ -21,7 +22,6 @@ from lits_runtime.plausibility.warnings import (
     refuse_impossible_spacing,
 )
 from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
-from lits_runtime.segment.cleanup import cleaned_up
 from lits_runtime.segment.findings import ExaminedSlab, Findings
 from lits_runtime.segment.liver_search import Found, LiverSearch, slab_size, step_of
 from lits_runtime.segment.memory_errors import out_of_memory

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from lits_runtime.cleanup.clean_up import cleaned_up
 from lits_runtime.labels import LABEL_VALUES
-from lits_runtime.segment.cleanup import cleaned_up
 from lits_runtime.segment.liver_search import searched
 from lits_runtime.segment.segmenter import Segmenter
 from lits_train.data.cases import Case, find_cases

@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.cleanup.clean_up import CleanUp
 from lits_runtime.labels import MASKS, lesion_mask
-from lits_runtime.segment.cleanup import CleanUp
 from lits_runtime.segment.liver_search import LEAST_MM2, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lits_runtime import Segmenter, VolumeError
+from lits_runtime.cleanup.clean_up import CleanUp
+from lits_runtime.cleanup.label_runs import Runs
 from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.segment import cleanup, kept_runs
-from lits_runtime.segment.cleanup import CleanUp
-from lits_runtime.segment.label_runs import Runs
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.geometry import Geometry
 from support.models import positional_labels, positional_model

@@ -11,12 +11,12 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.cleanup.kept_runs import KeptRuns
+from lits_runtime.cleanup.label_runs import Pairs, Runs, overlapping
 from lits_runtime.errors import VolumeError
 from lits_runtime.labels import BACKGROUND, LESION, LIVER
 from lits_runtime.measure.lesion_parts import connected
 from lits_runtime.model.metadata import Postprocessing
-from lits_runtime.segment.kept_runs import KeptRuns
-from lits_runtime.segment.label_runs import Pairs, Runs, overlapping
 
 MAX_PARTS = 2**21
 """Of labels like noise alone; more would take over half a gigabyte."""
