@@ -13,10 +13,12 @@ from support.paths import OURS, ROOT
 BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
 TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
-    "lits_runtime": BASE,
+    "lits_runtime": BASE | {"pydicom"},
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx"},
-    "lits_tools": BASE | TRAIN | {*OURS, "edt", "filelock", "matplotlib", "PIL", "rich", "scipy"},
+    "lits_tools": BASE
+    | TRAIN
+    | {*OURS, "edt", "filelock", "matplotlib", "PIL", "pydicom", "rich", "scipy"},
 }
 
 LABORATORY = {"lits_tools.bundled"}

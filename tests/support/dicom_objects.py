@@ -60,7 +60,7 @@ def litter(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, sop_class in OTHER_CLASSES.items():
         one = Dataset()
-        one.SOPClassUID, one.SOPInstanceUID, one.Modality = sop_class, uid(name), "OT"
+        one.SOPClassUID, one.SOPInstanceUID, one.Modality = sop_class, uid(name), "DOC"
         one.StudyInstanceUID, one.SeriesInstanceUID = uid("study"), uid("series", name)
         one.file_meta = FileMetaDataset()
         one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

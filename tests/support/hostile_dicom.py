@@ -15,6 +15,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,14 @@ def originals(folder: Path) -> list[Path]:
         "archive": lambda to: _archive(save(slices_of(hu), folder / "unpacked"), to),
     }
     for name in SYNTAXES:
-        makers[name] = lambda to, name=name: WRITERS[name](slices_of(hu), to)
+        makers[name] = partial(_write, name)
     for name, make in makers.items():
         make(folder / name)
     return [folder / name for name in makers]
+
+
+def _write(name: str, folder: Path) -> None:
+    WRITERS[name](slices_of(body_hu(SHAPE)), folder)
 
 
 def _archive(paths: list[Path], folder: Path) -> None:

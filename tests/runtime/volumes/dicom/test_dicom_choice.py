@@ -143,4 +143,4 @@ def made(**acquisition: Any) -> Series:
 
     geometry = Geometry((4, 4, 4), AFFINE)
     texts = ("", "", "", None, "", (), (1, 0, 0, 0, 1, 0), geometry, ())
-    return Series(*texts, acquisition=Acquisition(**acquisition))  # type: ignore[arg-type]
+    return Series(*texts, acquisition=Acquisition(**acquisition))
