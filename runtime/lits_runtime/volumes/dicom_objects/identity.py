@@ -114,6 +114,13 @@ class Identity:
         """A UID of something in this object or about it."""
         return derived_uid(*self._parts, *parts)
 
+    def copy_patient_and_study(self, made: Dataset) -> None:
+        """Give a new object the patient and study of the source."""
+        made.StudyInstanceUID = self.header.StudyInstanceUID
+        for keyword in (*_PATIENT_AND_STUDY, "SpecificCharacterSet"):
+            if keyword in self.header:
+                made.add(self.header[keyword])
+
     def settle(self, made: Dataset) -> None:
         """Take from a new object what the library put there of this moment and this machine."""
         for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
