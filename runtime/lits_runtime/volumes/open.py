@@ -1,9 +1,11 @@
 """Opening sources and sinks: which format a path, an open file, an image or an array has."""
 
 import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from lits_runtime.errors import VolumeError
 from lits_runtime.files.atomic import NewFile, NewFiles
 from lits_runtime.files.stable_file import FileState, StableFile
-from lits_runtime.messages import printable
+from lits_runtime.messages import printable, without_uids
+from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
 from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
 from lits_runtime.volumes.names import pair_paths
@@ -24,14 +27,17 @@ from lits_runtime.volumes.nifti.source import NiftiSource
 from lits_runtime.volumes.nifti.writer import NiftiSink
 from lits_runtime.volumes.source import Content, LabelSink, VolumeSource
 
+logger = logging.getLogger(__name__)
+
 _SLAB = 16
 
 
 def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
-    """Read the header of a path, a binary file object, a nibabel image, or (HU, affine).
+    """Read the header of a path, a DICOM series, an open file, a nibabel image, or (HU, affine).
 
     Args:
-        given: see `memory.FORMS`.
+        given: see `memory.FORMS`; a `Series` of `dicom.find` too. A path may be that of a folder,
+            ZIP archive or DICOMDIR with DICOM series, of which the most fitting is taken.
         state: of the file at a path, when it was looked at before; it must still be so.
 
     Raises:
@@ -47,8 +53,56 @@ def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
         if state is not None:  # before a parser sees what may have become of the file
             with StableFile(path, state).opened():
                 pass
+        if is_dicom_input(path):
+            return open_dicom(path)
         return NiftiSource(NiftiFile.open(path), origins(path), state)
+    if type(given).__name__ == "Series" and hasattr(given, "slices"):
+        return _dicom_source(given)
     return NiftiSource(NiftiFile.open(seekable(given)), origins(given))
+
+
+def is_dicom_input(path: Path) -> bool:
+    """Whether a path is a folder or ZIP archive, or a file that begins as a DICOM object does."""
+    if path.is_dir():
+        return True
+    if not path.is_file():  # the reader of NIfTI says what it is
+        return False
+    with path.open("rb") as file:
+        start = file.read(BYTES)
+    return is_dicom(start) or start[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def open_dicom(
+    path: Path, wanted: str | None = None, *, fill_missing: bool = False
+) -> VolumeSource:
+    """The wanted or most fitting DICOM series in a folder, archive, DICOMDIR or file.
+
+    Args:
+        path: to search.
+        wanted: a UID or number, see `dicom.choice.choose_series`.
+        fill_missing: interpolate single missing slices.
+
+    Raises:
+        VolumeError: there is none, or the [dicom] extra is not installed.
+    """
+    if find_spec("pydicom") is None:
+        raise VolumeError(
+            f"{without_uids(str(path))}: DICOM needs pydicom, which is not installed: "
+            "pip install 'lits-toolkit[dicom]'"
+        )
+    from lits_runtime.volumes.dicom.choice import choose_series
+    from lits_runtime.volumes.dicom.find import find_series
+
+    name = without_uids(str(path))
+    chosen = choose_series(find_series(path, fill_missing=fill_missing), wanted, name)
+    logger.info("%s: %s", name, chosen.reason)
+    return _dicom_source(chosen.series, f"{name} ({chosen.series.name})")
+
+
+def _dicom_source(series: Any, name: str | None = None) -> VolumeSource:
+    from lits_runtime.volumes.dicom.source import DicomSource
+
+    return DicomSource(series, name)
 
 
 def open_sink(file: NewFile, source: VolumeSource, content: Content) -> LabelSink:

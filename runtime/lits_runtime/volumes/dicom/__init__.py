@@ -1,1 +1,1 @@
-"""DICOM: series in, segmentations and reports out; the only room that knows pydicom and highdicom."""
+"""DICOM in and out: series, segmentations, reports; the only room with pydicom and highdicom."""

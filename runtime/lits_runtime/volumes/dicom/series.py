@@ -118,6 +118,11 @@ class Series:
         return tuple(dict.fromkeys(one.path for one in self.slices))
 
     @property
+    def objects(self) -> tuple[Stored, ...]:
+        """The objects behind it, in the order of their first slices."""
+        return tuple(dict.fromkeys(one.stored for one in self.slices if not one.filled))
+
+    @property
     def step_mm(self) -> float:
         """Between neighbouring slices, along their normal: less than the voxel's side if tilted."""
         return abs(float(self.geometry.voxel_ml)) * 1000 / math.prod(self.geometry.spacing_mm[:2])

@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import tempfile
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from lits_runtime.errors import LitsError, VolumeError
 from lits_runtime.files.stable_file import FileState, StableFile
@@ -25,6 +26,9 @@ MAX_HEADER_BYTES = 2**27
 """Before the pixels: the functional groups of thousands of frames take some megabytes."""
 _FIRST_BYTES = 2**14
 """Usual headers take a few kilobytes; longer ones are read again, whole."""
+_PIECE = 2**18
+_IN_MEMORY = 2**26
+"""Larger objects that must be inflated go to the disk."""
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 _UNDEFINED = 0xFFFFFFFF
@@ -36,7 +40,7 @@ class Member:
     """Where an object lies in a ZIP archive."""
 
     name: str
-    """For messages; it is no path of a file, and never becomes one."""
+    """For messages; it never becomes the path of a file."""
     at: int
     packed: int
     size: int
@@ -63,36 +67,35 @@ class Stored:
         """Bytes."""
         return self.member.size if self.member else self.state.size
 
-    def read(self, start: int = 0, count: int = MAX_OBJECT_BYTES) -> bytes:
-        """Bytes of the object, fewer at its end.
+    def read(self, count: int) -> bytes:
+        """The first bytes of the object, fewer if it ends before.
 
         Raises:
             VolumeError: the file is not as it was, or the archive is damaged.
         """
-        count = max(0, min(count, self.size - start))
-        with StableFile(self.path, self.state).opened() as file:
-            if self.member is None:
-                file.seek(start)
-                return file.read(count)
-            return _of_member(file, self.member, start + count)[start:]
+        with StableFile(self.path, self.state).opened(buffering=0) as file:
+            if self.member is not None:
+                return b"".join(_of_member(file, self.member, min(count, self.member.size)))
+            return _read(file, min(count, self.state.size))
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """The object as a binary file.
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The object as a binary file that can seek.
 
         Raises:
             VolumeError: the file is not as it was, or the archive is damaged.
         """
-        if self.member is not None:
-            yield io.BytesIO(self.read())
-            return
         with StableFile(self.path, self.state).opened() as file:
-            yield file
+            if self.member is None:
+                yield file
+                return
+            with _spooled(_of_member(file, self.member, self.member.size)) as content:
+                yield content
 
     def hash_into(self, digest: Any) -> None:
         """Update a digest with the whole object."""
         with self.opened() as file:
-            while piece := file.read(2**20):
+            while piece := file.read(_PIECE):
                 digest.update(piece)
 
 
@@ -104,8 +107,7 @@ class Header:
     """pydicom's."""
     transfer_syntax_uid: str
     pixels_at: tuple[int, int] | None
-    """First byte and number of bytes, in `plain_object`; None if they are encapsulated."""
-    has_pixels: bool
+    """First byte and number of bytes, in `plain`; -1 if they are encapsulated. None without any."""
 
 
 def stored_file(path: Path) -> Stored:
@@ -118,19 +120,26 @@ def stored_file(path: Path) -> Stored:
     return Stored(path, FileState(status.st_size, status.st_mtime_ns))
 
 
-def plain_object(stored: Stored) -> bytes:
-    """The whole object, inflated if its transfer syntax is the deflated one."""
-    content = stored.read()
-    begin = _deflated_at(content[:_FIRST_BYTES])
+@contextmanager
+def plain(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """An object whose elements are inflated, if its transfer syntax is the deflated one.
+
+    Raises:
+        VolumeError: the deflated part is damaged, or larger than any CT.
+    """
+    begin = _deflated_at(file.read(_FIRST_BYTES))
     if begin is None:
-        return content
+        yield file
+        return
+    file.seek(begin)
     try:
-        return _inflated(content, begin, MAX_HEADER_BYTES)
+        with _spooled(_inflated(file, name)) as content:
+            yield content
     except zlib.error as error:
-        raise VolumeError(f"{stored.name}: damaged DICOM (its deflated part)") from error
+        raise VolumeError(f"{name}: damaged DICOM (its deflated part)") from error
 
 
-def read_header(stored: Stored, tags: list[int] | None = None) -> Header:
+def read_header(stored: Stored, tags: Sequence[str] | None = None) -> Header:
     """The header of an object, without pixels.
 
     Args:
@@ -140,7 +149,7 @@ def read_header(stored: Stored, tags: list[int] | None = None) -> Header:
     Raises:
         VolumeError: not DICOM, or damaged.
     """
-    start = stored.read(0, _FIRST_BYTES)
+    start = stored.read(_FIRST_BYTES)
     if not is_dicom(start):
         raise VolumeError(f"{stored.name}: not DICOM")
     try:
@@ -161,7 +170,7 @@ def read_whole_header(stored: Stored) -> "Dataset":
     return dataset
 
 
-def digest_of(objects: "tuple[Stored, ...]") -> str:
+def digest_of(objects: Iterable[Stored]) -> str:
     """SHA-256 of the content of objects, one after the other, however they are stored."""
     digest = hashlib.sha256()
     for stored in objects:
@@ -177,38 +186,45 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _header(stored: Stored, start: bytes, tags: list[int] | None) -> Header | None:
-    begin = _deflated_at(start)
-    if begin is not None:
-        inflated = _inflated(stored.read(), begin, MAX_HEADER_BYTES)
-        return _parsed(inflated, tags, _DEFLATED.decode())
+def _header(stored: Stored, start: bytes, tags: Sequence[str] | None) -> Header | None:
+    if _deflated_at(start) is not None:
+        with stored.opened() as file, plain(file, stored.name) as inflated:
+            content = inflated.read(MAX_HEADER_BYTES)
+        return _parsed(content, tags, _DEFLATED.decode())
     header = _parsed(start, tags)
     if header is None and stored.size > len(start):
-        header = _parsed(stored.read(0, MAX_HEADER_BYTES), tags)
-    return header or None
+        header = _parsed(stored.read(MAX_HEADER_BYTES), tags)
+    return header
 
 
-def _parsed(content: bytes, tags: list[int] | None, syntax: str = "") -> Header | None:
+def _parsed(content: bytes, tags: Sequence[str] | None, syntax: str = "") -> Header | None:
     """The header of an object that begins with these bytes; None if it goes on after them."""
     from pydicom import dcmread
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import (
+        UID,
+        ExplicitVRBigEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    )
 
     stream = io.BytesIO(content)
-    dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+    dataset = dcmread(
+        stream, stop_before_pixels=True, force=True, specific_tags=cast(Any, tags and list(tags))
+    )
     implicit, little = dataset.original_encoding
     syntax = syntax or str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or "")
     if not syntax:  # no meta header: pydicom has found out how the elements are encoded
-        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        syntax = ImplicitVRLittleEndian if implicit else plain
-    dataset.file_meta.TransferSyntaxUID = syntax
+        plain_syntax = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        syntax = str(ImplicitVRLittleEndian if implicit else plain_syntax)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     here = stream.tell()
     element = content[here : here + 12]
     if element[:4] not in _PIXEL_DATA:
-        return Header(dataset, syntax, None, False) if here >= len(content) else None
+        return Header(dataset, syntax, None) if here == len(content) else None
     explicit = element[4:6] in (b"OW", b"OB", b"UN")
     begin, length = (here + 12, element[8:12]) if explicit else (here + 8, element[4:8])
     count = int.from_bytes(length, "little" if little else "big")
-    return Header(dataset, syntax, None if count == _UNDEFINED else (begin, count), True)
+    return Header(dataset, syntax, (begin, -1 if count == _UNDEFINED else count))
 
 
 def _deflated_at(start: bytes) -> int | None:
@@ -224,49 +240,59 @@ def _deflated_at(start: bytes) -> int | None:
     return place if syntax == _DEFLATED else None
 
 
-def _inflated(content: bytes, begin: int, most: int) -> bytes:
-    """The elements behind a meta header, inflated up to a limit.
-
-    Raises:
-        zlib.error: the stream is damaged.
-        VolumeError: there is more.
-    """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(content[begin:], most)
-    if inflater.unconsumed_tail:
-        raise VolumeError(f"an object of more than {most} bytes, inflated: not a CT slice")
-    return inflated
+def _read(file: IO[bytes], count: int) -> bytes:
+    """Bytes from here on; a raw file may return fewer than asked for at a time."""
+    pieces = []
+    while count > 0 and (piece := file.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _of_member(file: BinaryIO, member: Member, count: int) -> bytes:
-    """The first bytes of a member of an archive; the whole of it is checked against its CRC."""
+@contextmanager
+def _spooled(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as content:
+        content.writelines(pieces)
+        content.seek(0)
+        yield cast(IO[bytes], content)
+
+
+def _inflated(file: IO[bytes], name: str) -> Iterator[bytes]:
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not inflater.eof:
+        packed = inflater.unconsumed_tail or file.read(2**14)
+        if not packed:
+            raise VolumeError(f"{name}: damaged DICOM (its deflated part ends too early)")
+        piece = inflater.decompress(packed, _PIECE)
+        total += len(piece)
+        if total > MAX_OBJECT_BYTES // 4:
+            raise VolumeError(f"{name}: over {MAX_OBJECT_BYTES // 4} bytes inflated: no CT slice")
+        yield piece
+
+
+def _of_member(file: IO[bytes], member: Member, count: int) -> Iterator[bytes]:
+    """The first bytes of a member of an archive; all of it is checked against its CRC."""
+    name = without_uids(Path(member.name).name)
+    damaged = VolumeError(f"{name}: the ZIP archive is damaged; copy it again")
     file.seek(member.at)
-    local = file.read(30)
-    if local[:4] != b"PK\x03\x04":
-        raise VolumeError(f"{without_uids(member.name)}: the ZIP archive is damaged")
+    local = _read(file, 30)
+    if local[:4] != b"PK\x03\x04" or len(local) < 30:
+        raise damaged
     names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     file.seek(member.at + 30 + names)
-    if not member.deflated:
-        content = file.read(min(count, member.size))
-    else:
-        inflater, pieces, have = zlib.decompressobj(-zlib.MAX_WBITS), list[bytes](), 0
-        left = member.packed
-        while have < count and left > 0 and not inflater.eof:
-            packed = file.read(min(left, 2**16))
-            left -= len(packed) or left
-            pieces.append(_piece(inflater, packed, count - have, member))
-            have += len(pieces[-1])
-        content = b"".join(pieces)
-    if len(content) < min(count, member.size) or (
-        count >= member.size and zlib.crc32(content) != member.crc
-    ):
-        raise VolumeError(f"{without_uids(member.name)}: the ZIP archive is damaged")
-    return content
-
-
-def _piece(inflater: Any, packed: bytes, most: int, member: Member) -> bytes:
-    try:
-        piece: bytes = inflater.decompress(packed, most)
-    except zlib.error as error:
-        raise VolumeError(f"{without_uids(member.name)}: the ZIP archive is damaged") from error
-    return piece
+    left, have, crc = member.packed, 0, 0
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while have < count:
+        packed = inflater.unconsumed_tail or _read(file, min(left, _PIECE))
+        if not packed or inflater.eof:
+            raise damaged
+        try:
+            left -= 0 if inflater.unconsumed_tail else len(packed)
+            most = min(_PIECE, count - have)
+            piece = inflater.decompress(packed, most) if member.deflated else packed[:most]
+        except zlib.error:
+            raise damaged from None
+        have, crc = have + len(piece), zlib.crc32(piece, crc)
+        yield piece
+    if count == member.size and crc != member.crc:
+        raise damaged
