@@ -116,6 +116,7 @@ def _captured(
             content_time=identity.moment.time,
         )
         identity.settle(captured)
+        captured.BodyPartExamined = "LIVER"
         captured.BurnedInAnnotation = "NO"  # that is, none that names the patient
         captured.ImageComments = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
         if series.geometry.slices_are_slowest:

@@ -14,6 +14,7 @@ from pydicom.valuerep import DA, TM
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.series import Series
+from lits_runtime.volumes.dicom.stored import quiet
 from lits_runtime.volumes.dicom_objects.codes import PROCESSING_EQUIPMENT
 from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
 
@@ -53,8 +54,8 @@ def derived_uid(*parts: object) -> str:
 
 @contextmanager
 def as_stored() -> Iterator[None]:
-    """Values of the source are copied even if they break DICOM's rules: nobody is told of them."""
-    with pydicom.config.disable_value_validation():
+    """Values of the source are copied even if they break DICOM's rules, and quoted nowhere."""
+    with quiet(), pydicom.config.disable_value_validation():
         yield
 
 
@@ -123,8 +124,10 @@ class Identity:
 
     def settle(self, made: Dataset) -> None:
         """Take from a new object what the library put there of this moment and this machine."""
-        for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
-            made.pop(keyword, None)
+        for name in ("InstanceCreationDate", "InstanceCreationTime"):
+            made.pop(name, None)
+        for name in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
+            made.pop(name, None)
         for sequence in made.get("DimensionOrganizationSequence", ()):
             sequence.DimensionOrganizationUID = self.uid("dimensions")
         for index in made.get("DimensionIndexSequence", ()):

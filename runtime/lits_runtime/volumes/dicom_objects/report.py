@@ -118,9 +118,7 @@ def _observer(algorithm: Algorithm) -> ObservationContext:
         model_name=algorithm.version,
         serial_number=algorithm.model_sha256,
     )
-    return ObservationContext(
-        observer_device_context=ObserverContext(codes.DCM.Device, device)
-    )
+    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
 
 
 def _summary(identity: Identity, figures: Figures) -> MeasurementsAndQualitativeEvaluations:

@@ -143,9 +143,7 @@ def _point_at_sources(seg: Any, series: Series) -> None:
 
 def source_references(series: Series) -> list[Dataset]:
     """A reference to each object of the series, once."""
-    objects = {
-        one.sop_instance_uid: one.sop_class_uid for one in series.slices if not one.filled
-    }
+    objects = {one.sop_instance_uid: one.sop_class_uid for one in series.slices if not one.filled}
     references = []
     for instance_uid, class_uid in objects.items():
         reference = Dataset()
