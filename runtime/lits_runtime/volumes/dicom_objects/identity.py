@@ -16,7 +16,7 @@ from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom.stored import quiet
 from lits_runtime.volumes.dicom_objects.codes import PROCESSING_EQUIPMENT
-from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
+from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm
 
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)  # it logs names of patients
 

@@ -1,4 +1,4 @@
-"""DICOM Segmentation objects: the labels of a series, frame by frame at the places of its slices."""
+"""DICOM Segmentations: the labels of a series, frame by frame where its slices lie."""
 
 from typing import Any
 
@@ -16,7 +16,6 @@ from lits_runtime.volumes.dicom_objects.identity import (
     Identity,
     as_stored,
     content_digest,
-    derived_uid,
 )
 from lits_runtime.volumes.dicom_objects.segments import describe, make_segments
 
