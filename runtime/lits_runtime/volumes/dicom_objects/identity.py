@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import pydicom
 from highdicom import ContributingEquipment
@@ -186,6 +187,17 @@ def _sources(series: Series) -> Iterator[str]:
     yield series.uid
     for one in series.slices:
         yield f"{one.sop_instance_uid} {one.frame} {one.position}"
+
+
+def write_object(file: BinaryIO, made: Dataset) -> None:
+    """Write an object as a DICOM file: the same bytes for the same object.
+
+    Args:
+        file: open for writing, as those of `files.atomic.NewFiles` are.
+        made: of one of the `make_` functions.
+    """
+    with as_stored():
+        made.save_as(file, enforce_file_format=True)
 
 
 def content_digest(labels: object, *more: object) -> str:

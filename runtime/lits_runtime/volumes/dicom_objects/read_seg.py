@@ -47,27 +47,43 @@ class SegMask:
         Raises:
             VolumeError: voxels do not lie in the same places, or labels lie outside.
         """
-        to_target = np.linalg.inv(target.affine) @ self.geometry.affine
-        turn, offset = np.rint(to_target[:3, :3]).astype(int), np.rint(to_target[:3, 3]).astype(int)
-        corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(self.geometry.shape) - 1)
-        exact = corners @ to_target[:3, :3].T + to_target[:3, 3]
-        off = float(np.abs(exact - (corners @ turn.T + offset)).max())
-        if (
-            off > _OFF_GRID
-            or abs(np.abs(turn).sum(0) - 1).any()
-            or abs(round(np.linalg.det(turn))) != 1
-        ):
-            raise VolumeError(
-                f"{self.name}: its frames do not lie on the voxels of the scan (off by {off:.2g} "
-                "voxels): give the series that was segmented, or resample the mask"
-            )
-        inside = np.nonzero(self.labels)
-        places = turn @ np.stack(inside) + offset[:, None]
-        if places.size and (places.min() < 0 or (places.max(1) >= target.shape).any()):
-            raise VolumeError(f"{self.name}: it has labels outside the scan: another series?")
-        placed = np.zeros(target.shape, np.uint8, order="F")
-        placed[tuple(places)] = self.labels[inside]
-        return placed
+        return on_grid(self.labels, self.geometry, target, self.name)
+
+
+def on_grid(
+    labels: NDArray[np.uint8], geometry: Geometry, target: Geometry, name: str
+) -> NDArray[np.uint8]:
+    """Labels of one grid on another that has its voxels in the same places, whatever their order.
+
+    Args:
+        labels: (i, j, k).
+        geometry: of the labels; it may be a part of the target.
+        target: the other grid.
+        name: of the mask, for messages.
+
+    Returns:
+        (i, j, k) in the target's order; 0 where the labels have no voxel.
+
+    Raises:
+        VolumeError: voxels do not lie in the same places, or labels lie outside.
+    """
+    to_target = np.linalg.inv(target.affine) @ geometry.affine
+    turn, offset = np.rint(to_target[:3, :3]).astype(int), np.rint(to_target[:3, 3]).astype(int)
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(geometry.shape) - 1)
+    exact = corners @ to_target[:3, :3].T + to_target[:3, 3]
+    off = float(np.abs(exact - (corners @ turn.T + offset)).max())
+    if off > _OFF_GRID or not np.array_equal(turn @ turn.T, np.eye(3)):
+        raise VolumeError(
+            f"{name}: its voxels are not those of the scan (off by up to {off:.2g} voxels); give "
+            "the scan that was segmented, or resample the mask to it"
+        )
+    inside = np.nonzero(labels)
+    places = turn @ np.stack(inside) + offset[:, None]
+    if places.size and (places.min() < 0 or (places.max(1) >= target.shape).any()):
+        raise VolumeError(f"{name}: there are labels outside the scan; give the scan of this mask")
+    placed = np.zeros(target.shape, np.uint8, order="F")
+    placed[tuple(places)] = labels[inside]
+    return placed
 
 
 def is_seg(path: Path) -> bool:
