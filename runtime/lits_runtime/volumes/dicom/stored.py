@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -208,9 +209,8 @@ def _parsed(content: bytes, tags: Sequence[str] | None, syntax: str = "") -> Hea
     )
 
     stream = io.BytesIO(content)
-    dataset = dcmread(
-        stream, stop_before_pixels=True, force=True, specific_tags=cast(Any, tags and list(tags))
-    )
+    wanted: Any = tags and _tags(tuple(tags))
+    dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=wanted)
     implicit, little = dataset.original_encoding
     syntax = syntax or str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or "")
     if not syntax:  # no meta header: pydicom has found out how the elements are encoded
@@ -225,6 +225,13 @@ def _parsed(content: bytes, tags: Sequence[str] | None, syntax: str = "") -> Hea
     begin, length = (here + 12, element[8:12]) if explicit else (here + 8, element[4:8])
     count = int.from_bytes(length, "little" if little else "big")
     return Header(dataset, syntax, (begin, -1 if count == _UNDEFINED else count))
+
+
+@cache
+def _tags(keywords: tuple[str, ...]) -> Any:
+    from pydicom.tag import Tag
+
+    return [Tag(keyword) for keyword in keywords]
 
 
 def _deflated_at(start: bytes) -> int | None:

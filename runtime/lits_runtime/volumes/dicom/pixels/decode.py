@@ -48,6 +48,10 @@ def _without_unused_bits(values: NDArray[Any], layout: PixelLayout) -> NDArray[A
     if not below:
         return values
     native = values.astype(values.dtype.newbyteorder("="))
+    if not layout.signed:
+        native >>= below - above
+        native &= native.dtype.type(2**layout.bits_stored - 1)
+        return native
     native <<= above
     native >>= below  # copies the sign of signed values
     return native

@@ -42,8 +42,7 @@ def to_hu(stored: NDArray[Any], header: SliceHeader, dtype: np.dtype[Any]) -> ND
     if not _is_whole(header):
         hu: NDArray[Any] = stored.astype(np.float64) * slope + intercept
     elif _stays_narrow(header):
-        hu = stored.astype(np.int16)
-        hu += np.int16(intercept)
+        hu = np.add(stored, np.int16(intercept), dtype=np.int16, casting="unsafe")
     else:
         hu = stored.astype(np.int64) * int(slope) + int(intercept)
     np.maximum(hu, hu.dtype.type(AIR_HU), out=hu)

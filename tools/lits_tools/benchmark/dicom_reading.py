@@ -1,0 +1,121 @@
+"""Reading of a DICOM series by us and by others, each in a process of its own, in turns.
+
+    python -m lits_tools.benchmark.dicom_reading [--slices 500] [--rounds 3] [--peers PYTHON]
+
+The series is made of noise. PYTHON is an interpreter that has SimpleITK, and dcm2niix beside it.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+
+_PEAK = "import json, resource, sys, time; begin = time.perf_counter()\n"
+_END = (
+    "\nprint(json.dumps([time.perf_counter() - begin, "
+    "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "
+    "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))"
+)
+READERS = {
+    "lits-toolkit, streamed": (
+        "from lits_runtime.volumes.scan import Scan\nscan = Scan.open(sys.argv[1])\n"
+        "for slab in scan.slabs(4):\n    assert slab.stored.size"
+    ),
+    "lits-toolkit, whole": (
+        "from lits_runtime.volumes.scan import Scan\nassert Scan.open(sys.argv[1]).load()"
+    ),
+    "pydicom, bare loop": (
+        "import pathlib, numpy, pydicom\n"
+        "files = [pydicom.dcmread(path) for path in pathlib.Path(sys.argv[1]).iterdir()]\n"
+        "files.sort(key=lambda one: float(one.ImagePositionPatient[2]))\n"
+        "first = files[0]\n"
+        "volume = numpy.empty((len(files), first.Rows, first.Columns), numpy.int16)\n"
+        "for place, one in enumerate(files):\n"
+        "    volume[place] = one.pixel_array.astype(numpy.int32) + int(one.RescaleIntercept)"
+    ),
+    "highdicom": (
+        "import pathlib, highdicom, numpy, pydicom\n"
+        "files = [pydicom.dcmread(path) for path in pathlib.Path(sys.argv[1]).iterdir()]\n"
+        "highdicom.get_volume_from_series(files, dtype=numpy.float32)"
+    ),
+}
+PEERS = {
+    "SimpleITK": (
+        "import SimpleITK\nreader = SimpleITK.ImageSeriesReader()\n"
+        "reader.SetFileNames(reader.GetGDCMSeriesFileNames(sys.argv[1]))\n"
+        "assert reader.Execute().GetSize()"
+    ),
+    "dcm2niix": (
+        "import pathlib, subprocess, tempfile\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    tool = pathlib.Path(sys.executable).parent / 'dcm2niix'\n"
+        "    done = subprocess.run([tool, '-o', folder, sys.argv[1]], capture_output=True)\n"
+        "    assert list(pathlib.Path(folder).glob('*.nii'))"
+    ),
+}
+
+
+def write_noise(folder: Path, slices: int) -> None:
+    """An uncompressed CT of 512 x 512, one file for each slice."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    random = np.random.default_rng(0)
+    series, study = generate_uid(), generate_uid()
+    for k in range(slices):
+        one = Dataset()
+        one.SOPClassUID, one.SOPInstanceUID, one.Modality = CTImageStorage, generate_uid(), "CT"
+        one.SeriesInstanceUID, one.StudyInstanceUID, one.FrameOfReferenceUID = series, study, study
+        one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, k], [1, 0, 0, 0, 1, 0]
+        one.PixelSpacing, one.SliceThickness, one.InstanceNumber = [0.7, 0.7], 1, k + 1
+        one.Rows, one.Columns, one.SamplesPerPixel = 512, 512, 1
+        one.PhotometricInterpretation, one.PixelRepresentation = "MONOCHROME2", 0
+        one.BitsAllocated, one.BitsStored, one.HighBit = 16, 12, 11
+        one.RescaleSlope, one.RescaleIntercept = 1, -1024
+        pixels = random.integers(0, 4096, (512, 512), np.uint16)
+        one.add_new("PixelData", "OW", pixels.tobytes())
+        one.file_meta = FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one.save_as(folder / f"{k:04d}.dcm", enforce_file_format=True)
+
+
+def measure(python: str, code: str, folder: Path) -> tuple[float, float]:
+    """Seconds, imports among them, and peak MB of one reader."""
+    command = [python, "-c", f"{_PEAK}{code}{_END}", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(done.stderr.strip().splitlines()[-1])
+    seconds, own_mb, child_mb = json.loads(done.stdout.splitlines()[-1])
+    return seconds, max(own_mb, child_mb)
+
+
+@click.command()
+@click.option("--slices", default=500, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--peers", help="Python with SimpleITK and dcm2niix.")
+@click.option("--series", type=click.Path(exists=True, path_type=Path), help="Read this instead.")
+def main(slices: int, rounds: int, peers: str | None, series: Path | None) -> None:
+    """Print median seconds and peak MB of each reader."""
+    readers = [(name, sys.executable, code) for name, code in READERS.items()]
+    readers += [(name, peers, code) for name, code in PEERS.items() if peers]
+    with tempfile.TemporaryDirectory() as made:
+        folder = series or Path(made)
+        if series is None:
+            write_noise(folder, slices)
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name, *_ in readers}
+        for _ in range(rounds):
+            for name, python, code in readers:
+                found[name].append(measure(python, code, folder))
+    for name, figures in found.items():
+        seconds, peak_mb = (median(column) for column in zip(*figures, strict=True))
+        click.echo(f"{name:24} {seconds:6.2f} s {peak_mb:6.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
