@@ -20,9 +20,7 @@ from support import node_runtime
 from support.paths import ROOT
 
 PACKAGE = "@ohif/app@3.13.2"
-INTEGRITY = (
-    "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
-)
+INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 FOLDER = ROOT / "tests/node/node_modules/.ohif-3.13.2"
 _SCRIPT = ROOT / "tests/node/look.mjs"
 _TYPES = {

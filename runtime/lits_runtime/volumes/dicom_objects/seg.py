@@ -57,7 +57,7 @@ def make_seg(
             device_serial_number=algorithm.model_sha256[:16],
             transfer_syntax_uid=_SYNTAX[options.seg_type],
             pixel_measures=_measures(series),
-            omit_empty_frames=False,
+            omit_empty_frames=_sparse(options),
             content_label="LIVER_LESIONS",
             content_description=_content(segments.empty),
             contributing_equipment=[identity.equipment],
@@ -68,6 +68,15 @@ def make_seg(
         identity.settle(seg)
         _point_at_sources(seg, series)
     return seg
+
+
+def _sparse(options: ObjectOptions) -> bool:
+    """Whether frames without voxels are left out.
+
+    Readers take the grid from the frames, so they are kept; but hundreds of lesions with all slices
+    each would take gigabytes.
+    """
+    return options.segment_per_lesion and options.seg_type == "binary"
 
 
 def _content(empty: tuple[str, ...]) -> str:
@@ -128,7 +137,7 @@ def _point_at_sources(seg: Any, series: Series) -> None:
                 "please report it"
             )
         if one.filled:
-            del frame.DerivationImageSequence
+            frame.DerivationImageSequence = []
             continue
         reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
         reference.ReferencedSOPClassUID = one.sop_class_uid
