@@ -20,7 +20,10 @@ from support import node_runtime
 from support.paths import ROOT
 
 PACKAGE = "@ohif/app@3.13.2"
-INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
+INTEGRITY = (
+    "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA"
+    "=="
+)
 FOLDER = ROOT / "tests/node/node_modules/.ohif-3.13.2"
 _SCRIPT = ROOT / "tests/node/look.mjs"
 _TYPES = {
@@ -34,7 +37,7 @@ _TYPES = {
 _CONFIG = """window.config = {
   routerBasename: '/', showStudyList: false, extensions: [], modes: [],
   customizationService: {}, maxNumberOfWebWorkers: 2, disableConfirmationPrompts: true,
-  showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false, showLoadingIndicator: true,
+  showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false,
   investigationalUseDialog: { option: 'never' },
   defaultDataSourceName: 'pacs',
   dataSources: [{
@@ -63,7 +66,7 @@ def missing() -> str | None:
 
 
 def _fetch() -> str | None:
-    """npm install fails on the package: it names one that is not published. It is whole as it is."""
+    """npm install fails, as a package that it names is not published; but it is whole."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", PACKAGE, "--json", "--loglevel=error"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

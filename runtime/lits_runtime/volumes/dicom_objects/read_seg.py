@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,9 @@ from pydicom.pixels import iter_pixels
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.labels import LESION, LIVER
-from lits_runtime.messages import without_uids
+from lits_runtime.messages import printable, without_uids
 from lits_runtime.volumes.dicom_objects.identity import as_stored
 from lits_runtime.volumes.geometry import Geometry
-from lits_runtime.volumes.library_errors import as_volume_error
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation, Label Map Segmentation."""
@@ -105,21 +105,34 @@ def read_seg(path: Path) -> SegMask:
         VolumeError: not a Segmentation, damaged, of no regular grid, or neither segment is there.
     """
     name = without_uids(path.name)
-    with as_stored(), as_volume_error(name, "not a readable DICOM SEG"):
-        try:
-            seg: Any = pydicom.dcmread(path)
-        except pydicom.errors.InvalidDicomError:
-            raise VolumeError(f"{name}: not a DICOM file; expected a DICOM SEG") from None
+    with as_stored(), _errors_of(name):
+        seg: Any = pydicom.dcmread(path)
         if seg.get("SOPClassUID") not in SEG_CLASSES:
-            kind = seg.get("Modality", "unknown")
+            kind = printable(str(seg.get("Modality", "unknown")))
             raise VolumeError(f"{name}: DICOM of modality {kind}; expected a DICOM SEG")
         return _mask(seg, name)
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Whatever damaged bytes do to the library, without its words: they may quote the patient."""
+    try:
+        yield
+    except VolumeError:
+        raise
+    except pydicom.errors.InvalidDicomError:
+        raise VolumeError(f"{name}: not a DICOM file; expected a DICOM SEG") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        kind = type(error).__name__
+        raise VolumeError(f"{name}: a damaged DICOM SEG ({kind}); write it again") from None
 
 
 def _mask(seg: Any, name: str) -> SegMask:
     classes, ignored = _classes(seg)
     if not set(classes.values()) & {LIVER, LESION}:
-        found = ", ".join(ignored[:3]) or "none"
+        found = printable(", ".join(ignored[:3])) or "none"
         raise VolumeError(f"{name}: no segment of the liver or of lesions; found: {found}")
     geometry, indices = _grid(seg, name)
     labels = np.zeros(geometry.shape[::-1], np.uint8)
