@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import gdcm
+import gdcm  # type: ignore[import-untyped]
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import encapsulate

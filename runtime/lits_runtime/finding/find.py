@@ -5,10 +5,10 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lits_runtime.finding.layouts import (
     folder_of_masks,
@@ -16,13 +16,21 @@ from lits_runtime.finding.layouts import (
     no_scans_by_layout,
 )
 from lits_runtime.finding.path_problems import cannot_be_read, no_regular_file, reason
-from lits_runtime.messages import printable
+from lits_runtime.messages import printable, without_uids
 from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
-from lits_runtime.volumes.foreign_formats import BYTES, by_ending, kind_of
+from lits_runtime.volumes.foreign_formats import BYTES, by_ending, is_dicom
 from lits_runtime.volumes.names import SCAN_NAMES, volume_ending, without_halves
 
+if TYPE_CHECKING:
+    from lits_runtime.volumes.dicom.series import Series
+
 _SHOWN = 3
+_NO_DICOM = (
+    *(".json", ".txt", ".csv", ".md", ".py", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".html"),
+    *(".xml", ".yaml", ".log", ".zip", ".gz", ".tar", ".npy", ".npz", ".pth", ".onnx", ".mha"),
+)
+"""Endings of files that are not opened to see whether they are DICOM."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,16 @@ class Found:
     """Sorted by path; a .hdr stands for its .img too."""
     left_out: list[LeftOut] = field(default_factory=list)
     """Sorted by path."""
-    other: Path | None = None
-    """The first file that does not look like an image, for the message if there is nothing else."""
+    series: list["Series"] = field(default_factory=list)
+    """The DICOM series to segment, by the place of their first file."""
 
 
 def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()) -> Found:
     """The scans in a folder and its subfolders, and the other images, which are left out.
 
     These are masks, probabilities and organs by the layouts of common data sets and by our records,
-    further channels, hidden files, other formats, and files that cannot be read.
+    further channels, hidden files, other formats, and files that cannot be read. DICOM objects are
+    found by content, whatever their names, and sorted into series.
 
     Args:
         folder: where to search. Links are followed; no folder is searched twice.
@@ -60,7 +69,8 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
             files in it we wrote.
     """
     outputs, explained = list(outputs), cache(our_files)
-    walked = find_volumes(folder, pattern=pattern, outputs=outputs)
+    walk = _Walk(folder, pattern, outputs, with_dicom=pattern is None)
+    walked = _walked(walk)
     masks_above = folder_of_masks(Path(os.path.realpath(folder)).name)
     found, left_out = [], walked.left_out
     for parent, files in _by_folder(walked.files).items():
@@ -77,7 +87,13 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
                 left_out.append(LeftOut(file, why, lost=True))
             else:
                 found.append(file)
-    return Found(found, sorted(left_out, key=lambda one: one.path), walked.other)
+    series = list["Series"]()
+    if walk.dicom:
+        from lits_runtime.finding.series import series_among
+
+        series, others = series_among(walk.dicom)
+        left_out += (LeftOut(*other) for other in others)
+    return Found(found, sorted(left_out, key=lambda one: one.path), series)
 
 
 def find_volumes(
@@ -90,10 +106,13 @@ def find_volumes(
         pattern: for file names, as in a shell, in place of the usual endings.
         outputs: folders that are skipped if they lie inside `folder`.
     """
-    walk = _Walk(folder, pattern, outputs)
+    return _walked(_Walk(folder, pattern, outputs))
+
+
+def _walked(walk: "_Walk") -> Found:
     walk.through()
     left_out = sorted(walk.left_out, key=lambda one: one.path)
-    return Found(sorted(walk.files), left_out, walk.other)
+    return Found(sorted(walk.files), left_out)
 
 
 def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
@@ -103,30 +122,24 @@ def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
         by_reason.setdefault(one.why, []).append(one.path)
     for why, paths in by_reason.items():
         if len(paths) <= _SHOWN:
-            yield from (f"left out: {printable(str(path))}: {why}" for path in paths)
+            yield from (f"left out: {without_uids(str(path))}: {why}" for path in paths)
             continue
-        first = ", ".join(printable(str(path)) for path in paths[:2])
+        first = ", ".join(without_uids(str(path)) for path in paths[:2])
         yield f"left out: {first} and {len(paths) - 2} more: {why}"
 
 
 def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
     """Why a folder has no scans, as the end of a message."""
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
-    inside = ""
-    if found.other is not None:
-        with suppress(OSError), found.other.open("rb") as file:
-            inside = kind_of(file.read(BYTES)) or ""
-    dicom = (
-        f"; {printable(found.other.name)} is {inside}" if found.other and "DICOM" in inside else ""
-    )
-    return f"no scan in this folder ({names}{counted}{dicom})"
+    series = f"; {len(found.series)} DICOM series" if found.series else ""
+    return f"no scan in this folder ({names}{counted}{series})"
 
 
 def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
     """Log what was left out, with a warning where a volume may be missing."""
     for one in left_out:
         if one.lost:
-            logger.warning("warning: %s is left out: %s", printable(str(one.path)), one.why)
+            logger.warning("warning: %s is left out: %s", without_uids(str(one.path)), one.why)
     for line in log_lines([one for one in left_out if not one.lost]):
         logger.info("%s", line)
 
@@ -134,10 +147,18 @@ def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
 class _Walk:
     """Searches real folders before links, so that a volume gets its real path."""
 
-    def __init__(self, folder: Path, pattern: str | None, outputs: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pattern: str | None,
+        outputs: Iterable[Path],
+        with_dicom: bool = False,
+    ) -> None:
         self.files: list[Path] = []
+        self.dicom: list[Path] = []
+        """Files that begin as DICOM objects do, if they are wanted."""
+        self._with_dicom = with_dicom
         self.left_out: list[LeftOut] = []
-        self.other: Path | None = None
         self._pattern = pattern
         self._folders, self._links = deque([folder]), deque[Path]()
         self._seen: dict[tuple[int, int] | str, Path] = {}
@@ -199,10 +220,10 @@ class _Walk:
         if (named or foreign) and (why := litter(path.name)):
             self._leave(path, why)
         elif entry.is_file():
-            if foreign and not named:
+            if not named and self._with_dicom and _begins_as_dicom(path):
+                self.dicom.append(path)
+            elif foreign and not named:
                 self._leave(path, foreign)
-            elif not named and self.other is None and not litter(path.name):
-                self.other = path
             return named
         elif entry.is_symlink() and not os.path.exists(path):
             if not litter(path.name):  # it may have led to a folder, whatever its name
@@ -214,6 +235,17 @@ class _Walk:
 
     def _leave(self, path: Path, why: str, lost: bool = False) -> None:
         self.left_out.append(LeftOut(path, why, lost))
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    name = path.name
+    if name.startswith(".") or name.lower().endswith(_NO_DICOM):
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(BYTES))
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | str | None:

@@ -43,7 +43,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, no CT volume"),
 )
-_DICOM = "DICOM; convert the series with dcm2niix"
+_DICOM = "DICOM; name the folder of its series, or give it a name without this ending"
 _WEB_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 
 

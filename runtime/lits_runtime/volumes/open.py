@@ -8,7 +8,7 @@ from contextlib import closing
 from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -21,11 +21,14 @@ from lits_runtime.messages import printable, without_uids
 from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
 from lits_runtime.volumes.library_errors import as_volume_error
 from lits_runtime.volumes.memory import FORMS, MemorySource, image_of_array
-from lits_runtime.volumes.names import pair_paths
+from lits_runtime.volumes.names import pair_paths, volume_ending
 from lits_runtime.volumes.nifti.reader import NiftiFile
 from lits_runtime.volumes.nifti.source import NiftiSource
 from lits_runtime.volumes.nifti.writer import NiftiSink
 from lits_runtime.volumes.source import Content, LabelSink, VolumeSource
+
+if TYPE_CHECKING:
+    from lits_runtime.volumes.dicom.source import DicomSource
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
         if state is not None:  # before a parser sees what may have become of the file
             with StableFile(path, state).opened():
                 pass
-        if is_dicom_input(path):
+        if fspath(given) and is_dicom_input(path):
             return open_dicom(path)
         return NiftiSource(NiftiFile.open(path), origins(path), state)
     if type(given).__name__ == "Series" and hasattr(given, "slices"):
@@ -62,10 +65,13 @@ def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
 
 
 def is_dicom_input(path: Path) -> bool:
-    """Whether a path is a folder or ZIP archive, or a file that begins as a DICOM object does."""
+    """Whether a path is a folder or ZIP archive, or a file that begins as a DICOM object does.
+
+    A file with the ending of NIfTI is none, whatever it holds.
+    """
     if path.is_dir():
         return True
-    if not path.is_file():  # the reader of NIfTI says what it is
+    if volume_ending(path.name) or not path.is_file():  # the reader of NIfTI says what it is
         return False
     with path.open("rb") as file:
         start = file.read(BYTES)
@@ -74,7 +80,7 @@ def is_dicom_input(path: Path) -> bool:
 
 def open_dicom(
     path: Path, wanted: str | None = None, *, fill_missing: bool = False
-) -> VolumeSource:
+) -> "DicomSource":
     """The wanted or most fitting DICOM series in a folder, archive, DICOMDIR or file.
 
     Args:
@@ -99,7 +105,7 @@ def open_dicom(
     return _dicom_source(chosen.series, f"{name} ({chosen.series.name})")
 
 
-def _dicom_source(series: Any, name: str | None = None) -> VolumeSource:
+def _dicom_source(series: Any, name: str | None = None) -> "DicomSource":
     from lits_runtime.volumes.dicom.source import DicomSource
 
     return DicomSource(series, name)

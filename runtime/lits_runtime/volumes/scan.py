@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -17,6 +17,9 @@ from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.open import open_source
 from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
 from lits_runtime.volumes.source import Planes, VolumeSource
+
+if TYPE_CHECKING:
+    from lits_runtime.volumes.dicom.series import Series
 
 __all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Scan", "ScanSource", "StoredSlab"]
 
@@ -31,7 +34,7 @@ SLICES_PER_PIXEL = 16
 and no body is as thin as a thread."""
 
 ScanSource: TypeAlias = (
-    "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Scan"
+    "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Series | Scan"
 )
 
 
@@ -89,10 +92,11 @@ class Scan:
         state: FileState | None = None,
         max_voxels: int = MAX_VOXELS,
     ) -> "Scan":
-        """Open a path, a binary file object, a nibabel image, or HU (i, j, k) with an affine.
+        """Open a path, a DICOM series, an open file, a nibabel image, or HU (i, j, k) with affine.
 
         Args:
-            source: a `Scan` is returned as it is.
+            source: the path may be that of a folder or archive with DICOM series, of which the
+                most fitting is taken. A `Scan` is returned as it is.
             affine: (4, 4) voxel-to-world in mm, RAS+, in place of the header's, if that is wrong.
             state: of the file at a path, when it was looked at before; it must still be so
                 whenever values are read.

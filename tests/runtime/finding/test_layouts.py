@@ -171,12 +171,6 @@ def test_a_folder_of_labels_holds_no_scan(tmp_path: Path) -> None:
         scan_files([tmp_path / "labelsTr"])
 
 
-def test_a_folder_of_dicom_files_without_endings_is_called_so(tmp_path: Path) -> None:
-    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
-    (job,) = plan([tmp_path])
-    assert "IM0001 is DICOM; convert the series with dcm2niix" in str(job.problem)
-
-
 def test_a_description_says_whether_digits_are_channels(tmp_path: Path) -> None:
     names = {f"imagesTs/{case}_{n:04}.nii.gz": "" for case in "ab" for n in range(2)}
     make(tmp_path, names)

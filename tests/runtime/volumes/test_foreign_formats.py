@@ -25,7 +25,7 @@ ANALYZE: Any = nib.AnalyzeImage(STORED.astype(np.int16), np.eye(4))
 FOREIGN: dict[str, bytes] = {
     "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
     "git annex get": b"/annex/objects/MD5E-s1--0.nii.gz\n",
-    "dcm2niix": bytes(128) + b"DICM\x02\0\0\0UL\x04\0" + bytes(400),
+    "name the folder of its series": bytes(128) + b"DICM\x02\0\0\0UL\x04\0" + bytes(400),
     "DICOM": b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bytes(400),
     "NRRD": b"NRRD0004\ntype: short\n",
     "MetaImage": b"ObjectType = Image\nNDims = 3\n",

@@ -122,7 +122,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     closed.close()
     with (tmp_path / "text").open() as text:
         cases: list[tuple[Any, str]] = [
-            (tmp_path, "a folder, expected a regular file"),
+            (tmp_path, "no CT series among 1 files"),
             ("", "a folder"),
             ("a\0b", "null"),
             (text, "open it with 'rb'"),

@@ -80,9 +80,15 @@ def is_axial(series: Series) -> bool:
     return abs(row[0] * column[1] - row[1] * column[0]) >= _AXIAL
 
 
-def is_job(series: Series) -> bool:
-    """Whether a series in a folder is segmented: axial, with enough slices, no projection."""
-    return is_axial(series) and len(series.slices) >= LEAST_SLICES and not _is_derived(series)
+def why_no_job(series: Series) -> str | None:
+    """Why a series in a folder of many is not segmented; None if it is."""
+    if not is_axial(series):
+        return "not axial; name the series to segment it nonetheless"
+    if _is_derived(series):
+        return "a projection or a map, not CT as it was reconstructed"
+    if len(series.slices) < LEAST_SLICES:
+        return f"{len(series.slices)} slices, fewer than {LEAST_SLICES}"
+    return None
 
 
 def label_of(series: Series) -> str:

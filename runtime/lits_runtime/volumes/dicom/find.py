@@ -108,7 +108,8 @@ def _objects(paths: Iterable[Path]) -> Iterator[Stored]:
                 inside[:] = sorted(one for one in inside if not one.startswith((".", "__MACOSX")))
                 yield from _regular(Path(folder) / one for one in sorted(files))
         elif is_archive(path):
-            yield from members(path)
+            state, inside_it = members(path)
+            yield from (Stored(path, state, member) for member in inside_it)
         else:
             yield from _named_by_directory(path) or [stored_file(path)]
 
@@ -124,7 +125,10 @@ def _named_by_directory(path: Path) -> list[Stored]:
     stored = stored_file(path)
     if not is_dicom(stored.read(256)):
         return []
-    dataset = read_header(stored).dataset
+    try:
+        dataset = read_header(stored).dataset
+    except VolumeError:  # what is wrong with it is said where all objects are read
+        return []
     if _class_of(dataset) != _DIRECTORY:
         return []
     with quiet():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lits_runtime.volumes.dicom.pixels.decode import stored_values
 from lits_runtime.volumes.dicom.pixels.hounsfield import hu_dtype, padding_is_applied, to_hu
 from lits_runtime.volumes.dicom.series import Series, SliceHeader
-from lits_runtime.volumes.dicom.stored import Stored, plain
+from lits_runtime.volumes.dicom.stored import Stored, digest_of, plain
 from lits_runtime.volumes.source import Verified
 
 
@@ -63,6 +63,10 @@ class DicomSource:
         if not cut:
             return np.zeros((len(self.series.slices), 0, 0), self.dtype).T[i, j, k]
         return np.stack(cut).T
+
+    def content_sha256(self) -> str:
+        """What a complete pass gives, without decoding."""
+        return digest_of(self.series.objects)
 
     def to_hu(self, stored: NDArray[Any]) -> NDArray[Any]:
         """The same: slices are rescaled as they are read."""

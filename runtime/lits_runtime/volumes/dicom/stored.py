@@ -16,13 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from lits_runtime.errors import LitsError, VolumeError
 from lits_runtime.files.stable_file import FileState, StableFile
 from lits_runtime.messages import without_uids
+from lits_runtime.volumes.dicom.archive import MAX_OBJECT_BYTES, Member, read_member
 from lits_runtime.volumes.foreign_formats import is_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MAX_OBJECT_BYTES = 2**32
-"""Of one object: an enhanced CT of 4096 slices of 512 x 512 has half of it."""
 MAX_HEADER_BYTES = 2**27
 """Before the pixels: the functional groups of thousands of frames take some megabytes."""
 _FIRST_BYTES = 2**14
@@ -34,19 +33,6 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 _UNDEFINED = 0xFFFFFFFF
 _LIBRARY = threading.RLock()
-
-
-@dataclass(frozen=True)
-class Member:
-    """Where an object lies in a ZIP archive."""
-
-    name: str
-    """For messages; it never becomes the path of a file."""
-    at: int
-    packed: int
-    size: int
-    crc: int
-    deflated: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +62,7 @@ class Stored:
         """
         with StableFile(self.path, self.state).opened(buffering=0) as file:
             if self.member is not None:
-                return b"".join(_of_member(file, self.member, min(count, self.member.size)))
+                return b"".join(read_member(file, self.member, min(count, self.member.size)))
             return _read(file, min(count, self.state.size))
 
     @contextmanager
@@ -90,7 +76,7 @@ class Stored:
             if self.member is None:
                 yield file
                 return
-            with _spooled(_of_member(file, self.member, self.member.size)) as content:
+            with _spooled(read_member(file, self.member, self.member.size)) as content:
                 yield content
 
     def hash_into(self, digest: Any) -> None:
@@ -275,31 +261,3 @@ def _inflated(file: IO[bytes], name: str) -> Iterator[bytes]:
         if total > MAX_OBJECT_BYTES // 4:
             raise VolumeError(f"{name}: over {MAX_OBJECT_BYTES // 4} bytes inflated: no CT slice")
         yield piece
-
-
-def _of_member(file: IO[bytes], member: Member, count: int) -> Iterator[bytes]:
-    """The first bytes of a member of an archive; all of it is checked against its CRC."""
-    name = without_uids(Path(member.name).name)
-    damaged = VolumeError(f"{name}: the ZIP archive is damaged; copy it again")
-    file.seek(member.at)
-    local = _read(file, 30)
-    if local[:4] != b"PK\x03\x04" or len(local) < 30:
-        raise damaged
-    names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
-    file.seek(member.at + 30 + names)
-    left, have, crc = member.packed, 0, 0
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    while have < count:
-        packed = inflater.unconsumed_tail or _read(file, min(left, _PIECE))
-        if not packed or inflater.eof:
-            raise damaged
-        try:
-            left -= 0 if inflater.unconsumed_tail else len(packed)
-            most = min(_PIECE, count - have)
-            piece = inflater.decompress(packed, most) if member.deflated else packed[:most]
-        except zlib.error:
-            raise damaged from None
-        have, crc = have + len(piece), zlib.crc32(piece, crc)
-        yield piece
-    if count == member.size and crc != member.crc:
-        raise damaged

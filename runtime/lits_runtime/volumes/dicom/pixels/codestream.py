@@ -9,6 +9,8 @@ from lits_runtime.volumes.dicom.series import PixelLayout
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """SOF of JPEG, and SOF55 of JPEG-LS; C4, C8 and CC are others."""
 _START_OF_SCAN = 0xDA
+_END, _PADDING_BYTES = b"\xff\xd9", 16
+"""All of these formats end alike; a decoder makes grey of what is missing, and warns at most."""
 
 
 def frame_problem(frame: bytes, layout: PixelLayout) -> str | None:
@@ -23,6 +25,8 @@ def frame_problem(frame: bytes, layout: PixelLayout) -> str | None:
         return "its pixels are no JPEG, JPEG-LS or JPEG 2000"
     if found is None:
         return "a compressed frame without a size"
+    if _END not in frame[-_PADDING_BYTES:]:
+        return "a compressed frame without its end"
     rows, columns, components, bits = found
     if (rows, columns) != (layout.rows, layout.columns):
         return f"a compressed frame of {rows} x {columns} for {layout.rows} x {layout.columns}"
