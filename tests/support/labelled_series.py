@@ -54,7 +54,8 @@ class Labelled:
     def hu(self) -> NDArray[np.float32]:
         """Canonical: 40 in the liver, 70 in lesions."""
         canonical = self.series.geometry.to_canonical(self.labels.T)
-        return np.array([-900, 40, 70], np.float32)[canonical]
+        hu: NDArray[np.float32] = np.array([-900, 40, 70], np.float32)[canonical]
+        return hu
 
     def report(self, warnings: tuple[str, ...] = ()) -> Report:
         """What the runtime measures."""
@@ -87,7 +88,7 @@ def liver_with_lesions() -> NDArray[np.uint8]:
     """Labels (i, j, k) along LPS, without any symmetry; three lesions, one of a single voxel."""
     i, j, k = np.indices(SHAPE)
     liver = ((i - 12) / 9) ** 2 + ((j - 16) / 12) ** 2 + ((k - 9) / 7.5) ** 2 < 1
-    labels = liver.astype(np.uint8)
+    labels: NDArray[np.uint8] = liver.astype(np.uint8)
     labels[3:6, 14:18, 8:10] = 1
     labels[8:14, 11:16, 6:11] = 2
     labels[10:12, 20:23, 9:13] = 2

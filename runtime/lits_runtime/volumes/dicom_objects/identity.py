@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
 import pydicom
 from highdicom import ContributingEquipment
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.valuerep import DA, TM
 
@@ -200,8 +202,8 @@ def write_object(file: BinaryIO, made: Dataset) -> None:
         made.save_as(file, enforce_file_format=True)
 
 
-def content_digest(labels: object, *more: object) -> str:
+def content_digest(labels: NDArray[np.unsignedinteger], *more: object) -> str:
     """SHA-256 of an array's bytes and of the text of more values."""
-    digest = hashlib.sha256(memoryview(labels).cast("B"))  # type: ignore[call-overload]
+    digest = hashlib.sha256(np.ascontiguousarray(labels).data)
     digest.update(repr(more).encode())
     return digest.hexdigest()

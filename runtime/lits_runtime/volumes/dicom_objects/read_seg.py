@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.labels import LESION, LIVER
@@ -139,11 +139,12 @@ def _mask(seg: Any, name: str) -> SegMask:
     least, wanted = _least(seg), {LIVER: [0], LESION: [0]}
     for number, value in classes.items():
         wanted[value].append(number)
-    for number, k, pixels in zip(_numbers(seg), indices, iter_pixels(seg), strict=True):
+    frames = zip(_numbers(seg), indices, iter_pixels(seg), strict=True)
+    for segment, k, pixels in frames:
         for value in (LIVER, LESION):
-            if number is None:
+            if segment is None:
                 mask = (pixels > 0) & np.isin(pixels, wanted[value])
-            elif number in wanted[value]:
+            elif segment in wanted[value]:
                 mask = pixels >= least
             else:
                 continue

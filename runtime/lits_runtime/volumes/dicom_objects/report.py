@@ -100,7 +100,7 @@ def make_sr(
 
 def _evidence(series: Series, identity: Identity) -> list[Dataset]:
     """The source objects, as far as a report needs them."""
-    evidence = []
+    evidence: list[Dataset] = []
     for reference in source_references(series):
         one = Dataset() if evidence else identity.header
         one.StudyInstanceUID, one.SeriesInstanceUID = series.study_uid, series.uid

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from lits_runtime.labels import lesion_mask, liver_mask
 from lits_runtime.volumes.dicom.series import Series, SliceHeader
@@ -133,11 +133,12 @@ def _reference(one: SliceHeader) -> Dataset:
 def _document(identity: Identity, series: Series, uid: str) -> FileDataset:
     """Everything but the regions."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, uid
+    meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    meta.MediaStorageSOPInstanceUID = UID(uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     identity.copy_patient_and_study(made)
-    made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, uid
+    made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, UID(uid)
     made.Modality, made.OperatorsName = "RTSTRUCT", ""
     made.SeriesInstanceUID, made.SeriesNumber = identity.series_uid, identity.series_number
     made.SeriesDescription, made.InstanceNumber = "Liver and lesions", 1

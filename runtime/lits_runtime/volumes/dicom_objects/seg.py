@@ -95,7 +95,7 @@ def _planes(series: Series, identity: Identity) -> list[Dataset]:
     Whether it is a file, a frame or filled in is settled afterwards, by `_point_at_sources`.
     """
     columns, rows, _ = series.geometry.shape
-    planes = []
+    planes: list[Dataset] = []
     for index, one in enumerate(series.slices):
         plane = Dataset() if planes else identity.header
         plane.StudyInstanceUID = series.study_uid

@@ -54,7 +54,8 @@ class NumberedLesions:
     def slices_of(self, number: int) -> NDArray[np.intp]:
         """Indices k of the slices that a lesion is in."""
         here = (self.numbers == number).any((1, 2))
-        return np.flatnonzero(here) + self.box[0].start
+        slices: NDArray[np.intp] = np.flatnonzero(here) + self.box[0].start
+        return slices
 
 
 def number_lesions(labels: NDArray[np.uint8], geometry: Geometry) -> NumberedLesions:
