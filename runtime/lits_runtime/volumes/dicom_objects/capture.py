@@ -43,9 +43,10 @@ def make_sc(
         options: of the other objects of this run.
 
     Raises:
-        VolumeError: the series has no study or frame of reference to refer to.
+        VolumeError: a file of the series has changed.
     """
     identity = Identity.of(series, "SC", algorithm, options)
+    series = identity.series
     geometry = series.geometry
     canonical = geometry.to_canonical(labels.T)
     shown = [index for index, plane in enumerate(canonical) if plane.any()]

@@ -5,17 +5,17 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 import pydicom
-from highdicom import ContributingEquipment
+from highdicom import ContributingEquipment, SpecificCharacterSetValues
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DA, TM
 
-from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom.stored import quiet
 from lits_runtime.volumes.dicom_objects.codes import PROCESSING_EQUIPMENT
@@ -39,6 +39,9 @@ _PATIENT_AND_STUDY = (
     "ReferringPhysicianName",
 )
 """Elements that every object has, if only empty."""
+_OF_SERIES = ("SeriesNumber", "SeriesDate", "SeriesTime", "SeriesDescription")
+_CHARACTERS = {one.value for one in SpecificCharacterSetValues}
+_UNICODE = "ISO_IR 192"
 _SEXES = ("F", "M", "O")
 _DATES = ("Acquisition", "Content", "Series", "Study")
 _NO_DATE = "19000101"
@@ -77,6 +80,10 @@ class Moment:
 class Identity:
     """Where an object belongs, and which one it is."""
 
+    series: Series
+    """The source, with UIDs derived where it has none."""
+    missing: tuple[str, ...]
+    """Which UIDs the source lacks, as anonymisation leaves it."""
     header: Dataset
     """Of the first slice; elements that every object has are there, if only empty."""
     moment: Moment
@@ -92,19 +99,16 @@ class Identity:
         """The identity of an object of a kind.
 
         Raises:
-            VolumeError: the source has no study, or no frame of reference.
+            VolumeError: a file of the series has changed.
         """
-        if not series.frame_of_reference_uid or not series.study_uid:
-            lacks = "Study" if series.frame_of_reference_uid else "Frame of Reference"
-            raise VolumeError(
-                f"{series.name}: no {lacks} UID, so that no DICOM object can refer to it; "
-                "write NIfTI, or restore the UID"
-            )
         header = _header(series)
+        missing, series = _with_uids(series, header)
         sources = hashlib.sha256("\n".join(_sources(series)).encode()).hexdigest()
         parts = (kind, sources, algorithm, options)
         number = series.number if 0 < (series.number or 0) <= _NUMBERS else 99
         return cls(
+            series=series,
+            missing=missing,
             header=header,
             moment=_moment(header),
             kind=kind,
@@ -120,7 +124,7 @@ class Identity:
 
     def copy_patient_and_study(self, made: Dataset) -> None:
         """Give a new object the patient and study of the source."""
-        made.StudyInstanceUID = self.header.StudyInstanceUID
+        made.StudyInstanceUID = self.series.study_uid
         for keyword in (*_PATIENT_AND_STUDY, "SpecificCharacterSet"):
             if keyword in self.header:
                 made.add(self.header[keyword])
@@ -157,6 +161,10 @@ def _header(series: Series) -> Dataset:
         for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
             if keyword in header:
                 delattr(header, keyword)
+        header.decode()
+        characters = header.get("SpecificCharacterSet", "")
+        if not isinstance(characters, str) or characters not in _CHARACTERS:
+            header.SpecificCharacterSet = _UNICODE
         for keyword in _PATIENT_AND_STUDY:
             if header.get(keyword) is None:
                 setattr(header, keyword, "")
@@ -166,6 +174,37 @@ def _header(series: Series) -> Dataset:
             if not _is_valid(header.get(keyword), kind):
                 setattr(header, keyword, "")
         return header
+
+
+def _with_uids(series: Series, header: Dataset) -> tuple[tuple[str, ...], Series]:
+    """Which UIDs a series lacks, and the series with derived ones in their place."""
+    known = {
+        "study": series.study_uid,
+        "series": series.uid,
+        "frame of reference": series.frame_of_reference_uid,
+        "instance": all(one.sop_instance_uid or one.filled for one in series.slices),
+    }
+    missing = tuple(name for name, uid in known.items() if not uid)
+    if not missing:
+        return missing, series
+    facts = [str(header.get(keyword, "")) for keyword in (*_PATIENT_AND_STUDY, *_OF_SERIES)]
+    slices = tuple(
+        replace(
+            one,
+            sop_class_uid=one.sop_class_uid or CTImageStorage,
+            sop_instance_uid=one.sop_instance_uid or derived_uid(*facts, one.position),
+        )
+        if not one.filled
+        else one
+        for one in series.slices
+    )
+    return missing, replace(
+        series,
+        uid=series.uid or derived_uid("series", *facts, series.geometry.affine.tolist()),
+        study_uid=series.study_uid or derived_uid("study", *facts[: len(_PATIENT_AND_STUDY)]),
+        frame_of_reference_uid=(series.frame_of_reference_uid or derived_uid("frame", *facts)),
+        slices=slices,
+    )
 
 
 def _is_valid(value: object, kind: type) -> bool:

@@ -61,9 +61,10 @@ def make_sr(
         options: of the segmentation.
 
     Raises:
-        VolumeError: the series has no study or frame of reference to refer to.
+        VolumeError: a file of the series has changed.
     """
     identity = Identity.of(series, "SR", algorithm, options)
+    series = identity.series
     evidence = _evidence(series, identity)
     with as_stored():
         groups: list[_Group] = []
@@ -137,6 +138,9 @@ def _summary(identity: Identity, figures: Figures) -> MeasurementsAndQualitative
         measurements=measurements,
     )
     told = [f"Warning: {warning}" for warning in figures.warnings]
+    if identity.missing:
+        names = ", ".join(identity.missing)
+        told.append(f"The source has no UID of its {names}: derived ones take their place")
     if figures.lesion_count > len(figures.lesions):
         told.append(f"Only the largest {len(figures.lesions)} lesions are listed")
     for text in told:

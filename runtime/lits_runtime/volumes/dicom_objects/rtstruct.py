@@ -51,9 +51,10 @@ def make_rtstruct(
         options: codes, and whether each lesion is a region.
 
     Raises:
-        VolumeError: the series has no study or frame of reference to refer to.
+        VolumeError: a file of the series has changed.
     """
     identity = Identity.of(series, "RTSTRUCT", algorithm, options)
+    series = identity.series
     with as_stored():
         regions = list(_regions(series, labels, options))
         if not regions:

@@ -35,9 +35,10 @@ def make_seg(
         options: type, codes, and whether each lesion is a segment.
 
     Raises:
-        VolumeError: the series has no study or frame of reference to refer to.
+        VolumeError: a file of the series has changed.
     """
     identity = Identity.of(series, "SEG", algorithm, options)
+    series = identity.series
     segments = make_segments(labels, series.geometry, options, identity.uid("segments"))
     if not segments.listed:
         return None

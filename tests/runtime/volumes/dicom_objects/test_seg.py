@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from lits_runtime.errors import OptionsError, VolumeError
+from lits_runtime.errors import OptionsError
 from lits_runtime.volumes.dicom_objects.facts import Algorithm, ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.read_seg import on_grid, read_seg
@@ -261,14 +261,39 @@ def test_odd_patient_data_is_copied_and_told_to_nobody(
         assert told not in caplog.text
 
 
-def test_without_a_frame_of_reference_there_is_no_object(tmp_path: Path) -> None:
+def test_uids_that_anonymisation_removed_are_derived(tmp_path: Path) -> None:
     def change(slices: list[Dataset]) -> list[Dataset]:
-        set_all(slices, FrameOfReferenceUID=None)
+        set_all(slices, FrameOfReferenceUID=None, StudyInstanceUID="", SeriesInstanceUID="")
         return slices
 
     case = labelled(tmp_path / "ct", change=change)
-    with pytest.raises(VolumeError, match="no Frame of Reference UID, so that"):
-        make_seg(case.series, case.labels, ALGORITHM, ObjectOptions())
+    path = seg_of(case, tmp_path / "seg.dcm")
+    seg = pydicom.dcmread(path)
+    assert broken_rules(path) == []
+    derived = {seg.FrameOfReferenceUID, seg.StudyInstanceUID, read_seg(path).series_uid}
+    assert len(derived) == 3
+    assert all(uid.startswith("2.25.") for uid in derived)
+    assert np.array_equal(read_seg(path).on(case.geometry), case.reference)
+    assert path.read_bytes() == seg_of(case, tmp_path / "again.dcm").read_bytes()
+
+
+@pytest.mark.parametrize("characters", ["ISO_IR 100", ["", "ISO 2022 IR 87"], "ISO_IR 192", None])
+def test_names_in_any_script_are_kept(characters: Any, tmp_path: Path) -> None:
+    name = {
+        "ISO_IR 100": "Äneas^Rüdiger",
+        "ISO_IR 192": "Wang^XiaoDong=王^小东",
+        None: "Doe^Jane",
+    }.get(characters if isinstance(characters, str | None) else "", "Yamada^Tarou=山田^太郎")
+
+    def change(slices: list[Dataset]) -> list[Dataset]:
+        set_all(slices, PatientName=name)
+        for one in slices:
+            if characters is not None:
+                one.SpecificCharacterSet = characters
+        return slices
+
+    case = labelled(tmp_path / "ct", change=change)
+    assert str(pydicom.dcmread(seg_of(case, tmp_path / "seg.dcm")).PatientName) == name
 
 
 def test_options_that_there_are_not() -> None:
