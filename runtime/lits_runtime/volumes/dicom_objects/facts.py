@@ -44,7 +44,9 @@ class ObjectOptions:
             ("lesion_code", self.lesion_code, LESION_CODES),
         ):
             if value not in known:
-                raise OptionsError(f"{name} {value!r}: expected {' or '.join(known)}")
+                raise OptionsError(
+                    f"{name} {value!r} of a DICOM object: expected {' or '.join(known)}"
+                )
 
 
 class LesionFigures(Protocol):

@@ -297,5 +297,7 @@ def test_names_in_any_script_are_kept(characters: Any, tmp_path: Path) -> None:
 
 
 def test_options_that_there_are_not() -> None:
-    with pytest.raises(OptionsError, match="seg_type 'fractional': expected binary or labelmap"):
+    with pytest.raises(
+        OptionsError, match="seg_type 'fractional' of a DICOM object: expected binary"
+    ):
         ObjectOptions(seg_type="fractional")
