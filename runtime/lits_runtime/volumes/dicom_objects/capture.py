@@ -16,7 +16,7 @@ from lits_runtime.volumes.dicom_objects.facts import (
     ObjectOptions,
 )
 from lits_runtime.volumes.dicom_objects.identity import Identity, as_stored, content_digest
-from lits_runtime.volumes.dicom_objects.seg import source_references
+from lits_runtime.volumes.dicom_objects.seg import reference_to, source_references
 
 ReadHu = Callable[[int, int], NDArray[np.float32]]
 """Canonical slices from a first to before a last one, (n, height, width), as `Scan.read_slab`."""
@@ -128,10 +128,5 @@ def _captured(
 def _source(series: Series, index: int) -> list[Dataset]:
     """The image behind a picture; all of them if there is none, as it was filled in."""
     k = series.geometry.stored_range(index, index + 1)[2].start
-    of_all = {str(one.ReferencedSOPInstanceUID): one for one in source_references(series)}
     one = series.slices[k]
-    if one.filled:
-        return list(of_all.values())
-    if one.frame is not None:
-        of_all[one.sop_instance_uid].ReferencedFrameNumber = one.frame + 1
-    return [of_all[one.sop_instance_uid]]
+    return source_references(series) if one.filled else [reference_to(one)]

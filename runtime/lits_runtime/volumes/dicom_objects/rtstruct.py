@@ -10,12 +10,12 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from lits_runtime.labels import lesion_mask, liver_mask
-from lits_runtime.volumes.dicom.series import Series, SliceHeader
+from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom_objects import codes
 from lits_runtime.volumes.dicom_objects.contours import outlines
 from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import Identity, as_stored, content_digest
-from lits_runtime.volumes.dicom_objects.seg import source_references
+from lits_runtime.volumes.dicom_objects.seg import reference_to, source_references
 from lits_runtime.volumes.dicom_objects.segments import (
     COLOURS,
     MAX_SEGMENTS_OF_LESIONS,
@@ -115,20 +115,11 @@ def _contours(series: Series, k: int, mask: NDArray[np.bool_]) -> Iterator[Datas
         points_mm = np.round(one.position + polygon @ step_mm, _DECIMALS) + 0.0
         contour = Dataset()
         if not one.filled:
-            contour.ContourImageSequence = [_reference(one)]
+            contour.ContourImageSequence = [reference_to(one)]
         contour.ContourGeometricType = "CLOSED_PLANAR"
         contour.NumberOfContourPoints = len(polygon)
         contour.ContourData = [f"{value:.{_DECIMALS}f}" for value in points_mm.ravel().tolist()]
         yield contour
-
-
-def _reference(one: SliceHeader) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = one.sop_class_uid
-    reference.ReferencedSOPInstanceUID = one.sop_instance_uid
-    if one.frame is not None:
-        reference.ReferencedFrameNumber = one.frame + 1
-    return reference
 
 
 def _document(identity: Identity, series: Series, uid: str) -> FileDataset:

@@ -1,5 +1,6 @@
 """DICOM Segmentations: the labels of a series, frame by frame where its slices lie."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.volumes.dicom.series import Series
+from lits_runtime.volumes.dicom.series import Series, SliceHeader
 from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import (
     Identity,
@@ -150,13 +151,17 @@ def _point_at_sources(seg: Any, series: Series) -> None:
     seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
 
 
+def reference_to(one: SliceHeader) -> Dataset:
+    """A reference to the object of a slice, and to its frame where the object has several."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = one.sop_class_uid
+    reference.ReferencedSOPInstanceUID = one.sop_instance_uid
+    if one.frame is not None:
+        reference.ReferencedFrameNumber = one.frame + 1
+    return reference
+
+
 def source_references(series: Series) -> list[Dataset]:
     """A reference to each object of the series, once."""
-    objects = {one.sop_instance_uid: one.sop_class_uid for one in series.slices if not one.filled}
-    references = []
-    for instance_uid, class_uid in objects.items():
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = class_uid
-        reference.ReferencedSOPInstanceUID = instance_uid
-        references.append(reference)
-    return references
+    objects = {one.sop_instance_uid: one for one in series.slices if not one.filled}
+    return [reference_to(replace(one, frame=None)) for one in objects.values()]
