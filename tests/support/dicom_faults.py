@@ -150,7 +150,7 @@ def shifted(folder: Path) -> Truth:
     return Truth(refused="mm off the line through the first and the last", ours="refused")
 
 
-@fault("positions rounded to tenths")
+@fault("positions rounded to hundredths")
 def rounded(folder: Path) -> Truth:
     affine = AFFINE.copy()
     affine[2, 2] = 35 / 23

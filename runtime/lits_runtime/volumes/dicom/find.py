@@ -18,7 +18,7 @@ from lits_runtime.volumes.dicom.sorting.groups import (
     without_copies,
 )
 from lits_runtime.volumes.dicom.sorting.images import TAGS, Image, images_of, no_ct
-from lits_runtime.volumes.dicom.sorting.values import text
+from lits_runtime.volumes.dicom.sorting.values import text, texts
 from lits_runtime.volumes.dicom.stored import Stored, quiet, read_header, stored_file
 from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
 
@@ -125,18 +125,11 @@ def _named_by_directory(path: Path) -> list[Stored]:
     stored = stored_file(path)
     if not is_dicom(stored.read(256)):
         return []
-    try:
-        dataset = read_header(stored).dataset
-    except VolumeError:  # what is wrong with it is said where all objects are read
+    named = _file_ids(stored)
+    if named is None:
         return []
-    if _class_of(dataset) != _DIRECTORY:
-        return []
-    with quiet():
-        records = dataset.get("DirectoryRecordSequence") or []
-        named = [record.get("ReferencedFileID") for record in records[:_MOST_DIRECTORY_ENTRIES]]
     files = list[Path]()
-    for value in filter(None, named):
-        parts = [value] if isinstance(value, str) else [str(part) for part in value]
+    for parts in named:
         if any(part in ("", ".", "..") or set(part) & set("/\\:\0") for part in parts):
             raise VolumeError(
                 f"{without_uids(str(path))}: a DICOMDIR that names files outside its folder; give "
@@ -150,6 +143,22 @@ def _named_by_directory(path: Path) -> list[Stored]:
             "are not there; copy the whole medium, or give the folder itself"
         )
     return [stored_file(one) for one in files]
+
+
+def _file_ids(stored: Stored) -> list[list[str]] | None:
+    """The files that a DICOMDIR names, by the parts of their paths; None for another object."""
+    try:
+        dataset = read_header(stored).dataset
+        with quiet():
+            if _class_of(dataset) != _DIRECTORY:
+                return None
+            records = (dataset.get("DirectoryRecordSequence") or [])[:_MOST_DIRECTORY_ENTRIES]
+            named = [list(texts(record, "ReferencedFileID")) for record in records]
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # what is wrong with it is said where all objects are read
+        return None
+    return [parts for parts in named if any(parts)]
 
 
 def _class_of(dataset: Any) -> str:

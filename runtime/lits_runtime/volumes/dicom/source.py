@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.pixels.decode import stored_values
 from lits_runtime.volumes.dicom.pixels.hounsfield import hu_dtype, padding_is_applied, to_hu
 from lits_runtime.volumes.dicom.series import Series, SliceHeader
@@ -51,14 +52,14 @@ class DicomSource:
     def planes(self) -> Iterator["_SlicePlanes"]:
         """Begin a pass."""
         with ExitStack() as files:
-            yield _SlicePlanes(self.series, self.dtype, files)
+            yield _SlicePlanes(self, files)
 
     def read(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Any part, in HU; whole slices are decoded for it."""
         i, j, k = index
         wanted = range(*k.indices(len(self.series.slices)))
         with ExitStack() as files:
-            slices = _Slices(self.series, self.dtype, files, None)
+            slices = _Slices(self, files, None)
             cut = [np.array(slices.hu(one)[j, i]) for one in wanted]
         if not cut:
             return np.zeros((len(self.series.slices), 0, 0), self.dtype).T[i, j, k]
@@ -79,15 +80,15 @@ class DicomSource:
 class _SlicePlanes:
     """One pass; see `Planes`."""
 
-    def __init__(self, series: Series, dtype: np.dtype[Any], files: ExitStack) -> None:
-        self._series, self._dtype, self._position = series, dtype, 0
+    def __init__(self, source: DicomSource, files: ExitStack) -> None:
+        self._source, self._position = source, 0
         self._digest = hashlib.sha256()
-        self._slices = _Slices(series, dtype, files, self._digest)
+        self._slices = _Slices(source, files, self._digest)
 
     def read(self, count: int) -> NDArray[Any]:
         first, self._position = self._position, self._position + count
-        i, j, _ = self._series.geometry.shape
-        planes = np.empty((count, j, i), self._dtype)
+        i, j, _ = self._source.geometry.shape
+        planes = np.empty((count, j, i), self._source.dtype)
         for place in range(count):
             planes[place] = self._slices.hu(first + place)
         planes.flags.writeable = False
@@ -101,8 +102,9 @@ class _SlicePlanes:
 class _Slices:
     """Decodes slices, and keeps the object that the last one came from open."""
 
-    def __init__(self, series: Series, dtype: np.dtype[Any], files: ExitStack, digest: Any) -> None:
-        self._slices, self._dtype, self._digest = series.slices, dtype, digest
+    def __init__(self, source: DicomSource, files: ExitStack, digest: Any) -> None:
+        self._slices, self._dtype, self._digest = source.series.slices, source.dtype, digest
+        self._name = source.name
         self._files = files.enter_context(ExitStack())
         self._open: tuple[Stored, IO[bytes], int] | None = None
         self._hashed: set[Stored] = set()
@@ -128,8 +130,11 @@ class _Slices:
         if index in self._last:
             return self._last[index]
         header = self._slices[index]
-        file, size = self._opened(header)
-        return to_hu(stored_values(header, file, size), header, self._dtype)
+        try:
+            file, size = self._opened(header)
+            return to_hu(stored_values(header, file, size), header, self._dtype)
+        except VolumeError as error:
+            raise VolumeError(f"{self._name}: {error}") from error
 
     def _opened(self, header: SliceHeader) -> tuple[IO[bytes], int]:
         stored = header.stored

@@ -32,7 +32,7 @@ def stored_values(header: SliceHeader, file: IO[bytes], size: int) -> NDArray[An
     file.seek(begin)
     if count < 0:
         return _decompressed(header, _Clamped(file, size), name)
-    content = file.read(min(count, size - begin))
+    content = file.read(max(min(count, size - begin), 0))
     if len(content) < count:
         raise VolumeError(f"{name}: truncated: {count - len(content)} bytes of pixels are missing")
     order = ">" if layout.transfer_syntax_uid == _BIG_ENDIAN else "<"
