@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
@@ -16,6 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DA, TM
 
+from lits_runtime.files.atomic import NewFile
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom.stored import quiet
 from lits_runtime.volumes.dicom_objects.codes import PROCESSING_EQUIPMENT
@@ -230,7 +231,7 @@ def _sources(series: Series) -> Iterator[str]:
         yield f"{one.sop_instance_uid} {one.frame} {one.position}"
 
 
-def write_object(file: BinaryIO, made: Dataset) -> None:
+def write_object(file: BinaryIO | NewFile, made: Dataset) -> None:
     """Write an object as a DICOM file: the same bytes for the same object.
 
     Args:
@@ -238,7 +239,7 @@ def write_object(file: BinaryIO, made: Dataset) -> None:
         made: of one of the `make_` functions.
     """
     with as_stored():
-        made.save_as(file, enforce_file_format=True)
+        made.save_as(cast(BinaryIO, file), enforce_file_format=True)
 
 
 def content_digest(labels: NDArray[np.unsignedinteger], *more: object) -> str:
