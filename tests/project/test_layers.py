@@ -45,7 +45,7 @@ BREACHES = {
     ),
     "pydicom in another room": (
         {"lits_runtime/finding/find.py": f"{IN_A_FUNCTION}import pydicom\n"},
-        "pydicom is imported in volumes.dicom, and to make a series for the benchmark",
+        "pydicom and highdicom are imported for DICOM in volumes, and by its benchmark",
     ),
     "torch in the runtime": (
         {"lits_runtime/session/engine.py": f"{IN_A_FUNCTION}import torch\n"},

@@ -3,19 +3,28 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.arguments import file_path
-from lits_runtime.files.output_rule import Inputs
+from lits_runtime.errors import VolumeError
+from lits_runtime.files.atomic import NewFiles
+from lits_runtime.files.output_rule import Inputs, check_target
 from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.measure.lesions import Lesion
 from lits_runtime.measure.report import Report
 from lits_runtime.records.result_files import check_results
+from lits_runtime.system.extras import DISTRIBUTION
+from lits_runtime.system.versions import version
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.open import save_labels
 from lits_runtime.volumes.source import Content, VolumeSource
+
+if TYPE_CHECKING:
+    from lits_runtime.volumes.dicom.series import Series
+    from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 
 
 @dataclass(frozen=True)
@@ -77,3 +86,43 @@ class Segmentation:
         check_results([target], inputs, force=force)
         content = Content({name: LABEL_VALUES[name] for name in self.volumes_ml})
         save_labels(target, self.labels, self.source, content)
+
+    def save_seg(
+        self,
+        path: str | PathLike[str],
+        series: "Series",
+        options: "ObjectOptions | None" = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Write the labels as a DICOM Segmentation of a series, whole or not at all.
+
+        Args:
+            path: of the new file; an existing one is replaced with `force` alone.
+            series: of `volumes.dicom.find.find_series`; the scan may be its NIfTI conversion.
+            options: type, codes and segments; the usual ones by default.
+            force: replace an existing file.
+
+        Raises:
+            OutputError: an existing file must not be replaced.
+            VolumeError: the scan's voxels are not those of the series, or nothing is labelled.
+        """
+        from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
+        from lits_runtime.volumes.dicom_objects.identity import write_object
+        from lits_runtime.volumes.dicom_objects.read_seg import on_grid
+        from lits_runtime.volumes.dicom_objects.seg import make_seg
+
+        target = file_path("segmentation", path)
+        inputs = Inputs("the scan or the model that it was made from", self.origins + series.files)
+        check_target(target, inputs, force=force)
+        labels = on_grid(self.labels, self.geometry, series.geometry, self.source.name)
+        algorithm = Algorithm(MANUFACTURER, version(DISTRIBUTION) or "unknown", self.model_sha256)
+        made = make_seg(series, labels.T, algorithm, options or ObjectOptions())
+        if made is None:
+            raise VolumeError(
+                f"{self.source.name}: nothing is labelled, so there is no SEG to write"
+            )
+        with NewFiles() as new:
+            write_object(new.open(target), made)
+            new.close()
+            new.take_names()

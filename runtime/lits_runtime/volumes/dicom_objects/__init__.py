@@ -1,0 +1,1 @@
+"""DICOM objects about a series: segmentation, structured report, overlay pictures, contours."""
