@@ -24,16 +24,16 @@ from lits_runtime.model.metadata import DISCLAIMER
 logger = logging.getLogger(__name__)
 
 
-def _provider_names(
+def _engine_names(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[str, ...]:
-    from lits_runtime.session.providers import PROVIDERS
-
     if value is None:
         return ()
-    names = tuple(PROVIDERS) if value == "all" else tuple(value.split(","))
-    if unknown := [name for name in names if name not in PROVIDERS]:
-        raise click.BadParameter(f"{unknown}: known are {', '.join(PROVIDERS)} and all")
+    from lits_export.parity.engines import ENGINES
+
+    names = tuple(ENGINES) if value == "all" else tuple(value.split(","))
+    if unknown := [name for name in names if name not in ENGINES]:
+        raise click.BadParameter(f"{unknown}: known are {', '.join(ENGINES)} and all")
     return names
 
 
@@ -61,8 +61,9 @@ def _provider_names(
 @click.option(
     "--providers",
     metavar="NAME,NAME...|all",
-    callback=_provider_names,
-    help="Compare on these: cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
+    callback=_engine_names,
+    help="Compare in these: cpu, cuda, tensorrt, openvino, reference (of onnx; slow).  [default: "
+    "those of cpu, cuda and openvino that load]",
 )
 @click.option(
     "--max-difference", type=click.FloatRange(0), help="Largest difference of any probability."
@@ -105,9 +106,9 @@ def main(
 
     CHECKPOINT is the .pth of a training run, or a .pth or .safetensors with the weights of the
     baseline recipe's network and nothing else. The file is compared with the PyTorch network on
-    slabs of CT and on edge cases. If it is out of tolerance, or larger than its precision allows,
-    nothing is written and the exit status is 1. Modules that lose most by float16 or int8 are found
-    by measurement and stay in floating point.
+    slabs of CT, which have to show every class, and on boundary slabs. If it is out of tolerance,
+    or larger than its precision allows, nothing is written and the exit status is 1. Modules that
+    lose most by float16 or int8 are found by measurement and stay in floating point.
     """
     if old_inspect:
         return print_description(checkpoint, as_json)

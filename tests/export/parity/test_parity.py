@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lits_export.parity.compare import compare
-from lits_export.parity.slabs import edge_cases, phantom_slabs, scan_files
+from lits_export.parity.slabs import boundary_slabs, phantom_slabs, scan_files
 from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_runtime import VolumeError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
@@ -74,7 +74,7 @@ def test_nan_is_out_of_every_tolerance(checkpoint: Path) -> None:
 
 
 def test_edge_cases_are_what_their_names_say() -> None:
-    slabs = {slab.name: slab.slab_hu for slab in edge_cases(1)}
+    slabs = {slab.name: slab.slab_hu for slab in boundary_slabs(1)}
     assert slabs["37 x 53"].shape == (3, 37, 53)
     assert slabs["1024 x 1024"].shape == (3, 1024, 1024)
     assert slabs["one voxel"].shape == (3, 1, 1)
