@@ -135,7 +135,7 @@ class _Gate:
         self.loaded, self.settings = loaded, settings
         self.tolerance = settings.tolerance or TOLERANCES[settings.precision]
         self.reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
-        self.engines = settings.providers or _usual()
+        self.engines = settings.providers or usual_engines()
         for name in settings.providers:
             if reason := why_missing(name):
                 raise ProviderError(f"{name} is not available: {reason}")
@@ -223,15 +223,6 @@ class _Gate:
             "check_scans": scan_count(files),
             **candidate.facts,
         }
-
-
-def _usual() -> tuple[str, ...]:
-    """The usual engines that load on this machine."""
-    found = usual_engines()
-    for name, reason in found.items():
-        if reason:
-            logger.info("not compared in %s: %s", name, reason)
-    return tuple(name for name, reason in found.items() if reason is None)
 
 
 def _reread(path: Path, compared: onnx.ModelProto) -> None:

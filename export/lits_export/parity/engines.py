@@ -1,8 +1,8 @@
 """What runs a model file in a comparison: the runtime's providers, OpenVINO, onnx's evaluator."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.session.providers import PROVIDERS, why_not
 from lits_runtime.session.run import run as run_session
 from lits_runtime.system.versions import version
+
+logger = logging.getLogger(__name__)
 
 Slab = NDArray[np.float32]
 _OUTPUTS = ["labels", "probability"]
@@ -156,14 +158,17 @@ USUAL = ("cpu", "cuda", "openvino")
 takes seconds for a slice: each has to be named."""
 
 
-def usual_engines() -> dict[str, str | None]:
-    """Each of `USUAL` with None if it is there, or else why it is not."""
-    found: dict[str, str | None] = {}
+def usual_engines() -> tuple[str, ...]:
+    """Those of `USUAL` that load on this machine; the others are logged."""
+    found = []
     for name in USUAL:
-        found[name] = why_missing(name)
-        if name in PROVIDERS and found[name] is None:
-            with suppress(ProviderError):
-                Segmenter.open(provider=name).close()
+        try:
+            if why_missing(name) is None:
+                if name in PROVIDERS:
+                    Segmenter.open(provider=name).close()  # a GPU may be missing all the same
+                found.append(name)
                 continue
-            found[name] = "it does not start; see lits-doctor"
-    return found
+        except ProviderError as error:
+            logger.debug("%s: %s", name, error)
+        logger.info("not compared in %s, which does not load here", name)
+    return tuple(found)

@@ -115,7 +115,7 @@ class ParityReport:
 
 def table(reports: Sequence[ParityReport]) -> str:
     """The figures of all engines as lines of text."""
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for report in reports:
         name = f"{report.provider} ({report.version})" if report.version else report.provider
         for of_class, figures in report.classes.items():
