@@ -134,6 +134,7 @@ def test_engines_that_are_missing_or_fail_say_which() -> None:
     assert set(ENGINES) == {"cpu", "cuda", "tensorrt", "openvino", "reference"}
 
 
+@pytest.mark.slow
 def test_openvino_tells_its_makers_nothing(tmp_path: Path) -> None:
     """Where it may: in a process without CI in its environment, and with an empty home folder."""
     program = """
