@@ -1,8 +1,10 @@
 """Checkpoint in, verified model out: traced, lowered, compared with the network, then written."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,9 @@ from lits_export.lowering.candidates import (
 from lits_export.lowering.stored_weights import size_ratio
 from lits_export.lowering.trace import OPSET, trace_checkpoint
 from lits_export.lowering.training_facts import scan_count, shareable_parity, shareable_training
-from lits_export.parity.compare import (
-    Compared,
-    ParityReport,
-    WorstSlice,
-    compare,
-)
+from lits_export.parity.compare import Expected, WorstSlice, compare_with, expected
+from lits_export.parity.engines import Compared, open_engine, usual_engines, why_missing
+from lits_export.parity.report import LEAST_VOXELS, ParityReport, table
 from lits_export.parity.slabs import calibration_slabs, check_slabs, scan_files
 from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_export.parity.worst_slice import draw_worst_slice
@@ -40,7 +39,6 @@ from lits_runtime.model.metadata import (
     ModelMetadata,
 )
 from lits_runtime.segment.segmenter import Segmenter
-from lits_runtime.session.providers import why_not
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint
 from lits_train.network.foreign_weights import Given
 from lits_train.network.slab_segmenter import SlabSegmenter
@@ -51,8 +49,8 @@ MAX_SIZE = {"fp32": 1.01, "fp16-weights": 0.55, "fp16": 0.55, "int8": 0.4}
 """Largest size of a file over that of the same file with float32 weights."""
 DEFAULT_PRECISION = "fp16-weights"
 """Half the size of fp32, closest to the network after it, and at full speed on every processor."""
-USUAL_PROVIDERS = ("cpu", "cuda")
-"""TensorRT builds its engine for minutes: it is compared only where it is named."""
+MAX_KEPT_BYTES = 2**29
+"""Of the network's outputs, kept so that the next candidate need not wait for them again."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class ExportSettings:
     tolerance: Tolerance | None = None
     """None: the precision's own."""
     providers: tuple[str, ...] = ()
-    """Where the file is compared; if empty, on those of `USUAL_PROVIDERS` that load."""
+    """Engines that the file is compared in; if empty, those of `engines.USUAL` that load."""
     worst_slice: Path | None = None
     """Picture to draw of the slice that differs most, whether or not the model passes."""
     licence: str = "Apache-2.0"
@@ -83,20 +81,21 @@ class ExportResult:
     model: Path
     bytes: int
     parity: tuple[ParityReport, ...]
-    """On each provider, and for fp16 in the emulation."""
+    """In each engine, and for fp16 in the emulation."""
 
 
 def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> ExportResult:
     """Export a checkpoint to one ONNX file in numerical parity with the PyTorch network.
 
-    The file is run through lits_runtime on each provider, and compared with the network in float32
-    on every slab of the check scans and on edge cases. If it is out of tolerance, or larger than
-    its precision allows, nothing is written and an older file at `model` stays.
+    The file is run in each engine, and compared with the network in float32 on every slab of the
+    check scans and on boundary slabs. If it is out of tolerance, larger than its precision allows,
+    or a class hardly occurs in the scans, nothing is written and an older file at `model` stays.
 
     Raises:
         CheckpointError: the checkpoint is unreadable or of another architecture.
-        ParityError: the model is out of tolerance; the message holds the figures.
-        ProviderError: a provider that was asked for does not load.
+        ParityError: the model is out of tolerance, or no class was seen that it could be judged
+            by; the message holds the figures.
+        ProviderError: an engine that was asked for does not load.
         VolumeError: a check scan is not readable, or a folder holds none.
     """
     settings = replace(settings, check_on=tuple(scan_files(settings.check_on)))  # searched once
@@ -106,11 +105,10 @@ def export_model(checkpoint: Path, model: Path, settings: ExportSettings) -> Exp
     loaded = load_checkpoint(checkpoint, settings.given).as_used()
     gate = _Gate(loaded, settings)
     candidate, verdict = gate.best()
-    for report in verdict.reports:
-        logger.info("%s", report.table())
+    logger.info("%s", table(verdict.reports))
     if settings.worst_slice is not None:
         draw_worst_slice(verdict.worst[0], loaded.recipe, settings.worst_slice)
-    if reason := verdict.broken or gate.too_large(candidate):
+    if reason := verdict.missing or verdict.broken or gate.too_large(candidate):
         raise ParityError(f"the {settings.precision} model was not written: {reason}")
     metadata = _metadata(loaded, settings, gate.parity(candidate, verdict))
     content = _serialise(candidate.model, metadata)
@@ -127,6 +125,8 @@ class _Verdict:
     reports: list[ParityReport]
     worst: list[WorstSlice]
     """The worst first."""
+    missing: str
+    """Which classes were hardly seen, and what would show them; empty if all were."""
     broken: str
     """What is out of tolerance and where; empty if nothing is."""
 
@@ -138,10 +138,11 @@ class _Gate:
         self.loaded, self.settings = loaded, settings
         self.tolerance = settings.tolerance or TOLERANCES[settings.precision]
         self.reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
-        for provider in settings.providers:
-            if reason := why_not(provider):
-                raise ProviderError(f"provider {provider} is not available: {reason}")
-        self.providers = settings.providers or usual_providers()
+        self.engines = settings.providers or usual_engines()
+        for name in settings.providers:
+            if reason := why_missing(name):
+                raise ProviderError(f"{name} is not available: {reason}")
+        self._expected: list[Expected] = []
 
     def best(self) -> tuple[Candidate, _Verdict]:
         """The first candidate within tolerance, or the most careful one if none is."""
@@ -149,7 +150,7 @@ class _Gate:
         while True:
             candidate = lowering.candidate()
             verdict = self.judge(candidate)
-            if not verdict.broken or not lowering.refine(verdict.worst):
+            if verdict.missing or not verdict.broken or not lowering.refine(verdict.worst):
                 return candidate, verdict
 
     def lowering(self) -> Lowering:
@@ -162,22 +163,51 @@ class _Gate:
         lowering = Float16 if precision == "fp16" else Float16Weights
         return lowering(traced, self.reference, self.tolerance)
 
-    def judge(self, candidate: Candidate) -> _Verdict:
-        """Compare on each provider, and in the emulation where there is one."""
-        content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
+    def expected(self) -> Iterator[Expected]:
+        """All slabs with the network's outputs, which are kept up to `MAX_KEPT_BYTES`."""
+        yield from self._expected
         slabs = check_slabs(self.settings.check_on, self.loaded.recipe.context_slices)
+        kept = sum(one.bytes for one in self._expected)
+        for one in expected(self.reference, islice(slabs, len(self._expected), None)):
+            kept += one.bytes
+            if kept <= MAX_KEPT_BYTES:
+                self._expected.append(one)
+            yield one
+
+    def judge(self, candidate: Candidate) -> _Verdict:
+        """Compare in each engine, and in the emulation where there is one."""
+        content = _serialise(candidate.model, _metadata(self.loaded, self.settings, {}))
         with ExitStack() as stack:
-            opened = (Segmenter.open(content, provider=name) for name in self.providers)
-            compared: list[Compared] = [stack.enter_context(segmenter) for segmenter in opened]
+            opened = (open_engine(name, content) for name in self.engines)
+            compared: list[Compared] = [stack.enter_context(engine) for engine in opened]
             compared += [candidate.emulation] if candidate.emulation is not None else []
-            results = compare(self.reference, compared, slabs)
+            results = compare_with(self.expected(), self.loaded.recipe, compared)
         reports = [report for report, _ in results]
-        worst = sorted((one for _, found in results for one in found), key=lambda w: -w.difference)
+        found = [one for _, slices in results for one in slices]
+        return _Verdict(reports, self._worst_first(found), *self._reasons(reports, found))
+
+    def _worst_first(self, found: Sequence[WorstSlice]) -> list[WorstSlice]:
+        """By the difference; boundary slabs last if no difference of theirs is too large."""
+        anatomy_first = self.tolerance.probability is None
+        return sorted(found, key=lambda one: (anatomy_first and not one.anatomy, -one.difference))
+
+    def _reasons(
+        self, reports: Sequence[ParityReport], found: Sequence[WorstSlice]
+    ) -> tuple[str, str]:
+        """Why the figures prove too little, and what is out of tolerance; empty if nothing."""
+        missing = reports[0].missing(self.tolerance)
+        if missing:
+            missing = (
+                f"the network finds {missing} in what was compared, expected at least "
+                f"{LEAST_VOXELS} of each class: name a scan that shows them with --check-on, or "
+                "do without with --min-dice 0"
+            )
         broken = "; ".join(filter(None, (report.broken(self.tolerance) for report in reports)))
         if broken:
-            place = f"slice {worst[0].index} of {worst[0].slab}"
+            worst = self._worst_first(found)[0]
+            place = f"slice {worst.index} of {worst.slab}"
             broken = f"it is out of tolerance: {broken}; worst at {place}"
-        return _Verdict(reports, worst, broken)
+        return missing, broken
 
     def too_large(self, candidate: Candidate) -> str:
         """Why the file is larger than its precision allows; empty if it is not."""
@@ -186,7 +216,7 @@ class _Gate:
         return f"it is {ratio:.3f} of fp32's size (at most {most:g})" if ratio > most else ""
 
     def parity(self, candidate: Candidate, verdict: _Verdict) -> dict[str, Any]:
-        """The parity report for the metadata: the first provider's figures, then the others'."""
+        """The parity report for the metadata: the first engine's figures, then the others'."""
         first, *others = (report.to_json() for report in verdict.reports)
         files = scan_files(self.settings.check_on)
         report = {**first, "others": others}
@@ -196,19 +226,6 @@ class _Gate:
             "check_scans": scan_count(files),
             **candidate.facts,
         }
-
-
-def usual_providers() -> tuple[str, ...]:
-    """Those of `USUAL_PROVIDERS` that load on this machine."""
-    providers = []
-    for provider in USUAL_PROVIDERS:
-        try:
-            Segmenter.open(provider=provider).close()
-        except ProviderError:
-            logger.info("not compared on %s, which does not load; see lits-doctor", provider)
-        else:
-            providers.append(provider)
-    return tuple(providers)
 
 
 def _reread(path: Path, compared: onnx.ModelProto) -> None:

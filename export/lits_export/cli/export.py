@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def _provider_names(
+def _engine_names(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[str, ...]:
-    from lits_runtime.session.providers import PROVIDERS
-
     if value is None:
         return ()
-    names = tuple(PROVIDERS) if value == "all" else tuple(value.split(","))
-    if unknown := [name for name in names if name not in PROVIDERS]:
-        raise click.BadParameter(f"{unknown}: known are {', '.join(PROVIDERS)} and all")
+    from lits_export.parity.engines import ENGINES
+
+    names = tuple(ENGINES) if value == "all" else tuple(value.split(","))
+    if unknown := [name for name in names if name not in ENGINES]:
+        raise click.BadParameter(f"{unknown}: known are {', '.join(ENGINES)} and all")
     return names
 
 
@@ -68,8 +68,9 @@ _foreign = section("Weights alone")
 @click.option(
     "--providers",
     metavar="NAME,NAME...|all",
-    callback=_provider_names,
-    help="Compare on these: cpu, cuda, tensorrt.  [default: cpu, and cuda if it loads]",
+    callback=_engine_names,
+    help="Compare in these: cpu, cuda, tensorrt, openvino, reference (of onnx; slow).  [default: "
+    "those of cpu, cuda and openvino that load]",
 )
 @click.option(
     "--max-difference", type=click.FloatRange(0), help="Largest difference of any probability."
@@ -130,9 +131,9 @@ def main(
     CHECKPOINT is the .pth of a training run, or weights alone (.pth or .safetensors) of a network
     with a RegNetY-400MF as its encoder: its layers are matched by order and shape, and what the
     file does not say is assumed, and said. The file is compared with the PyTorch network on slabs
-    of CT and on edge cases. If it is out of tolerance, or larger than its precision allows,
-    nothing is written and the exit status is 1. Modules that lose most by float16 or int8 are found
-    by measurement and stay in floating point.
+    of CT, which have to show every class, and on boundary slabs. If it is out of tolerance, or
+    larger than its precision allows, nothing is written and the exit status is 1. Modules that lose
+    most by float16 or int8 are found by measurement and stay in floating point.
     """
     if old_inspect:
         return print_description(checkpoint, as_json)

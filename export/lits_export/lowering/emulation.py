@@ -40,17 +40,11 @@ class Emulation:
     def __init__(self, segmenter: SlabSegmenter) -> None:
         self.segmenter = segmenter.eval()
 
-    def labels(self, slab_hu: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(n + 2 * context_slices, height, width) to (n, height, width)."""
+    def segment(self, slab_hu: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """(n + 2 * context_slices, height, width) to labels and probability."""
         with torch.inference_mode():
-            labels: NDArray[np.uint8] = self.segmenter(torch.from_numpy(slab_hu))[0].numpy()
-        return labels
-
-    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n + 2 * context_slices, height, width) to (n, classes, height, width)."""
-        with torch.inference_mode():
-            output: NDArray[np.float32] = self.segmenter(torch.from_numpy(slab_hu))[1].numpy()
-        return output
+            labels, probability = self.segmenter(torch.from_numpy(slab_hu))
+        return labels.numpy(), probability.numpy()
 
 
 class Float32Mean(nn.Module):

@@ -1,4 +1,4 @@
-"""What an export is checked on: slabs of CT scans or of the phantom, and edge cases."""
+"""What an export is checked on: slabs of CT scans or of the phantom, and boundary slabs."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -34,17 +34,20 @@ class CheckSlab:
     slab_hu: NDArray[np.float32]
     """float32 (n + 2 * context_slices, height, width), canonical orientation."""
     voxel_ml: float
+    anatomy: bool = True
+    """Whether its masks and volumes count; a boundary slab has to give finite values, and the same
+    probabilities."""
 
 
 def check_slabs(check_on: Sequence[Path], context_slices: int) -> Iterator[CheckSlab]:
-    """Slabs of the scans or, if there are none, of the phantom; then the edge cases.
+    """Slabs of the scans or, if there are none, of the phantom; then the boundary slabs.
 
     Raises:
         VolumeError: a scan cannot be read.
     """
     for source in _sources(check_on, context_slices):
         yield from source
-    yield from edge_cases(context_slices)
+    yield from boundary_slabs(context_slices)
 
 
 def calibration_slabs(reference: SlabSegmenter, check_on: Sequence[Path]) -> list[Slab]:
@@ -136,7 +139,7 @@ def phantom_slabs(context_slices: int) -> Iterator[CheckSlab]:
         yield CheckSlab(slab.name.replace("array", "phantom"), slab.slab_hu, slab.voxel_ml)
 
 
-def edge_cases(context_slices: int) -> Iterator[CheckSlab]:
+def boundary_slabs(context_slices: int) -> Iterator[CheckSlab]:
     """Slabs of kinds that have broken exports: constant, padded, extreme, of odd sizes."""
     phantom = make_phantom(2, matrix=128, slices=12, lesions=2)
     volume_hu = Scan.open((phantom.volume_hu, phantom.affine)).load().read_slab(0, 12)
@@ -154,8 +157,9 @@ def edge_cases(context_slices: int) -> Iterator[CheckSlab]:
         "16-bit extremes": extremes,
         "float32 extremes": largest,
         "37 x 53": abdomen[:, 40:77, 30:83],
+        "97 x 131": abdomen.repeat(2, axis=1).repeat(2, axis=2)[:, 80:177, 60:191],
         "one voxel": abdomen[:, 60:61, 40:41],
         "1024 x 1024": abdomen.repeat(8, axis=1).repeat(8, axis=2),
     }
     for name, slab_hu in named.items():
-        yield CheckSlab(name, np.ascontiguousarray(slab_hu, np.float32), 0.001)
+        yield CheckSlab(name, np.ascontiguousarray(slab_hu, np.float32), 0.001, anatomy=False)

@@ -14,6 +14,8 @@ from lits_runtime.model.metadata import ModelMetadata, Postprocessing
 
 _WEIGHTS = ("float32", "float16", "int8")
 """Types of weights; the other tensors are shapes, indices and label values."""
+_IN_TABLE = ("classes", "provider", "version", "others")
+"""What the table of engines says of a parity report."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Description:
                 **{f"output {value.name}": value for value in file.outputs},
             },
             "Parity with the trained network": _flat(
-                {key: value for key, value in metadata.parity.items() if key != "classes"}
+                {key: value for key, value in metadata.parity.items() if key not in _IN_TABLE}
             ),
             "Training": _flat(metadata.training),
             f"Settings of the recipe {metadata.recipe}": _flat(metadata.settings),
@@ -62,7 +64,7 @@ class Description:
         for title, entries in sections.items():
             lines.append(title)
             if title.startswith("Parity"):
-                lines += [f"  {line}" for line in table(metadata.parity.get("classes"))]
+                lines += [f"  {line}" for line in table(metadata.parity)]
             lines += [f"  {name:24} {value}" for name, value in entries.items()]
         lines += ["Licence", f"  {metadata.licence}", "Intended use", f"  {metadata.intended_use}"]
         return "\n".join(printable(line).rstrip() for line in lines)
@@ -106,27 +108,39 @@ def describe(path: str | PathLike[str]) -> Description:
     return Description(path, check(read_content(path)))
 
 
-def table(classes: object) -> list[str]:
-    """The parity report's figures, one row per class.
+def table(parity: Mapping[str, Any]) -> list[str]:
+    """The figures of each engine in which the file was compared, one row per class.
 
-    >>> table({"liver": {"dice": 0.99995, "changed_voxels": 3}})
-    ['class     dice     changed_voxels', 'liver     0.99995  3             ']
+    >>> figures = {"liver": {"dice": 0.99995, "changed_voxels": 3}}
+    >>> for line in table({"provider": "cpu", "version": "onnxruntime 1.24", "classes": figures}):
+    ...     print(line)
+    engine                  class  dice     changed_voxels
+    cpu (onnxruntime 1.24)  liver  0.99995  3
     """
-    if not isinstance(classes, dict):
-        return []
-    rows = {name: figures for name, figures in classes.items() if isinstance(figures, dict)}
-    columns = list(dict.fromkeys(key for figures in rows.values() for key in figures))
-    cells = [["class", *columns]]
+    others = parity.get("others")
+    rows = [
+        (_engine(report), name, figures)
+        for report in [parity, *(others if isinstance(others, list) else [])]
+        if isinstance(report, dict) and isinstance(report.get("classes"), dict)
+        for name, figures in report["classes"].items()
+        if isinstance(figures, dict)
+    ]
+    columns = list(dict.fromkeys(key for *_, figures in rows for key in figures))
+    cells = [["engine", "class", *columns]] if rows else []
     cells += [
-        [name, *(_figure(figures.get(key, "")) for key in columns)]
-        for name, figures in rows.items()
+        [engine, name, *(_figure(figures.get(key, "")) for key in columns)]
+        for engine, name, figures in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    widths[0] = max(widths[0], 8)
     return [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+
+
+def _engine(report: Mapping[str, Any]) -> str:
+    name, version = (_figure(report.get(key, "")) for key in ("provider", "version"))
+    return f"{name} ({version})" if version else name
 
 
 def _classes(metadata: ModelMetadata) -> str:

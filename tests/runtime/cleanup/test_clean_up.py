@@ -16,7 +16,7 @@ from lits_runtime import Segmenter, VolumeError
 from lits_runtime.cleanup.clean_up import CleanUp
 from lits_runtime.cleanup.label_runs import Runs
 from lits_runtime.model.metadata import Postprocessing
-from lits_runtime.segment import cleanup, kept_runs
+from lits_runtime.cleanup import clean_up, kept_runs
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.geometry import Geometry
 from support.models import positional_labels, positional_model

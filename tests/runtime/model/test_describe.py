@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,13 @@ def test_inspect_tells_people_what_the_file_says() -> None:
     ):
         assert expected in result.stdout
     lines = result.stdout.splitlines()
-    (head,) = (line for line in lines if line.startswith("  class  "))
-    figures = dict(zip(head.split(), lines[lines.index(head) + 2].split(), strict=True))
+    (title,) = (line for line in lines if re.match("  engine +class  ", line))
+    head, row = (re.split(" {2,}", lines[lines.index(title) + below].strip()) for below in (0, 2))
+    figures = dict(zip(head, row, strict=True))
+    parity = embedded()["parity"]
     assert figures["class"] == "liver"
-    liver = embedded()["parity"]["classes"]["liver"]
+    assert figures["engine"].startswith(parity["provider"])
+    liver = parity["classes"]["liver"]
     assert figures["dice"] == f"{liver['dice']:.6g}"
     assert figures["changed_voxels"] == str(liver["changed_voxels"])
 
@@ -93,5 +97,18 @@ def test_text_of_strangers_cannot_act_on_the_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [None, {}, {"liver": 3}])
-def test_a_model_without_parity_figures_has_a_table_without_rows(classes: object) -> None:
-    assert len(table(classes)) <= 1
+def test_a_model_without_parity_figures_has_no_table(classes: object) -> None:
+    assert table({"provider": "cpu", "classes": classes, "others": [classes]}) == []
+
+
+def test_every_engine_has_its_rows() -> None:
+    """A file that was compared in two engines, and a report without a version of an older file."""
+    report = {"classes": {"liver": {"dice": 1.0}, "lesion": {"dice": 0.5}}}
+    other = report | {"provider": "openvino", "version": "openvino 2026.1"}
+    assert table(report | {"provider": "cpu", "others": [other]}) == [
+        "engine                      class   dice",
+        "cpu                         liver   1",
+        "cpu                         lesion  0.5",
+        "openvino (openvino 2026.1)  liver   1",
+        "openvino (openvino 2026.1)  lesion  0.5",
+    ]

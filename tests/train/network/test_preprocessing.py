@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from lits_train.network.preprocessing import Preprocessing, label_shares, resize_labels
+from lits_train.network.preprocessing import (
+    Preprocessing,
+    label_shares,
+    resize,
+    resize_labels,
+    resize_weights,
+)
 from lits_train.settings.recipe import BASELINE, DEFAULT
 from lits_train.training.network_inputs import (
     share_targets,
@@ -39,6 +46,35 @@ def test_resize_keeps_means_and_masks_take_the_nearest() -> None:
     labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0]]).byte()
     assert resize_labels(labels[None], (2, 2))[0].tolist() == [[0, 1], [2, 0]]
     assert resize_labels(labels[None], (2, 2))[0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(512, 512), (97, 131), (512, 511), (1024, 700), (64, 50), (33, 1), (1, 1), (2, 300), (7, 5)],
+)
+@pytest.mark.parametrize("size", [(192, 192), (32, 64)])
+def test_resize_is_torch_s_with_antialiasing(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    """Both ways, odd sizes, single pixels; the graph's matrix products instead of torch's loops."""
+    slab_hu = torch.from_numpy(random_hu((2, *shape)).astype(np.float32))
+    expected = functional.interpolate(
+        slab_hu[:, None], size=size, mode="bilinear", align_corners=False, antialias=True
+    )[:, 0]
+    torch.testing.assert_close(resize(slab_hu, size), expected, rtol=0, atol=2e-3)
+
+
+def test_resize_stays_float32_under_autocast() -> None:
+    slab_hu = torch.from_numpy(random_hu((1, 64, 64)).astype(np.float32))
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = resize(slab_hu, (32, 32))
+    torch.testing.assert_close(lowered, resize(slab_hu, (32, 32)), rtol=0, atol=0)
+
+
+def test_resize_weights_worked_out_by_hand() -> None:
+    """From 3 pixels to 2: new centres at 0.75 and 2.25, weights fall to zero at 1.5."""
+    expected = np.array([[5 / 6, 0.5, 0], [0, 0.5, 5 / 6]]) / (5 / 6 + 0.5)
+    np.testing.assert_allclose(resize_weights(3, 2).numpy(), expected, atol=1e-6)
+    grown = resize_weights(1, 4)  # a single pixel is everywhere
+    assert grown.tolist() == [[1.0]] * 4
 
 
 def test_shares_are_means_over_a_pixel_s_area() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lits_export.export import MAX_SIZE, ExportSettings, export_model
 from lits_export.parity.compare import compare
+from lits_export.parity.engines import open_engine
 from lits_export.parity.slabs import CheckSlab
 from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_runtime.segment.segmenter import Segmenter
@@ -144,13 +145,13 @@ class ModelBenchmark:
         """Compared with PyTorch in float32 on the CPU, on every fourth slice."""
         loaded = load_checkpoint(self.checkpoint)
         reference = SlabSegmenter(loaded.recipe, loaded.network()).eval()
-        segmenters = [Segmenter.open(path, provider=self.provider) for path in self.models.values()]
+        engines = [open_engine(self.provider, path.read_bytes()) for path in self.models.values()]
         width = 1 + 2 * self._context_slices
         slabs = (
             CheckSlab(f"slice {start}", self.volume_hu[start : start + width], 0.001)
             for start in range(0, len(self.volume_hu) - width + 1, 4)
         )
-        results = compare(reference, segmenters, slabs)
+        results = compare(reference, engines, slabs)
         return [
             figure
             for precision, (report, _) in zip(self.models, results, strict=True)

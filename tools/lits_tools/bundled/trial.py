@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lits_export.export import DEFAULT_PRECISION, ExportSettings, export_model
+from lits_export.parity.tolerance import TOLERANCES
 from lits_runtime.cli.progress import stopping_on_signals
 from lits_tools.bundled.data import build, volumes, without
 from lits_tools.bundled.settings import TrialData
@@ -90,8 +91,14 @@ class Trial:
         folder, sources = self.folder / self.name, self.folder / "sources"
         checkpoint = replace(load_checkpoint(folder / LAST_NAME), resume={}, inference=inference)
         save_checkpoint(checkpoint, folder / FINAL_NAME)
-        checks = () if self.precision == "fp32" else volumes(sources, self.data.check_cases)
-        settings = ExportSettings(self.precision, check_on=checks, licence=self.data.licence)
+        lossless = self.precision == "fp32"
+        checks = () if lossless else volumes(sources, self.data.check_cases)
+        tolerance = TOLERANCES[self.precision]
+        if lossless:  # on the phantom, in which a short trial may find nothing
+            tolerance = replace(tolerance, dice=0.0)
+        settings = ExportSettings(
+            self.precision, checks, tolerance=tolerance, licence=self.data.licence
+        )
         return export_model(folder / FINAL_NAME, folder / MODEL_NAME, settings).model
 
 

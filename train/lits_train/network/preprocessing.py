@@ -14,6 +14,9 @@ from lits_train.settings.recipe import Recipe
 STORABLE_HU = (-65536.0, 65536.0)
 """Beyond anything that 16 bits hold; the range of larger float32 values would be infinite."""
 
+PARTS = 4
+"""In which rows are resized: a matrix product in one part would mostly multiply by zero."""
+
 
 class Preprocessing(nn.Module):
     """A slab of HU to the network's input: resized, scaled to 0..1, context slices as channels.
@@ -37,7 +40,7 @@ class Preprocessing(nn.Module):
             slice_range_hu = range_hu(slab_hu)
             slab_hu = slab_hu - slice_range_hu[..., :1, None]
             slice_range_hu = slice_range_hu - slice_range_hu[..., :1]
-        resized_hu = resize(slab_hu.unsqueeze(1), (self.size, self.size))[:, 0]
+        resized_hu = resize(slab_hu, (self.size, self.size))
         scaled = self.scale(resized_hu, slice_range_hu)
         if self.context_slices:
             n = scaled.shape[0] - 2
@@ -66,10 +69,48 @@ class Preprocessing(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of float (n, channels, height, width), with an antialiasing filter."""
-    return functional.interpolate(
-        images, size=size, mode="bilinear", align_corners=False, antialias=True
-    )
+    """Bilinear resize of float32 (..., height, width), with an antialiasing filter.
+
+    What torch's `interpolate` computes with `antialias`, as two matrix products: engines ignore
+    (OpenVINO) or refuse (TensorRT, WebGPU) the antialiasing of ONNX's Resize.
+    """
+    with torch.autocast(images.device.type, enabled=False):  # half precision cannot resolve HU
+        rows, columns = (
+            resize_weights(old, new, images.device)
+            for old, new in zip(images.shape[-2:], size, strict=True)
+        )
+        return _product(rows, images) @ columns.T
+
+
+def resize_weights(old: int, new: int, device: torch.device | None = None) -> Tensor:
+    """What each of `old` pixels in a line contributes to each of `new`, float32 (new, old).
+
+    The weights of a new pixel fall linearly with the distance of the centres, to zero at the width
+    of a pixel: a new one, or an old one if that is wider.
+
+    >>> resize_weights(4, 2)
+    tensor([[0.4286, 0.4286, 0.1429, 0.0000],
+            [0.0000, 0.1429, 0.4286, 0.4286]])
+    """
+    centres = torch.arange(old, dtype=torch.float32, device=device) + 0.5
+    scale = (centres.amax(dim=0) + 0.5) / new  # not old / new, which a trace would keep as it is
+    new_centres = (torch.arange(new, dtype=torch.float32, device=device) + 0.5) * scale
+    distances = (centres - new_centres[:, None]).abs() / scale.clamp(min=1)
+    weights = (1 - distances).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _product(weights: Tensor, images: Tensor) -> Tensor:
+    """`weights @ images` in parts, each without most of the rows that it gives no weight."""
+    new, old = weights.shape
+    reach = old // new + 2  # beyond the pixels of a part: at least the width of a pixel
+    parts = []
+    for part in range(PARTS):
+        first, last = part * new // PARTS, (part + 1) * new // PARTS
+        begin = torch.sym_max(0, first * old // new - reach)
+        seen = slice(begin, last * old // new + reach)
+        parts.append(weights[first:last, seen] @ images[..., seen, :])
+    return torch.cat(parts, dim=-2)
 
 
 def range_hu(slab_hu: Tensor) -> Tensor:
@@ -99,7 +140,7 @@ def resized_slab(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """HU and labels (n, height, width) to `hu`, `range_hu` and `labels` at working size."""
     full_hu = torch.from_numpy(np.require(slab_hu, requirements="W"))  # a file of floats is mapped
-    hu = resize(full_hu.unsqueeze(1), (size, size))[:, 0]
+    hu = resize(full_hu, (size, size))
     small = resize_labels(torch.from_numpy(to_labels(labels, "segmentation")), (size, size))
     return hu, range_hu(full_hu), small
 
