@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from lits_runtime import CancelledError, ClosedError, Options, Segmenter, VolumeError
+from lits_runtime.cleanup import kept_runs
 from lits_runtime.files.scratch_file import ScratchFile
-from lits_runtime.segment import kept_runs
 from support.full_disk import largest_file
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, random_hu, reorient, save
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_up_leaves_neither_scratch_file_nor_mask(
 KILLED = """
 import os, signal, sys
 from lits_runtime import Options, Segmenter
-from lits_runtime.segment import kept_runs
+from lits_runtime.cleanup import kept_runs
 kept_runs.MAX_BYTES_IN_MEMORY = 100
 def progress(done, of):
     if done == of:
