@@ -90,6 +90,131 @@ def test_gates(folder: Path) -> None:
     assert "failed: liver_mssd_mm is" in broken.stderr
 
 
+def test_infinite_distance_does_not_pass_a_gate(folder: Path, tmp_path: Path) -> None:
+    """The mean leaves out the case without a predicted lesion; a limit must not."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in (folder / "masks").iterdir():
+        image: Any = nibabel.load(path)
+        labels = np.asanyarray(image.dataobj)
+        if "-2_" in path.name:
+            labels = np.minimum(labels, 1)
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), masks / path.name)
+    found = run(masks, folder / "lits", "--fail-above", "lesion_hd95_mm=1000")
+    assert found.exit_code == 1
+    assert "failed: lesion_hd95_mm is infinite in 1 of 2 cases" in found.stderr
+    assert "infinite in 1 of 2" in found.stdout
+
+
+def only(value: int, source: Path, target: Path) -> Path:
+    """The masks of a folder with nothing but one label."""
+    target.mkdir()
+    for path in source.glob("*_mask.nii.gz"):
+        image: Any = nibabel.load(path)
+        labels = np.asanyarray(image.dataobj)
+        labels = np.where(labels >= value, value, 0).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), target / path.name)
+    return target
+
+
+def test_masks_of_lesions_get_no_liver_score_in_any_case(folder: Path, tmp_path: Path) -> None:
+    """Nor where a mask of lesions is empty, as in the healthy case 5."""
+    lesions = only(2, folder / "masks", tmp_path / "lesions")
+    scores = json.loads(run(lesions, folder / "lits", "--json").stdout)
+    assert scores["cases"]["5"]["liver_dice"] is None
+    assert scores["cases"]["5"]["burden_error"] is None
+    assert scores["pooled"]["liver_dice"] == {
+        "value": None, "low": None, "high": None, "cases": 0, "infinite": 0
+    }  # fmt: skip
+    found = run(lesions, folder / "masks", folder / "lits", "--json", "--resamples", 100)
+    compared = json.loads(found.stdout)["scores"]
+    assert compared["liver_dice"]["minus_first"][0]["value"] is None
+    assert compared["lesion_dice"]["minus_first"][0]["value"] == 0
+
+
+def test_one_class_alone(folder: Path, tmp_path: Path) -> None:
+    liver = only(1, folder / "masks", tmp_path / "liver")
+    hint = run(liver, folder / "lits")
+    assert "no prediction contains any lesion: score liver masks with --class liver" in hint.stderr
+    scores = json.loads(run(liver, folder / "lits", "--class", "liver", "--json").stdout)
+    values = scores["cases"]["2"]
+    assert values["liver_dice"] > 0.8
+    for name in ("lesion_dice", "lesion_count_gt", "lesion_recall_iou0", "burden_error"):
+        assert values[name] is None, name
+
+
+@pytest.fixture(scope="module")
+def compared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All outputs of a comparison of masks a voxel off with the references themselves."""
+    root = tmp_path_factory.mktemp("compared")
+    endings = ("csv", "json", "html", "md", "tex", "svg", "pdf", "png")
+    outputs = [x for ending in endings for x in ("-o", root / f"c.{ending}")]
+    names = ("--name", "a_voxel off", "--name", "50% & more")
+    found = run(folder / "masks", folder / "lits", folder / "lits", *names, *outputs)
+    assert found.exit_code == 0, found.output
+    assert "50% & more \N{MINUS SIGN} a_voxel off" in found.stdout
+    texts = {e: (root / f"c.{e}").read_text("utf-8") for e in endings if e not in ("pdf", "png")}
+    starts = {e: (root / f"c.{e}").read_bytes()[:4].decode("latin1") for e in ("pdf", "png")}
+    return {**texts, **starts}
+
+
+@pytest.mark.slow
+def test_comparison_as_data(compared: dict[str, str]) -> None:
+    scores = json.loads(compared["json"])
+    (difference,) = scores["scores"]["lesion_dice"]["minus_first"]
+    assert 0 <= difference["low"] < difference["value"] <= difference["high"]
+    assert (scores["resamples"], scores["seed"]) == (10_000, 0)
+    rows = list(csv.DictReader(compared["csv"].splitlines()))
+    assert [(row["case"], row["prediction"]) for row in rows[2:4]] == [
+        ("10", "a_voxel off"),
+        ("2", "50% & more"),
+    ]
+
+
+@pytest.mark.slow
+def test_comparison_as_tables_for_print(compared: dict[str, str]) -> None:
+    assert r"50\% \& more $-$ a\_voxel off" in compared["tex"]
+    for part in (r"\toprule", r"\bottomrule", "10000 resamples, seed 0"):
+        assert part in compared["tex"], part
+    rows = [line for line in compared["tex"].splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {5}
+    assert "A distance is infinite where one of two masks is empty" in compared["md"]
+    assert "| liver Dice | 3 |" in compared["md"]
+
+
+@pytest.mark.slow
+def test_comparison_as_figures(compared: dict[str, str]) -> None:
+    assert compared["svg"].startswith("<?xml")
+    assert "50% &amp; more" in compared["svg"]
+    assert (compared["pdf"], compared["png"]) == ("%PDF", "\x89PNG")
+    assert compared["html"].count("<svg") == 4
+    assert not re.search(r'(src|href)="(?!data:|#)', compared["html"])
+    assert "__" not in compared["html"], "a placeholder stayed"
+
+
+def test_usage_errors_of_a_comparison(folder: Path, tmp_path: Path) -> None:
+    masks, lits = folder / "masks", folder / "lits"
+    (tmp_path / "m.onnx").write_bytes(b"")
+    for arguments, message in (
+        ((masks, lits, lits, "--name", "A"), "1 names for 2 predictions"),
+        ((masks, masks, lits), "two predictions are named"),
+        ((lits, lits, lits, "-m", tmp_path / "m.onnx"), "--model takes one PREDICTED"),
+    ):
+        found = run(*arguments)
+        assert found.exit_code == 2
+        assert message in found.stderr
+
+
+@pytest.mark.slow
+def test_tables_and_figures_of_one_prediction(folder: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / f"scores.{ending}" for ending in ("md", "tex", "svg")]
+    found = run(folder / "masks", folder / "lits", *[x for o in outputs for x in ("-o", o)])
+    assert found.exit_code == 0, found.output
+    assert "| Dice per case |" in outputs[0].read_text()
+    assert outputs[1].read_text().count(r"\begin{tabular}") == 3
+    assert outputs[2].read_text().startswith("<?xml")
+
+
 def test_undefined_score_does_not_pass_a_gate(folder: Path) -> None:
     pair = (folder / "masks/volume-5_mask.nii.gz", folder / "lits/segmentation-5.nii.gz")
     found = run(*pair, "--fail-below", "lesion_recall_iou0=0.1")
