@@ -8,6 +8,8 @@ PRESETS_HU = {"abdomen": WINDOW_HU, "liver": (0.0, 160.0), "narrow": (-10.0, 110
 """Windows that the viewer page offers."""
 
 LIVER_COLOUR, LESION_COLOUR = COLOURS["liver"], COLOURS["lesion"]
+REFERENCE_LIVER_COLOUR, REFERENCE_LESION_COLOUR = "#56b4e9", "#009e73"
+"""Contours: of predictions in warm colours, of references in cool ones of the same palette."""
 PREDICTED_COLOUR, REFERENCE_COLOUR = "#e69f00", "#56b4e9"
 AGREED_COLOUR = "#f5f5f5"
 """Of the same palette. Where masks are compared, what only the prediction has is orange and what
