@@ -23,7 +23,7 @@ _LATEX = {
     ">": "$>$",
     MINUS: "$-$",
 }
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<|])")
 
 
 @dataclass(frozen=True)
