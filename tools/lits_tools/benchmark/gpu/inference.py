@@ -16,7 +16,6 @@ from lits_tools.benchmark.figures import Figure
 from lits_tools.benchmark.model import ModelBenchmark, exported, untrained
 from lits_tools.benchmark.scan import MATRIX, benchmark_scan
 
-_PRECISIONS = ("fp32", "fp16")
 _PHANTOM_SLICES = 40
 
 
@@ -29,6 +28,9 @@ class Inference:
     slices: int
     """Of the whole CT."""
     runs: int
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    """Of the files; "fp32" is what the others are compared with."""
+    recipes: tuple[str, ...] = ("default", "baseline")
 
     def whole(self, provider: str) -> list[Figure]:
         """Seconds from file to file with the bundled model; the first includes what is set up."""
@@ -51,9 +53,11 @@ class Inference:
         """Each recipe's files: speed, parity with PyTorch in fp32, nodes that fell back."""
         figures = []
         for checkpoint in untrained(self.folder):
-            models = exported(checkpoint, None, self.folder, False, _PRECISIONS)
-            found = ModelBenchmark(checkpoint, models, self._volume_hu, provider, self.runs)
             recipe = checkpoint.stem.removeprefix("untrained-")
+            if recipe not in self.recipes:
+                continue
+            models = exported(checkpoint, None, self.folder, False, self.precisions)
+            found = ModelBenchmark(checkpoint, models, self._volume_hu, provider, self.runs)
             for figure in found.measure():
                 title = f"{recipe}, {provider}: {figure.name}"
                 figures.append(Figure(title, figure.value, figure.unit, figure.bound))

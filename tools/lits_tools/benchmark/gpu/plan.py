@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 Measure = Callable[[], list[Figure]]
 
 _PROVIDERS = ("cuda", "tensorrt")
-_RECIPES = ("default", "baseline")
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,15 @@ class Plan:
     slices: int
     """Of the CT whose seconds are measured."""
     runs: int
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    """Of exported files."""
+    recipes: tuple[str, ...] = ("default", "baseline")
 
     @classmethod
     def of(cls, device: str, quick: bool, minutes: float) -> "Plan":
         """The plan of a full or a quick run."""
         if quick:
-            return cls(device, minutes, 64, 4, 2, 128, 12, 1)
+            return cls(device, minutes, 64, 4, 2, 128, 12, 1, ("fp32",), ("default",))
         return cls(device, minutes, None, None, 30, 512, 400, 5)
 
 
@@ -109,11 +111,14 @@ def _unavailable(plan: Plan) -> dict[str, str]:
 
 def _measurements(plan: Plan, folder: Path) -> Iterator[tuple[str, Measure]]:
     training = {
-        name: Training(name, plan.device, plan.size, plan.batch, plan.steps) for name in _RECIPES
+        name: Training(name, plan.device, plan.size, plan.batch, plan.steps)
+        for name in plan.recipes
     }
     for name, one in training.items():
         yield f"training, {name}", one.speeds
-    inference = Inference(folder, plan.matrix, plan.slices, plan.runs)
+    inference = Inference(
+        folder, plan.matrix, plan.slices, plan.runs, plan.precisions, plan.recipes
+    )
     for provider in _providers(plan):
         yield f"inference on {provider}, whole CT", partial(inference.whole, provider)
         yield f"inference on {provider}, speed, parity, nodes", partial(inference.files, provider)
