@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from PIL import Image
 
 from lits_runtime.errors import DatasetError
@@ -20,7 +19,6 @@ from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.cli.view import main
 from lits_tools.view.chosen_slices import largest_lesion, through_liver, worst_disagreement
 from lits_tools.view.display import (
-    MARKED_COLOUR,
     PREDICTED_COLOUR,
     REFERENCE_COLOUR,
     REFERENCE_LIVER_COLOUR,
@@ -31,22 +29,9 @@ from lits_tools.view.panels import VIEWS, Panel, draw_ct, draw_difference
 from lits_tools.view.planes import PLANES
 from lits_tools.view.sheets import chosen_slices, sheet
 from lits_tools.view.view_data import ViewData, open_view
+from support.views import drawn_by_hand
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-
-
-def drawn_by_hand() -> ViewData:
-    """A liver of 8 x 6 x 6 voxels of 4 x 1 x 2 mm with two lesions, one of them missed."""
-    gt = np.zeros((12, 16, 20), np.uint8)
-    gt[2:10, 4:10, 5:11] = 1
-    gt[3:6, 5:8, 6:9] = 2
-    gt[8, 5, 6] = 2
-    pred = gt.copy()
-    pred[8, 5, 6] = 1
-    pred[4, 5, 6] = 1
-    pred[4, 8, 9] = 2
-    hu = np.where(gt > 0, 100, -1000).astype(np.int16)
-    return ViewData("by hand", hu, pred, gt, (4.0, 1.0, 2.0), 0.008)
 
 
 @pytest.fixture(scope="module")
@@ -256,47 +241,6 @@ def test_page_draws_in_a_browser(folder: Path, tmp_path: Path) -> None:
     assert f"axial {number} of 16" in shown
     assert len(re.findall(r"(axial|coronal|sagittal) \d+ of \d+<", shown)) == 3
     assert shown.count(", found</small>") == len(view.lesions) >= 3
-
-
-def test_lesions_are_listed() -> None:
-    """A lesion of 3 x 3 x 3 voxels that is found, one voxel missed, one voxel too many."""
-    view = drawn_by_hand()
-    found, *others = view.lesions
-    assert (found.kind, found.centre, found.box) == ("found", (3, 6, 7), ((3, 5), (5, 7), (6, 8)))
-    assert found.volume_ml == pytest.approx(26 * 0.008)
-    assert found.diameter_mm == pytest.approx(np.hypot(3 * 1, 3 * 2))
-    listed = [(one.kind, one.centre, one.box[0]) for one in others]
-    assert listed == [("false positive", (4, 8, 9), (4, 4)), ("missed", (8, 5, 6), (8, 8))]
-    alone = ViewData(view.name, view.volume_hu, view.labels, None, view.spacing_mm, view.voxel_ml)
-    assert [one.kind for one in alone.lesions] == ["lesion", "lesion"]
-
-
-def test_a_lesion_s_centre_lies_inside_it() -> None:
-    labels = np.zeros((3, 30, 30), np.uint8)
-    labels[1, 5:25, 5:25] = 2
-    labels[1, 8:25, 8:25] = 1
-    (lesion,) = ViewData("L", labels.astype(np.int16), labels, None, (1, 1, 1), 0.001).lesions
-    assert labels[lesion.centre] == 2
-    assert not lesion.small
-
-
-@pytest.mark.parametrize("plane", PLANES)
-def test_small_lesions_are_ringed_in_every_plane(plane: str) -> None:
-    view, cut = drawn_by_hand(), PLANES[plane]
-    figure = Figure()
-    axes = figure.subplots()
-    panel = Panel(view, cut, (8, 5, 6)[cut.axis])
-    VIEWS["contours"][0][1](axes, panel)
-    rings = [patch for patch in axes.patches if isinstance(patch, Ellipse)]
-    missed = next(lesion for lesion in view.lesions if lesion.kind == "missed")
-    shown = np.zeros(view.labels.shape, bool)
-    shown[missed.centre] = True
-    ((row, column),) = np.argwhere(cut.cut(shown, panel.number)).tolist()
-    assert (column, row) in [tuple(ring.center) for ring in rings]
-    assert {ring.get_edgecolor()[:3] for ring in rings} == {to_rgb(MARKED_COLOUR)}
-    axes.clear()
-    draw_ct(axes, panel)
-    assert not axes.patches
 
 
 def test_grids_must_agree(folder: Path) -> None:

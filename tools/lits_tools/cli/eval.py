@@ -115,12 +115,8 @@ def main(
     Labels are those of LiTS: 0 background, 1 liver, 2 lesion. The exit status is 1 if a case could
     not be scored or a limit of --fail-below or --fail-above is not met.
     """
-    if model and len(predicted) > 1:
-        raise click.UsageError(
-            "--model takes one PREDICTED: to compare models, segment with lits-infer first"
-        )
     named = prediction_names(predicted, names)
-    _check_outputs(outputs, predicted, reference, model, force)
+    _check_files(outputs, predicted, reference, model, force)
     gates = _gates(fail_below, fail_above)
 
     from lits_tools.cli.eval_output import Gallery, show, write
@@ -133,20 +129,20 @@ def main(
     show(result, as_json_text)
     for output in outputs:
         write(result, output, gallery)
-    broken = _broken(gates, named, evaluations)
-    for reason in broken:
-        click.echo(f"failed: {reason}", err=True)
-    if broken or any(one.failed for one in evaluations):
-        raise click.exceptions.Exit(1)
+    _end(gates, named, evaluations)
 
 
-def _check_outputs(
+def _check_files(
     outputs: Sequence[Path],
     predicted: Sequence[Path],
     reference: Path,
     model: Path | None,
     force: bool,
 ) -> None:
+    if model and len(predicted) > 1:
+        raise click.UsageError(
+            "--model takes one PREDICTED: to compare models, segment with lits-infer first"
+        )
     for output in outputs:
         check_ending(output, _ENDINGS)
     inputs = Inputs("a file to score", [*predicted, reference])
@@ -193,13 +189,17 @@ def _gates(fail_below: tuple[str, ...], fail_above: tuple[str, ...]) -> list["Ga
         raise click.UsageError(str(error)) from error
 
 
-def _broken(
+def _end(
     gates: "Sequence[Gate]", names: Sequence[str], evaluations: "Sequence[Evaluation]"
-) -> list[str]:
-    """The limits that are not met, with the prediction's name if there are several."""
-    return [
+) -> None:
+    """Exit with status 1 if a limit is not met, or a case could not be scored."""
+    broken = [
         f"{name}: {reason}" if len(names) > 1 else reason
         for name, evaluation in zip(names, evaluations, strict=True)
         for gate in gates
         if (reason := gate.broken(evaluation))
     ]
+    for reason in broken:
+        click.echo(f"failed: {reason}", err=True)
+    if broken or any(one.failed for one in evaluations):
+        raise click.exceptions.Exit(1)

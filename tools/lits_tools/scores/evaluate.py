@@ -69,9 +69,9 @@ def evaluate(
     Raises:
         DatasetError: no pair could be scored.
     """
+    known = [name for name in classes if segmenter is None or name in segmenter.metadata.classes]
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
-    known = [name for name in classes if segmenter is None or name in segmenter.metadata.classes]
     sides = _Sides()
     for pair in pairs:
         try:
@@ -85,14 +85,26 @@ def evaluate(
         if on_scored:
             on_scored(pair, pred, gt)
         logger.info("case %s scored", pair.case_id)
-    if not cases:
-        reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
-        raise DatasetError(f"none of {len(pairs)} cases could be scored: {reasons}")
-    if sides.lack_liver:
-        cases = [replace(one, liver=None, burden_pred=math.nan) for one in cases]
-    _warn_of_absent_structures([name for name in CLASSES if name in known], cases)
+    cases = _checked(cases, failed, sides, [name for name in CLASSES if name in known])
     sha256 = segmenter.model_sha256 if segmenter else ""
     return Evaluation(tuple(cases), pool(cases, resamples=resamples, seed=seed), failed, sha256)
+
+
+def _checked(
+    cases: list[CaseScores], failed: dict[str, str], sides: "_Sides", classes: Sequence[str]
+) -> list[CaseScores]:
+    """The cases, without liver scores if the set has none; warnings about what it lacks.
+
+    Raises:
+        DatasetError: there is no case.
+    """
+    if not cases:
+        reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
+        raise DatasetError(f"none of {len(failed)} cases could be scored: {reasons}")
+    if sides.lack_liver:
+        cases = [replace(one, liver=None, burden_pred=math.nan) for one in cases]
+    _warn_of_absent_structures(classes, cases)
+    return cases
 
 
 class _Sides:
