@@ -115,8 +115,8 @@ def main(
     Labels are those of LiTS: 0 background, 1 liver, 2 lesion. The exit status is 1 if a case could
     not be scored or a limit of --fail-below or --fail-above is not met.
     """
-    named = prediction_names(predicted, names)
     _check_files(outputs, predicted, reference, model, force)
+    named = prediction_names(predicted, names)
     gates = _gates(fail_below, fail_above)
 
     from lits_tools.cli.eval_output import Gallery, show, write

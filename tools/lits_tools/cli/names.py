@@ -28,7 +28,7 @@ def prediction_names(paths: Sequence[Path], given: Sequence[str]) -> list[str]:
 def _shortest(paths: Sequence[Path]) -> list[str]:
     depth = max(len(path.parts) for path in paths)
     for parts in range(1, depth + 1):
-        names = ["/".join(path.parts[-parts:]) for path in paths]
+        names = [Path(*path.parts[-parts:]).as_posix() for path in paths]
         if len(set(names)) == len(names):
             break
     return names
