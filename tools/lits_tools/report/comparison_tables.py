@@ -41,12 +41,12 @@ ROWS = {
 SIZE_TITLES = {
     "under_10mm": "under 10 mm",
     "10_to_20mm": "10 to 20 mm",
-    "over_20mm": "20 mm and over",
+    "over_20mm": "over 20 mm",
 }
 _SIZE_ROWS = {
     "lesion_recall_iou0": "recall, IoU > 0",
     "lesion_recall_iou50": "recall, IoU > 0.5",
-    FOUND_DICE: "Dice where found by all",
+    FOUND_DICE: "Dice, found by all",
 }
 _CASE_SCORES = {"liver_dice": "liver Dice", "lesion_dice": "lesion Dice"}
 
