@@ -57,7 +57,10 @@ class Inference:
             if recipe not in self.recipes:
                 continue
             models = exported(checkpoint, None, self.folder, False, self.precisions)
-            found = ModelBenchmark(checkpoint, models, self._volume_hu, provider, self.runs)
+            measured = min(64, self.slices)
+            found = ModelBenchmark(
+                checkpoint, models, self._volume_hu, provider, self.runs, measured
+            )
             for figure in found.measure():
                 title = f"{recipe}, {provider}: {figure.name}"
                 figures.append(Figure(title, figure.value, figure.unit, figure.bound))
