@@ -11,6 +11,10 @@ BACKGROUND, LIVER, LESION = 0, 1, 2
 LABEL_VALUES = {"liver": LIVER, "lesion": LESION}
 """By class name, in the order of a model's channels."""
 
+COLOURS = {"liver": "#f0e442", "lesion": "#d55e00"}
+"""By class name, sRGB: yellow and vermilion of Okabe and Ito (2008), which colour-blind readers
+can distinguish, on black and on a CT."""
+
 
 def liver_mask(labels: "NDArray[Any]") -> "NDArray[np.bool_]":
     """Voxels of the liver, including its lesions; labels may have any shape.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lits_runtime import Segmenter, VolumeError
-from lits_runtime.cleanup import clean_up, kept_runs
+from lits_runtime.cleanup import kept_runs
 from lits_runtime.cleanup.clean_up import CleanUp
 from lits_runtime.cleanup.label_runs import Runs
 from lits_runtime.model.metadata import Postprocessing
@@ -145,7 +145,7 @@ def test_slab_by_slab_as_on_the_whole_volume() -> None:
 
 
 def test_noise_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clean_up, "MAX_PARTS", 100)
+    monkeypatch.setattr("lits_runtime.cleanup.clean_up.MAX_PARTS", 100)
     labels = np.zeros((3, 20, 20), np.uint8)
     labels[:, ::2, ::2] = 1
     assert clean_up(labels[:, :, 10:], 1.0, Postprocessing(keep_largest_liver=True)).sum() == 3

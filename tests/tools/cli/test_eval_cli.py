@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.cli.eval import main
 from lits_tools.scores.pairs import case_id_of
 from support.models import tiny_model
+from support.scored_folders import write_scored_folders
 
 
 def run(*arguments: object) -> Result:
@@ -22,17 +22,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two phantoms with lesions and a healthy one; predictions a voxel off under other names."""
-    root = tmp_path_factory.mktemp("eval")
-    for seed, lesions in ((2, 3), (10, 2), (5, 0)):
-        phantom = make_phantom(seed, matrix=64, slices=12, lesions=lesions)
-        _, reference = write_phantom(root / "lits", seed, phantom)
-        image: Any = nibabel.load(reference)
-        moved = np.roll(np.asanyarray(image.dataobj), 1, axis=0)
-        (root / "masks").mkdir(exist_ok=True)
-        predicted = root / "masks" / f"volume-{seed}_mask.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(moved, image.affine), predicted)
-    return root
+    return write_scored_folders(tmp_path_factory.mktemp("eval"))
 
 
 def test_two_files_as_json(folder: Path) -> None:
@@ -88,6 +78,69 @@ def test_gates(folder: Path) -> None:
     assert broken.exit_code == 1
     assert re.search(r"failed: liver_dice is 0\.\d+, below 0.999", broken.stderr)
     assert "failed: liver_mssd_mm is" in broken.stderr
+
+
+def test_infinite_distance_does_not_pass_a_gate(folder: Path, tmp_path: Path) -> None:
+    """The mean leaves out the case without a predicted lesion; a limit must not."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in (folder / "masks").iterdir():
+        image: Any = nibabel.load(path)
+        labels = np.asanyarray(image.dataobj)
+        if "-2_" in path.name:
+            labels = np.minimum(labels, 1)
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), masks / path.name)
+    found = run(masks, folder / "lits", "--fail-above", "lesion_hd95_mm=1000")
+    assert found.exit_code == 1
+    assert "failed: lesion_hd95_mm is infinite in 1 of 2 cases" in found.stderr
+    assert "infinite in 1 of 2" in found.stdout
+
+
+def only(value: int, source: Path, target: Path) -> Path:
+    """The masks of a folder with nothing but one label."""
+    target.mkdir()
+    for path in source.glob("*_mask.nii.gz"):
+        image: Any = nibabel.load(path)
+        labels = np.asanyarray(image.dataobj)
+        labels = np.where(labels >= value, value, 0).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(labels, image.affine), target / path.name)
+    return target
+
+
+def test_masks_of_lesions_get_no_liver_score_in_any_case(folder: Path, tmp_path: Path) -> None:
+    """Nor where a mask of lesions is empty, as in the healthy case 5."""
+    lesions = only(2, folder / "masks", tmp_path / "lesions")
+    scores = json.loads(run(lesions, folder / "lits", "--json").stdout)
+    assert scores["cases"]["5"]["liver_dice"] is None
+    assert scores["cases"]["5"]["burden_error"] is None
+    assert scores["pooled"]["liver_dice"] == {
+        "value": None, "low": None, "high": None, "cases": 0, "infinite": 0
+    }  # fmt: skip
+    found = run(lesions, folder / "masks", folder / "lits", "--json", "--resamples", 100)
+    compared = json.loads(found.stdout)["scores"]
+    assert compared["liver_dice"]["minus_first"][0]["value"] is None
+    assert compared["lesion_dice"]["minus_first"][0]["value"] == 0
+
+
+def test_one_class_alone(folder: Path, tmp_path: Path) -> None:
+    liver = only(1, folder / "masks", tmp_path / "liver")
+    hint = run(liver, folder / "lits")
+    assert "no prediction contains any lesion: score liver masks with --class liver" in hint.stderr
+    scores = json.loads(run(liver, folder / "lits", "--class", "liver", "--json").stdout)
+    values = scores["cases"]["2"]
+    assert values["liver_dice"] > 0.8
+    for name in ("lesion_dice", "lesion_count_gt", "lesion_recall_iou0", "burden_error"):
+        assert values[name] is None, name
+
+
+@pytest.mark.slow
+def test_tables_and_figures_of_one_prediction(folder: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / f"scores.{ending}" for ending in ("md", "tex", "svg")]
+    found = run(folder / "masks", folder / "lits", *[x for o in outputs for x in ("-o", o)])
+    assert found.exit_code == 0, found.output
+    assert "| Dice per case |" in outputs[0].read_text()
+    assert outputs[1].read_text().count(r"\begin{tabular}") == 3
+    assert outputs[2].read_text().startswith("<?xml")
 
 
 def test_undefined_score_does_not_pass_a_gate(folder: Path) -> None:

@@ -42,12 +42,14 @@ def test_healthy_case_says_nothing_about_distances() -> None:
     assert pooled["lesion_recall_iou0"].value == 1
 
 
-def test_missed_lesion_makes_the_mean_distance_infinite_and_says_what_it_is_without() -> None:
+def test_missed_lesion_is_left_out_of_the_mean_distance_and_counted() -> None:
     found = pool([case(0, 10), case(20, 16), case(30, 30)])["lesion_mssd_mm"]
-    assert found.value == math.inf
     assert (found.cases, found.infinite) == (3, 1)
-    assert found.finite_value == pytest.approx((4 + 0) / 2)
-    assert found.high == math.inf
+    assert found.value == pytest.approx((4 + 0) / 2)
+    assert (found.low, found.high) == (0, 4)
+    alone = pool([case(0, 10)])["lesion_mssd_mm"]
+    assert math.isnan(alone.value)
+    assert (alone.cases, alone.infinite) == (1, 1)
 
 
 def test_nothing_defined() -> None:

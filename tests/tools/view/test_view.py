@@ -18,28 +18,20 @@ from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.cli.view import main
 from lits_tools.view.chosen_slices import largest_lesion, through_liver, worst_disagreement
-from lits_tools.view.display import PREDICTED_COLOUR, REFERENCE_COLOUR, VIEW_NAMES
+from lits_tools.view.display import (
+    PREDICTED_COLOUR,
+    REFERENCE_COLOUR,
+    REFERENCE_LIVER_COLOUR,
+    VIEW_NAMES,
+)
 from lits_tools.view.page import CODE_STEP, DISPLAY_HU, viewer_page
 from lits_tools.view.panels import VIEWS, Panel, draw_ct, draw_difference
 from lits_tools.view.planes import PLANES
 from lits_tools.view.sheets import chosen_slices, sheet
 from lits_tools.view.view_data import ViewData, open_view
+from support.views import drawn_by_hand
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-
-
-def drawn_by_hand() -> ViewData:
-    """A liver of 8 x 6 x 6 voxels of 4 x 1 x 2 mm with two lesions, one of them missed."""
-    gt = np.zeros((12, 16, 20), np.uint8)
-    gt[2:10, 4:10, 5:11] = 1
-    gt[3:6, 5:8, 6:9] = 2
-    gt[8, 5, 6] = 2
-    pred = gt.copy()
-    pred[8, 5, 6] = 1
-    pred[4, 5, 6] = 1
-    pred[4, 8, 9] = 2
-    hu = np.where(gt > 0, 100, -1000).astype(np.int16)
-    return ViewData("by hand", hu, pred, gt, (4.0, 1.0, 2.0), 0.008)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +165,10 @@ def test_without_reference_its_views_are_left_out() -> None:
     assert "reference" not in titles
     with pytest.raises(ValueError, match="'difference' needs a reference"):
         sheet(alone, views=["difference"])
-    assert not has_colour(sheet(alone, views=["contours"]), REFERENCE_COLOUR)
+    alone_colours = [
+        has_colour(sheet(one, views=["contours"]), REFERENCE_LIVER_COLOUR) for one in (view, alone)
+    ]
+    assert alone_colours == [True, False]
 
 
 def test_empty_masks_are_drawn() -> None:
@@ -181,7 +176,9 @@ def test_empty_masks_are_drawn() -> None:
     empty = np.zeros(hu.shape, np.uint8)
     view = ViewData("empty", hu, empty, empty, (1.0, 1.0, 1.0), 0.001)
     assert len(sheet(view).axes) == 8
-    assert '"start": 2' in viewer_page(view)
+    page = viewer_page(view)
+    assert '"start": [2, 4, 4]' in page
+    assert '"lesions": []' in page
 
 
 @pytest.mark.slow
@@ -240,8 +237,10 @@ def test_page_draws_in_a_browser(folder: Path, tmp_path: Path) -> None:
         [*command, page.as_uri()], capture_output=True, text=True, timeout=60, check=True
     ).stdout
     number = largest_lesion(view, PLANES["axial"]) + 1
-    assert f'data-drawn="{number}"' in shown
+    assert 'data-ready="true"' in shown
     assert f"axial {number} of 16" in shown
+    assert len(re.findall(r"(axial|coronal|sagittal) \d+ of \d+<", shown)) == 3
+    assert shown.count(", found</small>") == len(view.lesions) >= 3
 
 
 def test_grids_must_agree(folder: Path) -> None:
@@ -264,6 +263,7 @@ def test_grids_must_agree(folder: Path) -> None:
         ("-o", "figure.png", "--slice", "99"),
         ("-o", "figure.png", "--window", "100", "0"),
         ("-o", "figure.html", "--view", "ct"),
+        ("-o", "figure.html", "--plane", "coronal"),
         ("-o", "figure.gif", "--slice", "3"),
     ],
 )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
@@ -281,3 +282,23 @@ def test_the_last_part_of_a_run_is_trained_on_whole_slices(batch: Sample) -> Non
     ]
     assert sides == [64, 64, 160, 160]
     assert STILL.override(crop=64).at(0.99).crop == 64  # by default, to the end
+
+
+def test_augmentation_reads_nothing_back_but_the_livers_at_once(batch: Sample) -> None:
+    """A number read from a GPU makes the host wait for all that was queued before it."""
+    read: list[str] = []
+
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+                read.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    recipe = DEFAULT.override(intensity_augmentation=1.0, synthetic_lesions=1.0)
+    with Reads():  # type: ignore[no-untyped-call]
+        batch["spacing_mm"][0, 0].item()
+        assert len(read) == 1
+        augment(batch, recipe, range(6))
+    assert len(read) == 1

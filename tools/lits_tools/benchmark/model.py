@@ -223,7 +223,13 @@ def untrained(folder: Path) -> list[Path]:
     return paths
 
 
-def exported(checkpoint: Path, scan: Path | None, folder: Path, trained: bool) -> dict[str, Path]:
+def exported(
+    checkpoint: Path,
+    scan: Path | None,
+    folder: Path,
+    trained: bool,
+    precisions: Sequence[str] = tuple(TOLERANCES),
+) -> dict[str, Path]:
     """The file of each precision, exported if missing.
 
     Args:
@@ -231,12 +237,14 @@ def exported(checkpoint: Path, scan: Path | None, folder: Path, trained: bool) -
         scan: to calibrate and compare on; None: the phantom.
         folder: of the files, which are named for the checkpoint.
         trained: whether the usual tolerances apply; the labels of an untrained network are noise.
+        precisions: those to export.
 
     Raises:
         ParityError: the file of a trained network is out of tolerance.
     """
     models = {}
-    for precision, usual in TOLERANCES.items():
+    for precision in precisions:
+        usual = TOLERANCES[precision]
         models[precision] = folder / f"{checkpoint.stem}-{precision}.onnx"
         if models[precision].exists():
             continue

@@ -1,32 +1,31 @@
-"""lits-eval: score masks against references."""
+"""lits-eval: score masks against references, and compare predictions."""
 
-import json
 import logging
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, PROVIDERS, force_option
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.labels import MASKS
 from lits_tools.cli.arguments import check_ending
+from lits_tools.cli.names import prediction_names
 
 if TYPE_CHECKING:
-    from lits_runtime.segment.segmenter import Segmenter
-    from lits_runtime.volumes.label_volume import LabelVolume
+    from lits_tools.cli.eval_output import Gallery
     from lits_tools.scores.evaluate import Evaluation
     from lits_tools.scores.gates import Gate
-    from lits_tools.scores.pairs import Pair
 
 logger = logging.getLogger(__name__)
 
-_ENDINGS = (".csv", ".json", ".html")
+_ENDINGS = (".csv", ".json", ".html", ".md", ".tex", ".svg", ".pdf", ".png")
 
 
 @click.command(cls=Command)
-@click.argument("predicted", type=EXISTING)
+@click.argument("predicted", type=EXISTING, nargs=-1, required=True)
 @click.argument("reference", type=EXISTING)
 @click.option(
     "-m",
@@ -42,12 +41,27 @@ _ENDINGS = (".csv", ".json", ".html")
     help="What the model runs on; if it is not available, the command fails.",
 )
 @click.option(
+    "--name",
+    "names",
+    multiple=True,
+    help="Name of a PREDICTED in tables and figures, in the same order; repeatable.  [default: its "
+    "file or folder name]",
+)
+@click.option(
+    "--class",
+    "classes",
+    type=click.Choice(list(MASKS)),
+    multiple=True,
+    help="Score this class only.  [default: both, but no liver where masks show lesions alone]",
+)
+@click.option(
     "-o",
     "--output",
     "outputs",
     type=NEW_FILE,
     multiple=True,
-    help="File to write: .csv, .json or .html; repeatable.",
+    help="File to write: .csv, .json or .html; tables as .md or .tex; figures as .svg, .pdf or "
+    ".png; repeatable.",
 )
 @click.option("--json", "as_json_text", is_flag=True, help="Print JSON instead of tables.")
 @click.option(
@@ -64,6 +78,16 @@ _ENDINGS = (".csv", ".json", ".html")
     "repeatable.",
 )
 @click.option(
+    "--resamples",
+    type=click.IntRange(100, 1_000_000),
+    default=10_000,
+    show_default=True,
+    help="Bootstrap resamples of the cases, for the intervals.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples."
+)
+@click.option(
     "--ignore-affine",
     is_flag=True,
     help="Compare voxels by index, in the reference's spacing, even if the affines differ.",
@@ -71,69 +95,85 @@ _ENDINGS = (".csv", ".json", ".html")
 @force_option
 @shared_options
 def main(
-    predicted: Path,
+    predicted: tuple[Path, ...],
     reference: Path,
     model: Path | None,
     provider: str,
-    outputs: tuple[Path, ...],
+    names: tuple[str, ...],
     as_json_text: bool,
+    outputs: tuple[Path, ...],
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
-    ignore_affine: bool,
     force: bool,
+    **scoring: Any,
 ) -> None:
     """Score the masks PREDICTED against REFERENCE: two files, or two folders matched by case.
+
+    Several PREDICTED are compared: scores over the cases that they share, and the differences of
+    each from the first, with intervals and p values.
 
     Labels are those of LiTS: 0 background, 1 liver, 2 lesion. The exit status is 1 if a case could
     not be scored or a limit of --fail-below or --fail-above is not met.
     """
+    _check_files(outputs, predicted, reference, model, force)
+    named = prediction_names(predicted, names)
+    gates = _gates(fail_below, fail_above)
+
+    from lits_tools.cli.eval_output import Gallery, show, write
+
+    pictures = len(predicted) == 1 and any(o.suffix == ".html" for o in outputs)
+    gallery = Gallery(model is not None) if pictures else None
+    scoring["classes"] = scoring["classes"] or tuple(MASKS)
+    evaluations = _evaluated(predicted, reference, model, provider, gallery, scoring)
+    result = _result(named, evaluations, scoring)
+    show(result, as_json_text)
+    for output in outputs:
+        write(result, output, gallery)
+    _end(gates, named, evaluations)
+
+
+def _check_files(
+    outputs: Sequence[Path],
+    predicted: Sequence[Path],
+    reference: Path,
+    model: Path | None,
+    force: bool,
+) -> None:
+    if model and len(predicted) > 1:
+        raise click.UsageError(
+            "--model takes one PREDICTED: to compare models, segment with lits-infer first"
+        )
+    for output in outputs:
+        check_ending(output, _ENDINGS)
+    inputs = Inputs("a file to score", [*predicted, reference])
+    check_targets(outputs, inputs.add("the model", [model] if model else []), force=force)
+
+
+def _evaluated(
+    predicted: Sequence[Path],
+    reference: Path,
+    model: Path | None,
+    provider: str,
+    gallery: "Gallery | None",
+    scoring: dict[str, Any],
+) -> "list[Evaluation]":
+    """The scores of each prediction."""
+    from lits_runtime.segment.segmenter import Segmenter
     from lits_tools.scores.evaluate import evaluate
     from lits_tools.scores.pairs import find_pairs
 
-    inputs = Inputs("a file to score", [predicted, reference])
-    _check_outputs(outputs, inputs.add("the model", [model] if model else []), force)
-    gates = _gates(fail_below, fail_above)
-    segmenter = _opened(model, provider) if model else None
-    pairs = find_pairs(predicted, reference, scans=model is not None)
-    gallery = Gallery(model is not None) if any(o.suffix == ".html" for o in outputs) else None
-    evaluation = evaluate(
-        pairs, segmenter=segmenter, ignore_affine=ignore_affine, on_scored=gallery
-    )
-    _show(evaluation, as_json_text)
-    for output in outputs:
-        _write(evaluation, output, gallery)
-    broken = [reason for gate in gates if (reason := gate.broken(evaluation))]
-    for reason in broken:
-        click.echo(f"failed: {reason}", err=True)
-    if broken or evaluation.failed:
-        raise click.exceptions.Exit(1)
+    segmenter = Segmenter.open(model, provider=provider) if model else None
+    pairs = [find_pairs(path, reference, scans=model is not None) for path in predicted]
+    return [evaluate(of_one, segmenter=segmenter, on_scored=gallery, **scoring) for of_one in pairs]
 
 
-def _opened(model: Path, provider: str) -> "Segmenter":
-    from lits_runtime.segment.segmenter import Segmenter
+def _result(names: Sequence[str], evaluations: "list[Evaluation]", scoring: dict[str, Any]) -> Any:
+    """The evaluation, or the comparison of several."""
+    if len(evaluations) == 1:
+        return evaluations[0]
+    from lits_tools.scores.comparison import compare
 
-    return Segmenter.open(model, provider=provider)
-
-
-class Gallery:
-    """Pictures of the worst slice of each case, drawn while its labels are in memory."""
-
-    def __init__(self, scans: bool) -> None:
-        self.scans = scans
-        self.pictures: dict[str, bytes] = {}
-
-    def __call__(self, pair: "Pair", pred: "LabelVolume", gt: "LabelVolume") -> None:
-        """Draw one case, over its scan if a model segmented it."""
-        from lits_tools.report.figures import worst_slice
-
-        scan = pair.predicted if self.scans else None
-        self.pictures[pair.case_id] = worst_slice(pred, gt, pair.case_id, scan)
-
-
-def _check_outputs(outputs: tuple[Path, ...], inputs: Inputs, force: bool) -> None:
-    for output in outputs:
-        check_ending(output, _ENDINGS)
-    check_targets(outputs, inputs, force=force)
+    return compare(names, evaluations, resamples=scoring["resamples"], seed=scoring["seed"])
 
 
 def _gates(fail_below: tuple[str, ...], fail_above: tuple[str, ...]) -> list["Gate"]:
@@ -149,27 +189,17 @@ def _gates(fail_below: tuple[str, ...], fail_above: tuple[str, ...]) -> list["Ga
         raise click.UsageError(str(error)) from error
 
 
-def _show(evaluation: "Evaluation", as_json_text: bool) -> None:
-    from lits_tools.report.tables import as_json, tables
-
-    if as_json_text:
-        click.echo(json.dumps(as_json(evaluation), indent=1, allow_nan=False))
-    elif logger.isEnabledFor(logging.INFO):
-        from rich.console import Console
-
-        # A pipe has no width of its own, and the usual 80 columns would wrap the tables.
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(*tables(evaluation), sep="\n")
-
-
-def _write(evaluation: "Evaluation", output: Path, gallery: Gallery | None) -> None:
-    from lits_tools.report.page import write_html
-    from lits_tools.report.tables import write_csv, write_json
-
-    if output.suffix == ".csv":
-        write_csv(evaluation, output)
-    elif output.suffix == ".json":
-        write_json(evaluation, output)
-    else:
-        write_html(evaluation, output, gallery.pictures if gallery else None)
-    logger.info("%s", output)
+def _end(
+    gates: "Sequence[Gate]", names: Sequence[str], evaluations: "Sequence[Evaluation]"
+) -> None:
+    """Exit with status 1 if a limit is not met, or a case could not be scored."""
+    broken = [
+        f"{name}: {reason}" if len(names) > 1 else reason
+        for name, evaluation in zip(names, evaluations, strict=True)
+        for gate in gates
+        if (reason := gate.broken(evaluation))
+    ]
+    for reason in broken:
+        click.echo(f"failed: {reason}", err=True)
+    if broken or any(one.failed for one in evaluations):
+        raise click.exceptions.Exit(1)

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
     "--output",
     type=NEW_FILE,
     required=True,
-    help="Figure to write: .png, .pdf or .svg, .gif to play through the slices, or .html to scroll "
-    "through them.",
+    help="Figure to write: .png, .pdf or .svg, .gif to play through the slices, or .html: three "
+    "planes to scroll through, and a list of the lesions.",
 )
 @click.option(
     "--view",
@@ -90,7 +90,7 @@ def main(
     force: bool,
 ) -> None:
     """Draw a mask over its SCAN, in radiological orientation: the patient's right on the left."""
-    _check_output(output, views, slices)
+    _check_output(output, views, slices, plane)
     inputs = Inputs("the scan", [scan]).add("a mask", [mask, *([reference] if reference else [])])
     check_targets([output], inputs, force=force)
     if window_hu[0] >= window_hu[1]:
@@ -103,7 +103,7 @@ def main(
     view = open_view(scan, mask, reference, ignore_affine=ignore_affine)
     try:
         if output.suffix == ".html":
-            save_viewer(view, output, plane=plane, window_hu=window_hu)
+            save_viewer(view, output, window_hu=window_hu)
         elif output.suffix == ".gif":
             save_animation(
                 view, output, views=views, plane=plane, window_hu=window_hu, dpi=dpi or GIF_DPI
@@ -116,9 +116,11 @@ def main(
     logger.info("%s: %s", output, "; ".join(view.captions))
 
 
-def _check_output(output: Path, views: tuple[str, ...], slices: str) -> None:
+def _check_output(output: Path, views: tuple[str, ...], slices: str, plane: str) -> None:
     check_ending(output, ENDINGS)
     if output.suffix in (".gif", ".html") and slices != "auto":
         raise click.UsageError(f"{output} shows all slices of the liver: omit --slice")
     if output.suffix == ".html" and views:
         raise click.UsageError(f"{output} lets its reader choose the view: omit --view")
+    if output.suffix == ".html" and plane != "axial":
+        raise click.UsageError(f"{output} shows all three planes: omit --plane")

@@ -1,35 +1,35 @@
 """Figures of an evaluation: scores by case, volumes, lesions by size, and worst slices."""
 
 import io
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lits_runtime.volumes.label_volume import LabelVolume
 from lits_runtime.volumes.scan import Scan
+from lits_tools.report.panels import four_panels, name_cases, one_panel
 from lits_tools.scores.evaluate import Evaluation
 from lits_tools.scores.lesion_match import SIZES
 from lits_tools.view.chosen_slices import worst_disagreement
-from lits_tools.view.display import LESION_COLOUR
+from lits_tools.view.display import LESION_COLOUR, LIVER_ON_WHITE
 from lits_tools.view.panels import Panel, decorate, draw_difference, zoom_to_liver
 from lits_tools.view.planes import PLANES
 from lits_tools.view.view_data import ViewData, read_hu
 
-Draw = Callable[[Axes, Evaluation], None]
-
-LIVER_COLOUR = "#0072b2"
-"""Not the yellow of the views, which fades on white."""
 _AIR_HU = np.int16(-1000)
 
 
-def score_figures(evaluation: Evaluation) -> list[str]:
-    """Figures as SVG elements: Dice, surface distances, lesion volumes, detection by size."""
-    drawings = (_draw_dice, _draw_distance, _draw_volumes, _draw_sizes)
-    return [_svg(draw, evaluation, f"lits-eval-{i}") for i, draw in enumerate(drawings)]
+def score_figures(evaluation: Evaluation) -> list[Figure]:
+    """Figures of Dice, surface distances, lesion volumes, and detection by size."""
+    return [one_panel(partial(draw, evaluation=evaluation)) for draw in _DRAWINGS]
+
+
+def score_sheet(evaluation: Evaluation) -> Figure:
+    """All of `score_figures` on one sheet."""
+    return four_panels([partial(draw, evaluation=evaluation) for draw in _DRAWINGS])
 
 
 def worst_slice(pred: LabelVolume, gt: LabelVolume, title: str, scan: Path | None = None) -> bytes:
@@ -49,32 +49,18 @@ def worst_slice(pred: LabelVolume, gt: LabelVolume, title: str, scan: Path | Non
     return stream.getvalue()
 
 
-def _svg(draw: Draw, evaluation: Evaluation, salt: str) -> str:
-    figure = Figure((5.4, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    draw(axes, evaluation)
-    stream = io.StringIO()
-    # The salt makes the identifiers unique on a page of several figures, and reproducible.
-    with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    _, tag, content = stream.getvalue().partition("<svg")
-    return tag + content
-
-
 def _draw_dice(axes: Axes, evaluation: Evaluation) -> None:
     cases = sorted(
         evaluation.cases, key=lambda case: case.lesion.overlap.dice if case.lesion else 0
     )
-    for colour, name in ((LIVER_COLOUR, "liver"), (LESION_COLOUR, "lesion")):
+    for colour, name in ((LIVER_ON_WHITE, "liver"), (LESION_COLOUR, "lesion")):
         scores = [getattr(case, name) for case in cases]
         dice = [score.overlap.dice if score else np.nan for score in scores]
         axes.plot(range(len(cases)), dice, "o", color=colour, markersize=5, label=name)
         if any(scores):
             axes.axhline(float(np.nanmean(dice)), color=colour, linewidth=0.8, linestyle=":")
     axes.set_ylim(-0.03, 1.03)
-    _name_cases(axes, [case.case_id for case in cases])
+    name_cases(axes, [case.case_id for case in cases], "lesion Dice")
     axes.set_ylabel("Dice")
     axes.set_title("Dice by case (dotted line: mean)", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
@@ -88,7 +74,7 @@ def _draw_distance(axes: Axes, evaluation: Evaluation) -> None:
             found = [getattr(score.surface, name) for score in scores if score]
             values.append([v for v in found if np.isfinite(v)])
     for place, found in enumerate(values):
-        colour = (LIVER_COLOUR, LESION_COLOUR)[place % 2]
+        colour = (LIVER_ON_WHITE, LESION_COLOUR)[place % 2]
         spread = np.linspace(-0.15, 0.15, len(found)) if len(found) > 1 else np.zeros(len(found))
         axes.plot(place + spread, found, "o", color=colour, markersize=4, alpha=0.7)
         if found:
@@ -124,8 +110,8 @@ def _draw_volumes(axes: Axes, evaluation: Evaluation) -> None:
 def _draw_sizes(axes: Axes, evaluation: Evaluation) -> None:
     names = [f"_{size}" for size in SIZES]
     series = (
-        ("recall", "iou0", LIVER_COLOUR, 1.0),
-        ("recall", "iou50", LIVER_COLOUR, 0.45),
+        ("recall", "iou0", LIVER_ON_WHITE, 1.0),
+        ("recall", "iou50", LIVER_ON_WHITE, 0.45),
         ("precision", "iou0", LESION_COLOUR, 1.0),
         ("precision", "iou50", LESION_COLOUR, 0.45),
     )
@@ -144,9 +130,4 @@ def _draw_sizes(axes: Axes, evaluation: Evaluation) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
 
 
-def _name_cases(axes: Axes, names: Sequence[str]) -> None:
-    if len(names) <= 30:
-        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 8 else 0, fontsize=8)
-        axes.set_xlim(-0.7, len(names) - 0.3)
-    else:
-        axes.set_xlabel("cases in order of lesion Dice")
+_DRAWINGS = (_draw_dice, _draw_distance, _draw_volumes, _draw_sizes)

@@ -9,13 +9,9 @@ from pathlib import Path
 
 from lits_runtime.files.atomic import atomic_path
 from lits_tools.report.figures import score_figures
-from lits_tools.report.tables import (
-    Grid,
-    burden_grid,
-    figure,
-    lesion_grid,
-    structure_grid,
-)
+from lits_tools.report.grid import Grid, figure
+from lits_tools.report.panels import figures_html
+from lits_tools.report.tables import burden_grid, lesion_grid, structure_grid
 from lits_tools.scores.evaluate import Evaluation
 
 CASE_COLUMNS = {
@@ -51,11 +47,11 @@ def report_page(evaluation: Evaluation, pictures: Mapping[str, bytes] | None = N
     """
     parts = {
         "SUBTITLE": html.escape(_subtitle(evaluation)),
-        "FAILED": _failed(evaluation),
-        "STRUCTURES": _table(structure_grid(evaluation)),
-        "LESIONS": _table(lesion_grid(evaluation)),
-        "BURDEN": _table(burden_grid(evaluation)),
-        "FIGURES": "\n".join(score_figures(evaluation)),
+        "FAILED": failed_list(evaluation.failed),
+        "STRUCTURES": table(structure_grid(evaluation)),
+        "LESIONS": table(lesion_grid(evaluation)),
+        "BURDEN": table(burden_grid(evaluation)),
+        "FIGURES": figures_html(score_figures(evaluation)),
         "CASES": _cases(evaluation),
         "PICTURES": _pictures(pictures or {}),
     }
@@ -81,17 +77,20 @@ def _subtitle(evaluation: Evaluation) -> str:
     return text
 
 
-def _failed(evaluation: Evaluation) -> str:
-    if not evaluation.failed:
+def failed_list(failed: Mapping[str, str]) -> str:
+    """Cases that could not be scored, and why."""
+    if not failed:
         return ""
-    rows = (f"<li>{html.escape(f'{c}: {why}')}</li>" for c, why in evaluation.failed.items())
+    rows = (f"<li>{html.escape(f'{c}: {why}')}</li>" for c, why in failed.items())
     return f"<h2>Cases that could not be scored</h2><ul>{''.join(rows)}</ul>"
 
 
-def _table(grid: Grid) -> str:
+def table(grid: Grid) -> str:
+    """A table as HTML."""
     head = "".join(f"<th>{html.escape(text)}</th>" for text in grid.headings)
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in grid.rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    note = f'<p class="note">{html.escape(grid.note)}</p>' if grid.note else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
 
 
 def _cells(row: Iterable[str]) -> str:

@@ -1,22 +1,19 @@
-"""An evaluation as tables on the terminal, CSV or JSON."""
+"""The tables of an evaluation, and its scores as CSV and JSON."""
 
 import csv
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import csv_cell
 from lits_runtime.system.versions import version
+from lits_tools.report.grid import Grid, figure, figure_with_interval
 from lits_tools.scores.evaluate import Evaluation
 from lits_tools.scores.lesion_match import SIZES
-from lits_tools.scores.pooling import CONFIDENCE, Estimate
+from lits_tools.scores.statistic import CONFIDENCE, INFINITE_RULE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 STRUCTURE_ROWS = {
     "dice": "Dice per case",
@@ -47,45 +44,9 @@ CASE_COLUMNS = {
 }
 
 
-def figure(value: float) -> str:
-    """A score as text: three decimals, or a dash if it is undefined.
-
-    >>> figure(0.4902), figure(float("nan")), figure(12)
-    ('0.490', '-', '12')
-    """
-    if math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "inf"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def figure_with_interval(estimate: Estimate) -> str:
-    """A pooled score with its 95 % interval, and its value without infinite cases."""
-    text = figure(estimate.value)
-    if not math.isnan(estimate.low):
-        text += f" ({figure(estimate.low)} to {figure(estimate.high)})"
-    if estimate.infinite:
-        finite = estimate.cases - estimate.infinite
-        text += (
-            f"; {figure(estimate.finite_value)} over the {finite} of {estimate.cases} finite cases"
-        )
-    return text
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text, for the terminal or a page."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def tables(evaluation: Evaluation) -> list[Table]:
-    """The tables of the terminal: cases, structures, lesion detection, tumour burden."""
-    grids = (case_grid, structure_grid, lesion_grid, burden_grid)
-    return [_rich(grid(evaluation)) for grid in grids]
+def grids(evaluation: Evaluation) -> list[Grid]:
+    """The tables: cases, structures, lesion detection, tumour burden."""
+    return [grid(evaluation) for grid in (case_grid, structure_grid, lesion_grid, burden_grid)]
 
 
 def case_grid(evaluation: Evaluation) -> Grid:
@@ -106,7 +67,8 @@ def structure_grid(evaluation: Evaluation) -> Grid:
         pooled = [evaluation.pooled.get(name) for name in names]
         rows.append((heading, *(figure_with_interval(p) if p else "" for p in pooled)))
     title = f"Pooled over {number} case{'s' * (number != 1)} (95 % intervals over cases)"
-    return Grid(title, ("", "liver", "lesions", "detected lesions"), tuple(rows))
+    headings = ("", "liver", "lesions", "detected lesions")
+    return Grid(title, headings, tuple(rows), INFINITE_RULE)
 
 
 def lesion_grid(evaluation: Evaluation) -> Grid:
@@ -130,15 +92,6 @@ def burden_grid(evaluation: Evaluation) -> Grid:
     return Grid("Tumour burden, predicted - reference", tuple(names.values()), (tuple(found),))
 
 
-def _rich(grid: Grid) -> Table:
-    table = Table(title=grid.title, title_justify="left", title_style="bold")
-    for place, heading in enumerate(grid.headings):
-        table.add_column(heading, justify="right" if place else "left")
-    for row in grid.rows:
-        table.add_row(*row)
-    return table
-
-
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON values: null for an undefined score, "inf" for an infinite one."""
     return {
@@ -147,22 +100,15 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "model_sha256": evaluation.model_sha256 or None,
         "confidence": CONFIDENCE,
         "pooled": {
-            name: {key: _json_number(value) for key, value in vars(estimate).items()}
+            name: {key: json_number(value) for key, value in vars(estimate).items()}
             for name, estimate in evaluation.pooled.items()
         },
         "cases": {
-            case.case_id: {key: _json_number(value) for key, value in case.values().items()}
+            case.case_id: {key: json_number(value) for key, value in case.values().items()}
             for case in evaluation.cases
         },
         "failed": evaluation.failed,
     }
-
-
-def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write all scores as JSON; see `as_json`."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(as_json(evaluation), indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(evaluation: Evaluation, path: Path) -> None:
@@ -188,7 +134,8 @@ def write_csv(evaluation: Evaluation, path: Path) -> None:
             )
 
 
-def _json_number(value: float) -> float | str | None:
+def json_number(value: float) -> float | str | None:
+    """A number as JSON takes it: null if undefined, "inf" if infinite."""
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else "inf"

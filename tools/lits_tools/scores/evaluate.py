@@ -1,12 +1,14 @@
 """Scores of files: of pairs of masks, or of scans that a model segments first."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lits_runtime.errors import DatasetError, LitsError
+from lits_runtime.labels import LIVER, lesion_mask
 from lits_runtime.volumes.label_volume import LabelVolume, read_labels
 from lits_tools.scores.case_scores import (
     CLASSES,
@@ -16,7 +18,8 @@ from lits_tools.scores.case_scores import (
 )
 from lits_tools.scores.overlap import knows_liver
 from lits_tools.scores.pairs import Pair, check_same_grid
-from lits_tools.scores.pooling import Estimate, pool
+from lits_tools.scores.pooling import pool
+from lits_tools.scores.statistic import RESAMPLES, Estimate
 
 if TYPE_CHECKING:
     from lits_runtime.segment.segmenter import Segmenter
@@ -43,22 +46,33 @@ def evaluate(
     pairs: Sequence[Pair],
     *,
     segmenter: "Segmenter | None" = None,
+    classes: Collection[str] = CLASSES,
     ignore_affine: bool = False,
     on_scored: OnScored | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Evaluation:
     """Score pairs of files and pool the scores; a bad case is reported and does not stop the rest.
+
+    A set of masks that shows lesions and nowhere a liver gets no liver scores in any case, also
+    where a mask is empty.
 
     Args:
         pairs: predicted masks and references; with a `segmenter`, scans and references.
         segmenter: a model to segment the scans with.
+        classes: those to score, "liver", "lesion" or both.
         ignore_affine: compare voxel by voxel, in the reference's spacing, whatever the affines.
         on_scored: called with the labels of each scored case, for example to draw them.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
 
     Raises:
         DatasetError: no pair could be scored.
     """
+    known = [name for name in classes if segmenter is None or name in segmenter.metadata.classes]
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
+    sides = _Sides()
     for pair in pairs:
         try:
             pred, gt = read_pair(pair, segmenter=segmenter, ignore_affine=ignore_affine)
@@ -66,16 +80,51 @@ def evaluate(
             failed[pair.case_id] = str(error)
             logger.error("case %s is left out: %s", pair.case_id, error)
             continue
-        cases.append(_scored(pair.case_id, pred, gt, segmenter))
+        cases.append(_scored(pair.case_id, pred, gt, known))
+        sides.add(pred, gt)
         if on_scored:
             on_scored(pair, pred, gt)
         logger.info("case %s scored", pair.case_id)
+    cases = _checked(cases, failed, sides, [name for name in CLASSES if name in known])
+    sha256 = segmenter.model_sha256 if segmenter else ""
+    return Evaluation(tuple(cases), pool(cases, resamples=resamples, seed=seed), failed, sha256)
+
+
+def _checked(
+    cases: list[CaseScores], failed: dict[str, str], sides: "_Sides", classes: Sequence[str]
+) -> list[CaseScores]:
+    """The cases, without liver scores if the set has none; warnings about what it lacks.
+
+    Raises:
+        DatasetError: there is no case.
+    """
     if not cases:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in failed.items())
-        raise DatasetError(f"none of {len(pairs)} cases could be scored: {reasons}")
-    _warn_of_absent_structures(cases)
-    sha256 = segmenter.model_sha256 if segmenter else ""
-    return Evaluation(tuple(cases), pool(cases), failed, sha256)
+        raise DatasetError(f"none of {len(failed)} cases could be scored: {reasons}")
+    if sides.lack_liver:
+        cases = [replace(one, liver=None, burden_pred=math.nan) for one in cases]
+    _warn_of_absent_structures(classes, cases)
+    return cases
+
+
+class _Sides:
+    """What all predictions together and all references together show."""
+
+    def __init__(self) -> None:
+        self._liver, self._lesions = [False, False], [False, False]
+
+    def add(self, *sides: LabelVolume) -> None:
+        """Look at the prediction and the reference of a case."""
+        for side, volume in enumerate(sides):
+            self._liver[side] |= bool((volume.labels == LIVER).any())
+            self._lesions[side] |= bool(lesion_mask(volume.labels).any())
+
+    @property
+    def lack_liver(self) -> bool:
+        """Whether one side shows lesions in some case, and a liver in none."""
+        return any(
+            lesions and not liver for lesions, liver in zip(self._lesions, self._liver, strict=True)
+        )
 
 
 def read_pair(
@@ -98,11 +147,10 @@ def read_pair(
 
 
 def _scored(
-    case_id: str, pred: LabelVolume, gt: LabelVolume, segmenter: "Segmenter | None"
+    case_id: str, pred: LabelVolume, gt: LabelVolume, classes: Collection[str]
 ) -> CaseScores:
-    classes = segmenter.metadata.classes if segmenter else CLASSES
     for side, labels in (("prediction", pred.labels), ("reference", gt.labels)):
-        if not knows_liver(labels):
+        if "liver" in classes and not knows_liver(labels):
             logger.warning(
                 "case %s: the %s has lesions (label 2) but no liver (label 1); the liver and the "
                 "tumour burden are not scored",
@@ -122,15 +170,19 @@ def _scored(
     )
 
 
-def _warn_of_absent_structures(cases: Sequence[CaseScores]) -> None:
+def _warn_of_absent_structures(classes: Sequence[str], cases: Sequence[CaseScores]) -> None:
     """Without a warning, the Dice of 1 of empty masks would look like a perfect score."""
-    for name in CLASSES:
+    for name in classes:
         scores: list[StructureScores | None] = [getattr(case, name) for case in cases]
         overlaps = [score.overlap for score in scores if score]
         if not overlaps:
             logger.warning("the %s is not scored in any case", name)
         elif not any(overlap.predicted or overlap.reference for overlap in overlaps):
             logger.warning("no mask contains any %s: its Dice of 1 is that of empty masks", name)
+        elif name == "lesion" and not any(overlap.predicted for overlap in overlaps):
+            logger.warning(
+                "no prediction contains any lesion: score liver masks with --class liver"
+            )
 
 
 def _segmented(scan: Path, segmenter: "Segmenter") -> LabelVolume:

@@ -39,9 +39,13 @@ class Gate:
     def broken(self, evaluation: Evaluation) -> str:
         """The reason why an evaluation fails, or "" if it passes.
 
-        An undefined score fails: nothing shows that it meets the limit.
+        An undefined score fails, since nothing shows that it meets the limit, and so does an
+        infinite distance in any case.
         """
-        value = evaluation.pooled[self.name].value
+        estimate = evaluation.pooled[self.name]
+        if estimate.infinite and not self.below:
+            return f"{self.name} is infinite in {estimate.infinite} of {estimate.cases} cases"
+        value = estimate.value
         if math.isnan(value):
             return f"{self.name} is undefined for these cases"
         if value < self.limit if self.below else value > self.limit:

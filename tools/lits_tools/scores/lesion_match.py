@@ -199,6 +199,26 @@ def detection(match: LesionMatch, above_iou: float, size: str | None = None) -> 
     return Detection(len(found), len(reference), len(correct), len(predicted))
 
 
+def lesion_dice(match: LesionMatch) -> tuple[float, ...]:
+    """The Dice of each reference lesion, that of its group; 0 if no prediction belongs to it."""
+    found = {
+        number: group.overlap.dice
+        for group in match.groups
+        if group.predicted
+        for number in group.reference
+    }
+    return tuple(found.get(number, 0.0) for number in range(1, len(match.reference_mm) + 1))
+
+
+def size_of(diameter_mm: float) -> str:
+    """The key of `SIZES` for a longest axial diameter.
+
+    >>> size_of(10.0)
+    '10_to_20mm'
+    """
+    return next(name for name, (low, high) in SIZES.items() if low <= diameter_mm < high)
+
+
 def challenge_detected(match: LesionMatch, above_iou: float) -> int:
     """Detected lesions as counted by the organisers' scorer of 2017.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Ellipse
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
@@ -16,8 +17,11 @@ from lits_tools.view.display import (
     AGREED_COLOUR,
     LESION_COLOUR,
     LIVER_COLOUR,
+    MARKED_COLOUR,
     PREDICTED_COLOUR,
     REFERENCE_COLOUR,
+    REFERENCE_LESION_COLOUR,
+    REFERENCE_LIVER_COLOUR,
     WINDOW_HU,
 )
 from lits_tools.view.planes import Plane
@@ -25,6 +29,8 @@ from lits_tools.view.view_data import ViewData
 
 _LIVER_WIDTH, _LESION_WIDTH = 0.7, 1.4
 _MARGIN_MM = 15.0
+_RING_MM = 6.0
+"""Between a small lesion and the ring around it."""
 _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2, foreground="black")]
 
 
@@ -98,8 +104,9 @@ def draw_contours(axes: Axes, panel: Panel) -> None:
     """Outlines of both over the CT: thin for the liver, thick for lesions."""
     draw_ct(axes, panel)
     if panel.reference is not None:
-        _outline(axes, panel.reference, REFERENCE_COLOUR, "--")
-    _outline(axes, panel.labels, PREDICTED_COLOUR, "-")
+        _outline(axes, panel.reference, (REFERENCE_LIVER_COLOUR, REFERENCE_LESION_COLOUR), "--")
+    _outline(axes, panel.labels, (LIVER_COLOUR, LESION_COLOUR), "-")
+    _mark_small(axes, panel)
 
 
 def draw_difference(axes: Axes, panel: Panel) -> None:
@@ -116,6 +123,7 @@ def draw_difference(axes: Axes, panel: Panel) -> None:
     _fill(axes, pred & ~gt, PREDICTED_COLOUR, 0.9)
     _fill(axes, gt & ~pred, REFERENCE_COLOUR, 0.9)
     _line(axes, liver_mask(panel.reference_or_labels), AGREED_COLOUR, "-", 0.5)
+    _mark_small(axes, panel)
 
 
 def draw_context(axes: Axes, panel: Panel) -> None:
@@ -128,6 +136,7 @@ def draw_context(axes: Axes, panel: Panel) -> None:
     _line(axes, lesions, PREDICTED_COLOUR, "-", _LESION_WIDTH)
     if panel.reference is not None:
         _line(axes, lesion_mask(panel.reference), REFERENCE_COLOUR, "--", _LESION_WIDTH)
+    _mark_small(axes, panel)
     zoom_to_liver(axes, panel)
 
 
@@ -193,11 +202,37 @@ def _draw_overlay(axes: Axes, panel: Panel, labels: NDArray[np.uint8]) -> None:
     for value, colour in ((LIVER, LIVER_COLOUR), (LESION, LESION_COLOUR)):
         _fill(axes, labels == value, colour, 0.35)
         _line(axes, labels >= value, colour, "-", 0.8)
+    _mark_small(axes, panel)
 
 
-def _outline(axes: Axes, labels: NDArray[np.uint8], colour: str, style: str) -> None:
-    _line(axes, liver_mask(labels), colour, style, _LIVER_WIDTH)
-    _line(axes, lesion_mask(labels), colour, style, _LESION_WIDTH)
+def _outline(axes: Axes, labels: NDArray[np.uint8], colours: tuple[str, str], style: str) -> None:
+    _line(axes, liver_mask(labels), colours[0], style, _LIVER_WIDTH)
+    _line(axes, lesion_mask(labels), colours[1], style, _LESION_WIDTH)
+
+
+def _mark_small(axes: Axes, panel: Panel) -> None:
+    """A ring around each small lesion of the slice."""
+    plane, (height_mm, width_mm) = panel.plane, panel.pixel_mm
+    last = panel.view.volume_hu.shape[plane.rows] - 1
+    for lesion in panel.view.lesions:
+        first, final = lesion.box[plane.axis]
+        if not (lesion.small and first <= panel.number <= final):
+            continue
+        (top, bottom), (left, right) = lesion.box[plane.rows], lesion.box[plane.columns]
+        if plane.flip_rows:
+            top, bottom = last - bottom, last - top
+        across_mm = (right - left + 1) * width_mm, (bottom - top + 1) * height_mm
+        radius_mm = max(across_mm) / 2 + _RING_MM
+        ring = Ellipse(
+            ((left + right) / 2, (top + bottom) / 2),
+            2 * radius_mm / width_mm,
+            2 * radius_mm / height_mm,
+            fill=False,
+            edgecolor=MARKED_COLOUR,
+            linewidth=1.5,
+            path_effects=_HALO,
+        )
+        axes.add_patch(ring)
 
 
 def _fill(axes: Axes, mask: NDArray[np.bool_], colour: str, alpha: float) -> None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,10 +18,14 @@ from lits_tools.view.display import (
     GIF_DPI,
     LESION_COLOUR,
     LIVER_COLOUR,
+    MARKED_COLOUR,
     PREDICTED_COLOUR,
     REFERENCE_COLOUR,
+    REFERENCE_LESION_COLOUR,
+    REFERENCE_LIVER_COLOUR,
     WINDOW_HU,
 )
+from lits_tools.view.lesion_list import SMALL_MM
 from lits_tools.view.panels import VIEWS, Draw, Panel, decorate
 from lits_tools.view.planes import PLANES, Plane
 from lits_tools.view.view_data import ViewData
@@ -30,6 +35,8 @@ _PANEL_INCH = {1: 6.0, 2: 4.5, 3: 3.6, 4: 3.2}
 """Width of a panel by the number of panels side by side."""
 _MONTAGE_SLICES = 12
 _FRAMES, _FRAME_MS = 60, 150
+_UNMARKED = {"ct", "predicted", "reference"}
+"""Views in which small lesions are not marked."""
 
 
 def sheet(
@@ -195,7 +202,9 @@ def _legend(view: ViewData, names: set[str]) -> list[Patch | Line2D]:
             Patch(color=LIVER_COLOUR, label="liver"),
             Patch(color=LESION_COLOUR, label="lesion"),
         ]
-    if names & {"contours", "context"}:
+    if "contours" in names:
+        handles += _contour_lines(view)
+    if "context" in names:
         handles.append(Line2D([], [], color=PREDICTED_COLOUR, label="predicted"))
         if view.reference is not None:
             handles.append(
@@ -207,4 +216,22 @@ def _legend(view: ViewData, names: set[str]) -> list[Patch | Line2D]:
             Patch(color=REFERENCE_COLOUR, label="false negative"),
             Patch(color=AGREED_COLOUR, label="both"),
         ]
+    if names - _UNMARKED and any(lesion.small for lesion in view.lesions):
+        ring: dict[str, Any] = {"marker": "o", "markersize": 9, "fillstyle": "none"}
+        label = f"lesion under {SMALL_MM:g} mm"
+        handles.append(Line2D([], [], color=MARKED_COLOUR, linestyle="", label=label, **ring))
     return handles
+
+
+def _contour_lines(view: ViewData) -> list[Patch | Line2D]:
+    named: list[tuple[str, Literal["-", "--"], str]]
+    if view.reference is None:
+        named = [(LIVER_COLOUR, "-", "liver"), (LESION_COLOUR, "-", "lesion")]
+    else:
+        named = [
+            (LIVER_COLOUR, "-", "liver, predicted"),
+            (REFERENCE_LIVER_COLOUR, "--", "liver, reference"),
+            (LESION_COLOUR, "-", "lesion, predicted"),
+            (REFERENCE_LESION_COLOUR, "--", "lesion, reference"),
+        ]
+    return [Line2D([], [], color=c, linestyle=style, label=label) for c, style, label in named]

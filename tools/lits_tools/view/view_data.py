@@ -13,6 +13,7 @@ from lits_runtime.volumes.scan import Geometry, Scan, ScanSource
 from lits_tools.scores.overlap import knows_liver, overlap
 from lits_tools.scores.pairs import check_same_grid
 from lits_tools.scores.surface import Spacing
+from lits_tools.view.lesion_list import ListedLesion, listed_lesions
 
 Labels = NDArray[np.uint8]
 
@@ -37,6 +38,11 @@ class ViewData:
     def reference_or_labels(self) -> Labels:
         """The reference, or the mask if there is none."""
         return self.labels if self.reference is None else self.reference
+
+    @cached_property
+    def lesions(self) -> list[ListedLesion]:
+        """The lesions of the mask, and those of the reference that it misses."""
+        return listed_lesions(self.labels, self.reference, self.spacing_mm, self.voxel_ml)
 
     @cached_property
     def captions(self) -> tuple[str, str]:

@@ -21,8 +21,8 @@ _NEIGHBOUR_MM = (0.7, 6.0)
 """Distances of neighbouring slices in LiTS; their logarithm is uniform here."""
 _NEAREST = 0.3
 """Distance in slices below which neighbours would show nothing new."""
-_KNOTS_HU = torch.linspace(-160.0, 280.0, 9)
-"""Knots of the tone curve of soft tissue."""
+_LOW_HU, _STEP_HU, _KNOTS = -160.0, 55.0, 9
+"""Knots of the tone curve of soft tissue: the first, their distance, and how many."""
 
 
 def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
@@ -43,10 +43,11 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
         chosen = rng.chosen(recipe.synthetic_lesions)
         add_lesions(
             [Slab(hu[i], labels[i], shares[i], rng.generators[i], rng.on_host[i]) for i in chosen],
-            spacing_mm[chosen],
+            spacing_mm[rng.index(chosen)],
         )
     if "flip_slices" in recipe.tta and (reversed_ := rng.chosen(0.5)):
-        hu[reversed_], labels[reversed_] = hu[reversed_].flip(1), labels[reversed_].flip(1)
+        index = rng.index(reversed_)
+        hu[index], labels[index] = hu[index].flip(1), labels[index].flip(1)
     if recipe.intensity_augmentation:
         _intensity(hu, labels, recipe.intensity_augmentation, rng)
     middle = batch["range_hu"].shape[1] // 2
@@ -86,7 +87,8 @@ def _intensity(hu: Tensor, labels: Tensor, probability: float, rng: RandomNumber
     """Change hu (n, slices, h, w) in place, in each way with the given probability."""
     for change in (_thickness, _contrast_phase, _level, _blur, _noise):
         if chosen := rng.chosen(probability):
-            hu[chosen] = change(hu[chosen], labels[chosen], rng.of(chosen))
+            index = rng.index(chosen)
+            hu[index] = change(hu[index], labels[index], rng.of(chosen))
 
 
 def _thickness(hu: Tensor, labels: Tensor, rng: RandomNumbers) -> Tensor:
@@ -109,17 +111,16 @@ def _contrast_phase(hu: Tensor, labels: Tensor, rng: RandomNumbers) -> Tensor:
 
     The curve is random, as in Zhou et al., Models Genesis, MICCAI 2019.
     """
-    knots = _KNOTS_HU.to(hu.device)
-    step = float(knots[1] - knots[0])
-    rises = step * rng.uniform(0.55, 1.6, len(knots) - 1)
+    rises = _STEP_HU * rng.uniform(0.55, 1.6, _KNOTS - 1)
     curve = torch.cat([torch.zeros_like(rises[:, :1]), rises.cumsum(1)], 1)
-    curve = curve - curve[:, 4:5] + knots[4]  # 60 HU, about that of a liver, is kept
-    position = ((hu - knots[0]) / step).clamp(0, len(knots) - 1.001)
+    # 60 HU, about that of a liver, is kept.
+    curve = curve - curve[:, 4:5] + _LOW_HU + 4 * _STEP_HU
+    position = ((hu - _LOW_HU) / _STEP_HU).clamp(0, _KNOTS - 1.001)
     below = position.long()
     flat = below.flatten(1)
     low, high = (curve.gather(1, flat + i).view(hu.shape) for i in (0, 1))
     toned = low + (high - low) * (position - below)
-    toned = toned + (hu - hu.clamp(float(knots[0]), float(knots[-1])))
+    toned = toned + (hu - hu.clamp(_LOW_HU, _LOW_HU + (_KNOTS - 1) * _STEP_HU))
     liver = functional.avg_pool2d((labels > 0).float(), 5, stride=1, padding=2)
     return toned + liver * rng.uniform(-25, 25)[:, None, None, None]
 

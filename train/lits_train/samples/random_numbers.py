@@ -30,6 +30,13 @@ class RandomNumbers:
         """Indices of samples, each chosen with this probability."""
         return [i for i, rng in enumerate(self.on_host) if rng.random() < probability]
 
+    def index(self, samples: Sequence[int]) -> Tensor:
+        """Indices of samples on the device, copied there without waiting for it."""
+        index = torch.tensor(samples, dtype=torch.int64)
+        if self.device.type == "cuda":
+            index = index.pin_memory()
+        return index.to(self.device, non_blocking=True)
+
     def of(self, samples: Sequence[int]) -> "RandomNumbers":
         """The random numbers of some of the samples."""
         some = RandomNumbers((), self.device)

@@ -183,7 +183,7 @@ def _displace(slab: Slab, site: _Site, strength: float) -> None:
     for array, mode, grids in (
         (slab.hu, "bilinear", grid),
         (slab.labels, "nearest", grid),
-        (slab.shares, "bilinear", grid[[middle, middle]]),
+        (slab.shares, "bilinear", grid[middle].expand(2, -1, -1, -1)),
     ):
         moved = functional.grid_sample(
             array[box][:, None].float(), grids, mode=mode, align_corners=True

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lits_runtime.labels import lesion_mask, liver_mask
-from lits_runtime.volumes.dicom_objects.segments import COLOURS
+from lits_runtime.volumes.dicom_objects.segments import COLOURS_RGB
 
 WINDOW_HU = (-100.0, 240.0)
 """HU shown as black and as white."""
@@ -69,9 +69,9 @@ def picture(
 
 def _draw_labels(rgb: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     lesion = lesion_mask(labels)
-    colour = np.array(COLOURS["lesion"])
+    colour = np.array(COLOURS_RGB["lesion"])
     rgb[lesion] = (1 - _FILL) * rgb[lesion] + _FILL * colour
-    rgb[_border(liver_mask(labels))] = COLOURS["liver"]
+    rgb[_border(liver_mask(labels))] = COLOURS_RGB["liver"]
     rgb[_border(lesion)] = colour
 
 

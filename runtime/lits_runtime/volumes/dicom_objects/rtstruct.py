@@ -17,7 +17,7 @@ from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, Ob
 from lits_runtime.volumes.dicom_objects.identity import Identity, as_stored, content_digest
 from lits_runtime.volumes.dicom_objects.seg import reference_to, source_references
 from lits_runtime.volumes.dicom_objects.segments import (
-    COLOURS,
+    COLOURS_RGB,
     MAX_SEGMENTS_OF_LESIONS,
     NumberedLesions,
     number_lesions,
@@ -163,7 +163,7 @@ def _named(number: int, region: _Region, series: Series) -> Dataset:
 
 def _drawn(number: int, region: _Region) -> Dataset:
     drawn = Dataset()
-    drawn.ROIDisplayColor, drawn.ReferencedROINumber = list(COLOURS[region.kind]), number
+    drawn.ROIDisplayColor, drawn.ReferencedROINumber = list(COLOURS_RGB[region.kind]), number
     drawn.ContourSequence = region.contours
     return drawn
 

@@ -9,13 +9,13 @@ from highdicom.color import CIELabColor
 from highdicom.seg import SegmentDescription
 from numpy.typing import NDArray
 
-from lits_runtime.labels import BACKGROUND, LABEL_VALUES, LESION, LIVER
+from lits_runtime.labels import BACKGROUND, COLOURS, LABEL_VALUES, LESION, LIVER
 from lits_runtime.volumes.dicom_objects import codes
 from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import derived_uid
 from lits_runtime.volumes.geometry import Geometry
 
-COLOURS = {"liver": (0xF0, 0xE4, 0x42), "lesion": (0xD5, 0x5E, 0x00)}
+COLOURS_RGB = {name: tuple(bytes.fromhex(colour[1:])) for name, colour in COLOURS.items()}
 """sRGB."""
 MAX_SEGMENTS_OF_LESIONS = 250
 """Smaller lesions share the last of them, so that a noisy label map makes no thousand segments."""
@@ -156,7 +156,7 @@ def describe(
             tracking_uid=segment.tracking_uid,
             tracking_id=segment.label,
             anatomic_regions=[codes.LIVER] if lesion else None,
-            display_color=CIELabColor.from_rgb(*COLOURS[segment.kind]),
+            display_color=CIELabColor.from_rgb(*COLOURS_RGB[segment.kind]),
         )
         if not lesion:
             description.SegmentDescription = "Liver without its lesions"
