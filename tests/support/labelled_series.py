@@ -77,6 +77,8 @@ class Labelled:
             spacing_mm=geometry.spacing_mm,
             axis_codes=geometry.axis_codes,
             whole_because=None,
+            slices_looked_at=geometry.shape[2],
+            applied={},
             provider="cpu",
             model_sha256=ALGORITHM.model_sha256,
             scan_sha256=None,

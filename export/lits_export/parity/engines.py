@@ -103,7 +103,7 @@ def load_openvino() -> str | None:
         import openvino  # noqa: F401
     except Exception as error:  # a damaged package fails with anything
         if isinstance(error, ModuleNotFoundError) and error.name == "openvino":
-            return "pip install openvino"
+            return "pip install 'lits-toolkit[openvino]'"
         return f"openvino does not load: {brief(error)}; pip install --force-reinstall openvino"
     return None
 

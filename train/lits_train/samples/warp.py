@@ -92,7 +92,7 @@ def _make_up_neighbours(
     Identical neighbours would give away which kind of data a slice comes from.
     """
     middle, side = hu.shape[1] // 2, grid.shape[1]
-    made = (alone & (rng.uniform(0, 1) < probability)).nonzero()[:, 0]
+    made = alone & (rng.uniform(0, 1) < probability)
     for number in range(hu.shape[1]):
         if number == middle:
             continue
@@ -100,9 +100,8 @@ def _make_up_neighbours(
         shift = rng.uniform(-2, 2, 2)[:, None, None] / hu.shape[-1]
         around = grid.mean(dim=(1, 2), keepdim=True)
         moved = (grid - around) * zoom + around + shift + _field(_MADE_UP_ELASTIC, side, rng)
-        warped[made, number] = functional.grid_sample(
-            hu[made, middle, None], moved[made], align_corners=False
-        )[:, 0]
+        copies = functional.grid_sample(hu[:, middle, None], moved, align_corners=False)[:, 0]
+        warped[:, number] = torch.where(made[:, None, None], copies, warped[:, number])
 
 
 def _field(strength: float, side: int, rng: RandomNumbers) -> Tensor:
