@@ -32,9 +32,6 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, float]]] = {
 
 Lower percentiles, entropy, distribution and moving averages were never best on trained networks."""
 
-RANKED_AMONG = 3
-"""Modules are ranked on every third of the slabs that methods are compared on: each takes a model
-of its own, and the ranking only decides in which order they are tried in float."""
 _OPERATORS = ["Conv", "Relu"]
 """A Relu is folded into its Conv, whose output then needs no range for negative values."""
 
@@ -72,9 +69,8 @@ class Calibrated:
             slabs: float32 (1 + 2 * context_slices, height, width) each, one slice of a scan.
         """
         self.model, self.slabs = model, slabs
-        self._shown = slabs[:: max(1, len(slabs) // 12)]
         self.modules = quantisable(model)
-        self._probability = self._run(model, self._shown)
+        self._probability = self._run(model)
         found = {name: _ranges(model, slabs, *how) for name, how in METHODS.items()}
         effects = {}
         for name, ranges in found.items():
@@ -112,35 +108,25 @@ class Calibrated:
         model: onnx.ModelProto = quantizer.model.model
         return model
 
-    def effect(self, model: onnx.ModelProto, among: int = 1) -> float:
-        """Squared change of the slabs' probabilities per voxel of each class, mean over classes.
-
-        Args:
-            model: to be compared with the float32 model.
-            among: 3 to look at every third slab alone.
-        """
-        probability = _joined(self._probability[::among])
-        change = (_joined(self._run(model, self._shown[::among])) - probability) ** 2
-        mask = probability >= 0.5
+    def effect(self, model: onnx.ModelProto) -> float:
+        """Squared change of the slabs' probabilities per voxel of each class, mean over classes."""
+        change = (self._run(model) - self._probability) ** 2
+        mask = self._probability >= 0.5
         axes = (0, 2, 3)
         return float((change.sum(axes) / np.maximum(mask.sum(axes), 1)).mean())
 
     def ranked(self) -> list[str]:
         """Nodes by how much each changes the slabs alone in int8, the worst first."""
         names = list(self.modules)
-        effects = {}
-        for name in names:
-            effects[name] = self.effect(self.quantised({*names} - {name}), RANKED_AMONG)
+        effects = {name: self.effect(self.quantised({*names} - {name})) for name in names}
         return sorted(names, key=lambda name: -effects[name])
 
-    def _run(self, model: onnx.ModelProto, slabs: Sequence[Slab]) -> list[NDArray[np.float32]]:
+    def _run(self, model: onnx.ModelProto) -> NDArray[np.float32]:
         session = open_session(model.SerializeToString(), "cpu")
-        return [run(session, ["probability"], slab)[0] for slab in slabs]
-
-
-def _joined(values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Probabilities (1, classes, height, width) of scans that may differ in size, as one row."""
-    return np.concatenate([value.reshape(*value.shape[:2], 1, -1) for value in values], axis=3)
+        step = max(1, len(self.slabs) // 12)
+        values = [run(session, ["probability"], slab)[0] for slab in self.slabs[::step]]
+        # Scans may differ in size: as rows of pixels they can be joined.
+        return np.concatenate([value.reshape(*value.shape[:2], 1, -1) for value in values], axis=3)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -10,7 +10,7 @@ import pytest
 
 from lits_export.export import ExportResult
 from lits_export.lowering.float16 import STEM
-from lits_export.lowering.int8 import METHODS, RANKED_AMONG, Calibrated, quantisable
+from lits_export.lowering.int8 import METHODS, Calibrated, quantisable
 from lits_export.parity.slabs import CALIBRATION_SLICES, calibration_slabs
 from lits_export.parity.tolerance import Tolerance
 from lits_runtime import Segmenter
@@ -59,8 +59,7 @@ def test_modules_are_ranked_by_what_they_do(
 ) -> None:
     some = dict(list(calibrated.modules.items())[-3:])
     monkeypatch.setattr(calibrated, "modules", some)
-    alone = [calibrated.quantised({*some} - {name}) for name in calibrated.ranked()]
-    effects = [calibrated.effect(model, RANKED_AMONG) for model in alone]
+    effects = [calibrated.effect(calibrated.quantised({*some} - {n})) for n in calibrated.ranked()]
     assert effects == sorted(effects, reverse=True)
 
 
