@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from lits_export.lowering.candidates import (
@@ -188,7 +189,9 @@ class _Gate:
 
     def _worst_first(self, found: Sequence[WorstSlice]) -> list[WorstSlice]:
         """By the difference; boundary slabs last if no difference of theirs is too large."""
-        anatomy_first = self.tolerance.probability is None
+        most = self.tolerance.probability
+        allowed = np.finfo(np.float32).max if most is None else most
+        anatomy_first = all(one.anatomy or one.difference <= allowed for one in found)
         return sorted(found, key=lambda one: (anatomy_first and not one.anatomy, -one.difference))
 
     def _reasons(

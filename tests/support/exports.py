@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lits_export.export import ExportResult, ExportSettings, export_model
 from lits_export.parity.slabs import phantom_slabs
@@ -24,7 +25,8 @@ def write_checkpoint(recipe_name: str, folder: Path) -> Path:
     with torch.no_grad():
         logits = SlabSegmenter(recipe, network).logits(torch.from_numpy(slab_hu))
         deviation = 8 * logits.std(dim=(0, 2, 3))
-        network.head.weight /= deviation.view(-1, 1, 1, 1)
+        transposed = isinstance(network.head, nn.ConvTranspose2d)  # outputs are its second axis
+        network.head.weight /= deviation.view((1, -1, 1, 1) if transposed else (-1, 1, 1, 1))
         assert network.head.bias is not None
         medians = logits.transpose(0, 1).flatten(1).median(dim=1).values
         network.head.bias.sub_(medians).div_(deviation)

@@ -132,8 +132,8 @@ def scan_slabs(scan: Scan, context_slices: int) -> Iterator[CheckSlab]:
 
 
 def phantom_slabs(context_slices: int) -> Iterator[CheckSlab]:
-    """Slabs of the built-in phantom."""
-    phantom = make_phantom(1, matrix=256, slices=32, lesions=4)
+    """Slabs of the built-in phantom: twelve lesions of 12 to 49 mm."""
+    phantom = make_phantom(7, matrix=256, slices=32, lesions=12)
     scan = Scan.open((phantom.volume_hu, phantom.affine))
     for slab in scan_slabs(scan, context_slices):
         yield CheckSlab(slab.name.replace("array", "phantom"), slab.slab_hu, slab.voxel_ml)
