@@ -14,9 +14,6 @@ from lits_train.settings.recipe import Recipe
 STORABLE_HU = (-65536.0, 65536.0)
 """Beyond anything that 16 bits hold; the range of larger float32 values would be infinite."""
 
-PARTS = 4
-"""In which rows are resized: a matrix product in one part would mostly multiply by zero."""
-
 
 class Preprocessing(nn.Module):
     """A slab of HU to the network's input: resized, scaled to 0..1, context slices as channels.
@@ -79,7 +76,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
             resize_weights(old, new, images.device)
             for old, new in zip(images.shape[-2:], size, strict=True)
         )
-        return _product(rows, images) @ columns.T
+        return rows @ images @ columns.T
 
 
 def resize_weights(old: int, new: int, device: torch.device | None = None) -> Tensor:
@@ -98,19 +95,6 @@ def resize_weights(old: int, new: int, device: torch.device | None = None) -> Te
     distances = (centres - new_centres[:, None]).abs() / scale.clamp(min=1)
     weights = (1 - distances).clamp(min=0)
     return weights / weights.sum(dim=1, keepdim=True)
-
-
-def _product(weights: Tensor, images: Tensor) -> Tensor:
-    """`weights @ images` in parts, each without most of the rows that it gives no weight."""
-    new, old = weights.shape
-    reach = old // new + 2  # beyond the pixels of a part: at least the width of a pixel
-    parts = []
-    for part in range(PARTS):
-        first, last = part * new // PARTS, (part + 1) * new // PARTS
-        begin = torch.sym_max(0, first * old // new - reach)
-        seen = slice(begin, last * old // new + reach)
-        parts.append(weights[first:last, seen] @ images[..., seen, :])
-    return torch.cat(parts, dim=-2)
 
 
 def range_hu(slab_hu: Tensor) -> Tensor:
