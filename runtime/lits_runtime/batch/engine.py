@@ -83,7 +83,7 @@ def run_batch(
     plan = _plan(jobs, running, also_read)
     if report is not None:
         report.check(plan)
-    for folder in {path.parent for job in plan.jobs for path in job.outputs}:
+    for folder in plan.folders:
         remove_abandoned(folder)
     yield from running.run(jobs, plan, progress, cancel)
 

@@ -9,7 +9,14 @@ from lits_runtime.errors import OutputError
 from lits_runtime.files.output_rule import Inputs, check_targets, file_key
 from lits_runtime.messages import printable
 from lits_runtime.records.record_file import record_path
-from lits_runtime.records.result_files import check_endings, probability_path
+from lits_runtime.records.result_files import (
+    FOLDER_RECORD,
+    check_endings,
+    format_of,
+    pictures,
+    probability_path,
+    series_files,
+)
 from lits_runtime.volumes.names import pair_paths
 
 
@@ -17,27 +24,39 @@ from lits_runtime.volumes.names import pair_paths
 class JobFiles:
     """All files that a job writes."""
 
-    mask: Path
+    record: Path
+    mask: Path | None
     probability: Mapping[str, Path] = field(default_factory=dict)
     """By class."""
+    objects: Mapping[str, Path] = field(default_factory=dict)
+    """DICOM objects of a series by format; of "sc" the folder."""
 
     @classmethod
     def of(cls, job: Job, classes: Sequence[str]) -> "JobFiles":
         """For a job, with a model of these classes."""
-        if job.probability is None:
-            return cls(job.mask)
-        paths = {name: probability_path(job.probability, name) for name in classes}
-        return cls(job.mask, paths)
-
-    @property
-    def record(self) -> Path:
-        """The record of the mask."""
-        return record_path(self.mask)
+        paths = {}
+        if job.probability is not None:
+            paths = {name: probability_path(job.probability, name) for name in classes}
+        if job.series is None:
+            return cls(record_path(job.mask), job.mask, paths)
+        objects = series_files(job.mask, job.formats)
+        in_folder = format_of(job.mask) is None
+        record = job.mask / FOLDER_RECORD if in_folder else record_path(job.mask)
+        return cls(record, objects.pop("nifti", None), paths, objects)
 
     @property
     def results(self) -> tuple[Path, ...]:
-        """Mask and probabilities."""
-        return self.mask, *self.probability.values()
+        """Mask, probabilities and DICOM objects; of secondary captures those that are there."""
+        masks = () if self.mask is None else (self.mask,)
+        objects = [path for name, path in self.objects.items() if name != "sc"]
+        captures = pictures(self.objects["sc"]) if "sc" in self.objects else []
+        return *masks, *self.probability.values(), *objects, *captures
+
+    @property
+    def folders(self) -> set[Path]:
+        """Where the files lie."""
+        captures = {self.objects["sc"]} if "sc" in self.objects else set()
+        return {self.record.parent, *(path.parent for path in self.results), *captures}
 
     def check(self, inputs: Inputs) -> None:
         """Check names, and that no input and no other result is overwritten.
@@ -45,7 +64,8 @@ class JobFiles:
         Raises:
             OutputError: a name of another format, an input as a target, two results in one file.
         """
-        check_endings(self.results)
+        masks = [] if self.mask is None else [self.mask]
+        check_endings([*masks, *self.probability.values()])
         check_targets((*self.results, self.record), inputs, force=True)
 
 
@@ -62,16 +82,20 @@ class OutputPlan:
         self.jobs = tuple(jobs)
         self.inputs, inputs.folders = inputs, {}
         for job in jobs:
-            inputs.add("the scan", pair_paths(job.scan))
+            series = job.series
+            inputs.add("the scan", pair_paths(job.scan) if series is None else series.files)
         self._owners: dict[str, set[Job]] = {}
         self.refused: dict[Job, OutputError] = {}
         """Jobs that must not run, and why; the others may."""
+        self.folders: set[Path] = set()
+        """Where files will be written."""
         for job in jobs:
             files = JobFiles.of(job, classes)
             try:
                 files.check(inputs)
             except OutputError as error:
                 self.refused[job] = error
+            self.folders |= files.folders
             for path in (*files.results, files.record):
                 self._owners.setdefault(file_key(path, inputs.folders), set()).add(job)
         inputs.folders = None
@@ -80,7 +104,7 @@ class OutputPlan:
                 self._refuse(owners)
 
     def _refuse(self, owners: set[Job]) -> None:
-        first, second, *_ = sorted(printable(str(job.scan)) for job in owners)
+        first, second, *_ = sorted(job.name for job in owners)
         for job in owners:
             self.refused.setdefault(
                 job,

@@ -2,18 +2,25 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lits_runtime.finding.path_problems import why_no_file
+from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
 from lits_runtime.messages import printable
-from lits_runtime.records.own_outputs import made_by_us
-from lits_runtime.volumes.names import WRITTEN, WRITTEN_WORDS, is_written, stem_and_ending
+from lits_runtime.records.result_files import format_of, series_files
+from lits_runtime.volumes.names import (
+    WRITTEN,
+    WRITTEN_WORDS,
+    is_dicom_name,
+    is_written,
+    stem_and_ending,
+)
 
 if TYPE_CHECKING:
     from lits_runtime.finding.find import LeftOut
+    from lits_runtime.volumes.dicom.series import Series
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +37,26 @@ class Job:
     """One scan and the files to make of it."""
 
     scan: Path
+    """A file, or the folder or archive that a DICOM series lies in."""
     mask: Path
+    """Of a DICOM series also a folder for all its results, or the file of a SEG."""
     probability: Path | None = None
     problem: str | None = None
     """Why there is nothing to segment under this name; this job then fails, and no other."""
+    series: "Series | None" = field(default=None, compare=False, repr=False)
+    """The DICOM series to segment; its results are told apart by their names."""
+    formats: tuple[str, ...] = ()
+    """Of the results of a series; see `records.result_files.series_files`."""
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """The mask, and the probabilities before their name is completed by the class."""
-        return (self.mask,) if self.probability is None else (self.mask, self.probability)
+    def name(self) -> str:
+        """For messages; of a DICOM series no path, which may name the patient."""
+        return printable(self.shown)
+
+    @property
+    def shown(self) -> str:
+        """The scan in lists of results."""
+        return str(self.scan) if self.series is None else self.series.name
 
 
 class Plan(list[Job]):
@@ -49,48 +67,51 @@ class Plan(list[Job]):
         self.left_out = tuple(left_out)
 
 
-@dataclass(frozen=True)
-class _Name:
-    """The name of a scan, or one under which there is none."""
-
-    path: Path
-    place: Path = Path()
-    """Its folder, relative to the one on the command line."""
-    problem: str | None = None
-
-
 def plan(
     scans: Sequence[Path | str],
     output: Path | None = None,
     *,
     pattern: str | None = None,
     probability: Path | None = None,
+    formats: Sequence[str] = (),
+    series: str | None = None,
+    fill_missing: bool = False,
 ) -> Plan:
     """Jobs for files and folders, each scan once, in a stable order.
 
     A wrong name (missing, unreadable, not a regular file, a folder without scans) gives a job that
     fails, with the reason in `Job.problem`; so does a file in a folder that should be a scan but
-    cannot be read. Other files that look like images are left out, logged, and listed in the
-    result; see `lits_runtime.finding.find.find_scans`. Whether existing files may be overwritten
-    is checked by `job_files`, once the model is known.
+    cannot be read, and a DICOM series with a fault. Other files that look like images are left
+    out, logged, and listed in the result; see `lits_runtime.finding.find.find_scans`. Whether
+    existing files may be overwritten is checked by `job_files`, once the model is known.
 
     Args:
-        scans: files, or folders to search for .nii, .nii.gz, and .hdr with .img.
-        output: None: each mask beside its scan, as SCAN_mask.nii.gz. A name that ends in .nii or
-            .nii.gz: the mask of the only scan. Otherwise a folder that mirrors the scans' folders.
+        scans: files, folders to search for .nii, .nii.gz, .hdr with .img and DICOM series, or ZIP
+            archives and DICOMDIRs, of which the most fitting series is taken.
+        output: None: each mask beside its scan, as SCAN_mask.nii.gz; series need a name. One that
+            ends in .nii, .nii.gz or, for a series, .dcm: the result of the only scan. Otherwise a
+            folder that mirrors the scans' folders, with one for each series.
         pattern: of file names in folders, as in a shell, in place of the usual endings.
         probability: like `output`.
+        formats: of the results of DICOM series; by default SEG and SR.
+        series: UID or number of the only DICOM series to take of each name.
+        fill_missing: interpolate single missing slices of DICOM series.
 
     Raises:
-        ValueError: one file for several scans, or an output of another format.
+        ValueError: one file for several scans, an output of another format, or a format that does
+            not fit it.
     """
     outputs = [path for path in (output, probability) if path is not None]
     for path in outputs:
-        _check_output(path)
+        _check_output(path, with_dicom=path is output)
+    if output is not None:
+        series_files(output, formats)  # raises if they do not fit
+    single = output is not None and _is_file(output)
+    search = Search(outputs, pattern, series, fill_missing, single)
     left_out: list[LeftOut] = []
-    names = list(_unique(_names(scans, outputs, pattern, left_out), beside=not outputs))
-    single = len(names) == 1 and not os.path.isdir(scans[0])
-    jobs = [_job(name, output, probability, single) for name in names]
+    names = list(unique(named_scans(scans, search, left_out), beside=not outputs))
+    alone = len(names) == 1 and _is_one(names[0], scans[0])
+    jobs = [_job(name, output, probability, tuple(formats), alone) for name in names]
     return Plan(jobs, _logged(left_out, jobs))
 
 
@@ -121,110 +142,82 @@ def stem(path: Path) -> str:
     return stem_and_ending(path.name)[0]
 
 
-def _names(
-    scans: Sequence[Path | str],
-    outputs: Sequence[Path],
-    pattern: str | None,
-    left_out: "list[LeftOut]",
-) -> Iterator[_Name]:
-    ours = list[_Name]()
-    for name in scans:
-        path = Path(name)
-        if problem := why_no_file(name):
-            yield _Name(path, problem=problem)
-        elif path.is_dir():
-            yield from _in_folder(path, outputs, pattern, left_out)
-        elif why := made_by_us(path):
-            ours.append(_Name(path, problem=why))
-        else:
-            yield _Name(path)
-    if len(ours) == len(scans):
-        yield from ours
-    elif ours:  # *.nii.gz in a shell, after the first run
-        from lits_runtime.finding.find import LeftOut
-
-        left_out += (LeftOut(name.path, str(name.problem)) for name in ours)
-
-
-def _in_folder(
-    folder: Path, outputs: Sequence[Path], pattern: str | None, left_out: "list[LeftOut]"
-) -> Iterator[_Name]:
-    from lits_runtime.finding.find import find_scans, nothing_in
-    from lits_runtime.volumes.names import SCAN_NAMES
-
-    found = find_scans(folder, pattern=pattern, outputs=outputs)
-    left_out += (one for one in found.left_out if not one.lost)
-    lost = [one for one in found.left_out if one.lost]
-    if not found.files and not lost:
-        yield _Name(folder, problem=nothing_in(found, pattern or SCAN_NAMES))
-    reasons: dict[Path, str | None] = dict.fromkeys(found.files)
-    for path, why in sorted((reasons | {one.path: one.why for one in lost}).items()):
-        place = Path() if path == folder else path.parent.relative_to(folder)
-        yield _Name(path, place, why)
-
-
-def _unique(names: Iterable[_Name], *, beside: bool) -> Iterator[_Name]:
-    """Each entry of a folder once, however it is named, and each file once per mask."""
-    entries: set[str] = set()
-    files: set[tuple[object, ...]] = set()
-    for name in names:
-        entry = _entry(name.path)
-        place = os.path.dirname(entry) if beside else name.place
-        file = (_real(name.path), place, stem(name.path))
-        if entry in entries or file in files:
-            continue
-        entries.add(entry)
-        files.add(file)
-        yield name
-
-
-def _entry(path: Path) -> str:
-    """The folder of a name with links resolved, and the name itself, which may be a link."""
-    return os.path.join(_real(path.parent), path.name)
-
-
-def _real(path: Path) -> str:
-    try:
-        return os.path.realpath(path)
-    except (OSError, ValueError):  # a NUL, or too long
-        return str(path)
-
-
 def _logged(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
     """Log and return what was left out, but for files that another name made a job."""
     if not left_out:
         return []
     from lits_runtime.finding.find import tell
 
-    found = {_entry(job.scan) for job in jobs}
-    left_out = [one for one in dict.fromkeys(left_out) if _entry(one.path) not in found]
+    found = {entry_of(job.scan) for job in jobs if job.series is None and job.problem is None}
+    left_out = [one for one in dict.fromkeys(left_out) if entry_of(one.path) not in found]
     tell(left_out, logger)
     return left_out
 
 
-def _job(name: _Name, output: Path | None, probability: Path | None, single: bool) -> Job:
-    mask, problem = _target(name, output, "mask", single), name.problem
-    prob = None if probability is None else _target(name, probability, "prob", single)
-    return Job(name.path, mask, prob, problem or _unwritable(mask, prob))
+def _job(
+    name: NamedScan,
+    output: Path | None,
+    probability: Path | None,
+    formats: tuple[str, ...],
+    alone: bool,
+) -> Job:
+    mask = _target(name, output, "mask", alone)
+    prob = None if probability is None else _target(name, probability, "prob", alone)
+    problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
+    return Job(name.path, mask, prob, problem, name.series, formats)
 
 
-def _target(name: _Name, output: Path | None, what: str, single: bool) -> Path:
-    file = f"{stem(name.path)}_{what}{WRITTEN[0]}"
+def _target(name: NamedScan, output: Path | None, what: str, alone: bool) -> Path:
+    file = f"{stem(name.path) if name.series is None else name.series.name}_{what}{WRITTEN[0]}"
     if output is None:
         return name.path.parent / file
-    if is_written(output.name) and not output.is_dir():
-        if not single:
+    if _is_file(output):
+        if not alone:
             raise ValueError(f"{output}: one file for several scans; give a folder")
         return output
+    if name.series is not None and what == "mask":
+        return output / name.series.name
     return output / name.place / file
 
 
-def _check_output(output: Path) -> None:
-    if is_written(output.name) or output.is_dir():
+def _unfit(
+    name: NamedScan, mask: Path, formats: tuple[str, ...], output: Path | None
+) -> str | None:
+    """Why a scan cannot have the results that are asked for."""
+    if name.series is not None:
+        if output is not None:
+            return None
+        return "a DICOM series, into whose folder nothing is written: give -o"
+    if wanted := [one for one in formats if one != "nifti"]:
+        asked = f"--format {wanted[0]}"
+    elif is_dicom_name(mask.name):
+        asked = "a SEG"
+    else:
+        return None
+    return (
+        f"not a DICOM series, which {asked} needs; give the series, or in Python "
+        "Segmentation.save_seg(path, series)"
+    )
+
+
+def _is_one(name: NamedScan, given: Path | str) -> bool:
+    """Whether the only name is that of a scan, and not of whatever is in a folder today."""
+    failed = name.problem is not None and name.path == Path(given)
+    return name.series is not None or failed or not os.path.isdir(given)
+
+
+def _is_file(output: Path) -> bool:
+    """Whether a name is that of a mask or SEG by its ending."""
+    return format_of(output) is not None and not output.is_dir()
+
+
+def _check_output(output: Path, *, with_dicom: bool) -> None:
+    if is_written(output.name) or output.is_dir() or (with_dicom and is_dicom_name(output.name)):
         return
     if output.exists() or output.suffix.lower() in _NO_FOLDERS:
+        endings = f"{WRITTEN_WORDS}, or .dcm for a SEG" if with_dicom else WRITTEN_WORDS
         raise ValueError(
-            f"{printable(str(output))}: expected a folder, or a name ending in {WRITTEN_WORDS}"
+            f"{printable(str(output))}: expected a folder, or a name ending in {endings}"
         )
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from lits_runtime.batch.job_files import OutputPlan
 from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.settings import Outcome, Settings
-from lits_runtime.errors import CancelledError
+from lits_runtime.errors import CancelledError, LitsError, VolumeError
 from lits_runtime.files.output_rule import Inputs
-from lits_runtime.messages import printable
+from lits_runtime.messages import without_uids
 from lits_runtime.model.metadata import ModelMetadata
 from lits_runtime.session.engine import Engine
 from lits_runtime.session.opening import checked_opening
@@ -145,6 +145,18 @@ def _outcome(
     except CancelledError as error:
         return Outcome(job, "cancelled", error=error, seconds=time.perf_counter() - began)
     except Exception as error:  # whatever it is, the other jobs go on
-        logger.log(1, "%s", printable(str(job.scan)), exc_info=True)  # lits-infer -vv
+        error = _without_paths(error, job)
+        logger.log(1, "%s", job.name, exc_info=error)  # lits-infer -vv
         return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
     return Outcome(job, status, record, seconds=time.perf_counter() - began)
+
+
+def _without_paths(error: Exception, job: Job) -> Exception:
+    """An error to show: the path of a file of a DICOM series may name the patient."""
+    if job.series is None or isinstance(error, LitsError) or not isinstance(error, OSError):
+        return error
+    name = str(error.filename or "")
+    if name not in map(str, job.series.files):
+        return error
+    shown = without_uids(Path(name).name)
+    return VolumeError(f"{job.name}: {shown} cannot be read: {error.strerror}")

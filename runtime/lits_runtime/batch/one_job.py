@@ -40,12 +40,13 @@ class OneJob:
     def __init__(self, job: Job, settings: Settings, engine: Engine, plan: OutputPlan) -> None:
         self._job, self._settings, self._engine, self._plan = job, settings, engine, plan
         self._files = JobFiles.of(job, engine.metadata.classes)
-        self._output = ToFiles(job.mask, settings.mask_kind, job.probability)
+        self._output = ToFiles(
+            *(self._files.mask, settings.mask_kind, job.probability),
+            *(self._files.objects, settings.objects),
+        )
         with_probability = job.probability is not None
         self._applied = settings.options.applied(engine.metadata, with_probability)
-        self._record = JobRecord(
-            engine.model_sha256, self._applied, self._output, self._files.results
-        )
+        self._record = JobRecord(engine.model_sha256, self._applied, self._output, self._files, job)
         self._committed: dict[str, Any] | None = None
         self._seen: State | None = None
         self._scan: OneScan | None = None
@@ -59,7 +60,7 @@ class OneJob:
             OutputError: the job's outputs are those of another one, or inputs of the batch.
         """
         if job.problem is not None:
-            raise VolumeError(f"{printable(str(job.scan))}: {job.problem}")
+            raise VolumeError(f"{job.name}: {job.problem}")
         if job in plan.refused:
             raise plan.refused[job]
         one_job = cls(job, settings, engine, plan)
@@ -100,7 +101,8 @@ class OneJob:
 
     def _open_scan(self) -> OneScan:
         settings = self._settings
-        scan = Scan.open(self._job.scan, max_voxels=settings.max_voxels or MAX_VOXELS)
+        source = self._job.series or self._job.scan
+        scan = Scan.open(source, max_voxels=settings.max_voxels or MAX_VOXELS)
         return OneScan.open(self._engine, scan, self._applied, settings.batch_size)
 
     def _segment(
@@ -108,23 +110,26 @@ class OneJob:
     ) -> dict[str, Any]:
         """Write the results and commit them; the record."""
         facts: dict[Path, FileFacts] = {}
+        older: list[Path] = []
 
         def before_naming(written: dict[Path, FileFacts]) -> None:
             if state_of(self._targets) != self._seen:
                 self._check()
             facts.update(written)
-            self._record.begin_naming(facts)
+            older.extend(self._record.begin_naming(facts))
 
         with self._record_restored():
             report = scan.to_files(self._output, progress, cancel, before_naming)
-        return self._record.commit(self._job.scan, report, facts, self._engine.metadata)
+        for path in older:
+            path.unlink(missing_ok=True)
+        return self._record.commit(report, facts, self._engine.metadata)
 
     @property
     def _targets(self) -> tuple[Path, ...]:
         return *self._files.results, self._files.record
 
     def _find_committed(self) -> dict[str, Any] | None:
-        return None if self._settings.force else self._record.committed(self._job.scan)
+        return None if self._settings.force else self._record.committed()
 
     def _check(self) -> None:
         """Check the files at the targets by the rule for outputs."""

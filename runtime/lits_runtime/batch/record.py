@@ -1,10 +1,13 @@
 """The record of a job: what decides its mask, and the commit of its results."""
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.batch.job_files import JobFiles
+from lits_runtime.batch.jobs import Job
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import FileFacts
 from lits_runtime.measure.report import Report
@@ -17,10 +20,10 @@ from lits_runtime.records.record_file import (
     matches,
     name_in_record,
     read_record,
-    record_path,
     write_record,
 )
 from lits_runtime.records.record_shape import is_complete
+from lits_runtime.records.result_files import FOLDER_RECORD, FORMATS, pictures
 from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import ToFiles
 from lits_runtime.system.versions import versions
@@ -32,32 +35,34 @@ _BEFORE_SEARCH = {"search_mm": 0.0}
 
 @dataclass(frozen=True)
 class JobRecord:
-    """The record beside a mask, and what it must say for the mask not to be made again."""
+    """The record of a job, and what it must say for the results not to be made again."""
 
     model_sha256: str
     applied: Applied
     output: ToFiles
-    results: tuple[Path, ...]
-    """The mask and the probabilities."""
-
-    @property
-    def mask(self) -> Path:
-        """Beside which the record lies."""
-        return self.output.mask
+    files: JobFiles
+    job: Job
 
     @property
     def path(self) -> Path:
-        """Of the record."""
-        return record_path(self.mask)
+        """Of the record; files are named relative to its folder."""
+        return self.files.record
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the mask, as they stand in the record."""
         return self.applied.to_json() | {
             "mask_kind": self.output.mask_kind,
             "probability": self.output.probability is not None,
+            **self._of_series(),
         }
 
-    def committed(self, scan: Path) -> dict[str, Any] | None:
+    def _of_series(self) -> dict[str, Any]:
+        if self.job.series is None:
+            return {}
+        formats = [] if self.output.mask is None else ["nifti"]
+        return {"formats": [*formats, *self.output.objects]} | asdict(self.output.object_options)
+
+    def committed(self) -> dict[str, Any] | None:
         """The record, if it commits this scan, model and settings, and its files are intact."""
         record = read_record(self.path)
         if record is None or not is_complete(record):
@@ -66,13 +71,33 @@ class JobRecord:
             return None
         if record["model"]["sha256"] != self.model_sha256:
             return None
-        recorded = {path: facts_of(record, self.mask, path) for path in self.results}
-        if any(facts is None or not matches(path, facts) for path, facts in recorded.items()):
+        if not all(facts is not None and matches(*facts) for facts in self._recorded(record)):
             return None
         try:
-            return record if record["scan"]["sha256"] == file_sha256(scan) else None
+            return record if record["scan"]["sha256"] == self._scan_sha256() else None
         except (OSError, LitsError):  # opening it will say what is wrong
             return None
+
+    def _recorded(self, record: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]] | None]:
+        """Path and facts of each result; None for one that the record lacks.
+
+        What is made of a series depends on the labels: no SEG where there are none, and a picture
+        for each slice with some. The record says what there is.
+        """
+        if self.job.series is not None:
+            files: dict[str, Any] = record["files"]
+            yield from ((self.path.parent / name, facts) for name, facts in files.items())
+            return
+        for path in self.files.results:
+            facts = facts_of(record, self.path, path)
+            yield None if facts is None else (path, facts)
+
+    def _scan_sha256(self) -> str:
+        if self.job.series is None:
+            return file_sha256(self.job.scan)
+        from lits_runtime.volumes.dicom.source import DicomSource
+
+        return DicomSource(self.job.series).content_sha256()
 
     def ours(self, path: Path) -> bool:
         """Whether the file at one of the results' paths, or at the record's, is ours to replace.
@@ -81,27 +106,46 @@ class JobRecord:
         """
         record = read_record(self.path)
         if record is None or path != self.path:
-            return explains(record, self.mask, path)
-        return "files" not in record or facts_of(record, self.mask, self.mask) is not None
+            return explains(record, self.path, path)
+        of_folder = self.job.series is not None and self.path.name == FOLDER_RECORD
+        nothing_found = self.job.series is not None and not record.get("files")
+        if "files" not in record or of_folder or nothing_found:
+            return True
+        return facts_of(record, self.path, self.job.mask) is not None
 
     def names(self, path: Path) -> bool:
         """Whether the record names one of the results, whatever its content is now."""
         record = read_record(self.path)
-        return record is not None and facts_of(record, self.mask, path) is not None
+        return record is not None and facts_of(record, self.path, path) is not None
 
-    def begin_naming(self, facts: dict[Path, FileFacts]) -> None:
-        """Record the files that are about to take their names, and those of ours they replace."""
-        before = read_record(self.path)
-        replaced = {
-            name_in_record(self.mask, path): [facts_now(path).to_json()]
-            for path in facts
-            if path.exists() and explains(before, self.mask, path)
-        }
+    def begin_naming(self, facts: dict[Path, FileFacts]) -> list[Path]:
+        """Record the files that are about to take their names, and those of ours they replace.
+
+        Returns:
+            Those that nothing takes the place of: older objects of the same series, for example
+            more pictures than there are now.
+        """
+        before, older = read_record(self.path), self._older(facts)
+        ours = [
+            path for path in (*facts, *older) if path.exists() and explains(before, self.path, path)
+        ]
+        replaced = {name_in_record(self.path, path): [facts_now(path).to_json()] for path in ours}
         record = {"record_version": RECORD_VERSION, "state": "naming", "files": self._files(facts)}
         write_record(self.path, record | ({"replaces": replaced} if replaced else {}))
+        return [path for path in older if path in ours]
+
+    def _older(self, facts: dict[Path, FileFacts]) -> list[Path]:
+        """Objects of a series, by the names that we give them, that are not among the new files."""
+        if self.job.series is None:
+            return []
+        if self.path.name != FOLDER_RECORD:
+            return [] if self.job.mask in facts else [self.job.mask]
+        there = {name: self.path.parent / file for name, file in FORMATS.items()}
+        captures = pictures(there.pop("sc"))
+        return [path for path in (*there.values(), *captures) if path not in facts]
 
     def commit(
-        self, scan: Path, report: Report, facts: dict[Path, FileFacts], metadata: ModelMetadata
+        self, report: Report, facts: dict[Path, FileFacts], metadata: ModelMetadata
     ) -> dict[str, Any]:
         """Write the record of results that have their names, with size and digest of each."""
         found = report.to_json()
@@ -111,7 +155,7 @@ class JobRecord:
             "state": "done",
             "warnings": list(found.pop("warnings")),
             "scan": {
-                "name": scan.name,
+                "name": self.job.scan.name if self.job.series is None else self.job.series.name,
                 "bytes": found.pop("scan_bytes"),
                 "sha256": found.pop("scan_sha256"),
             },
@@ -131,5 +175,5 @@ class JobRecord:
 
     def _files(self, facts: dict[Path, FileFacts]) -> dict[str, Any]:
         return {
-            name_in_record(self.mask, path): written.to_json() for path, written in facts.items()
+            name_in_record(self.path, path): written.to_json() for path, written in facts.items()
         }

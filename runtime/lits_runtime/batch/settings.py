@@ -7,6 +7,7 @@ from typing import Any
 from lits_runtime.batch.jobs import Job
 from lits_runtime.messages import printable
 from lits_runtime.segment.options import Options
+from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Settings:
     batch_size: int | None = None
     options: Options = field(default_factory=Options)
     mask_kind: str = "labels"
+    objects: ObjectOptions = field(default_factory=ObjectOptions)
+    """How DICOM objects are written."""
     max_voxels: int | None = None
     """Of the largest scan to accept; None: `volumes.scan.MAX_VOXELS`."""
     force: bool = False
@@ -45,7 +48,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """One JSON object: paths, status, and the record or the error."""
         return {
-            "scan": str(self.job.scan),
+            "scan": self.job.shown,
             "mask": str(self.job.mask),
             "status": self.status,
             "error": None if self.error is None else printable(str(self.error)),

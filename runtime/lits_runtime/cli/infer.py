@@ -4,12 +4,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
+from lits_runtime.cli.dicom_options import dicom_options
 from lits_runtime.system.process import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_scans("--shard", metavar="I/N", help="Do part I of N only, for array jobs.")
 @_scans("--max-voxels", type=click.IntRange(1), help="Refuse larger scans.  [default: 2**31]")
 @_scans("--strict", is_flag=True, help="Treat warnings about a scan as errors.")
+@dicom_options
 @_outputs(
     "-o",
     "--output",
     type=NEW,
-    help="Mask to write (.nii, .nii.gz), or a folder.  [default: SCAN_mask.nii.gz beside SCAN]",
+    help="Mask to write (.nii, .nii.gz), SEG of a series (.dcm), or a folder, with a folder for "
+    "each series.  [default: SCAN_mask.nii.gz beside SCAN; series need one]",
 )
 @_outputs(
     "--mask",
@@ -61,7 +64,7 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
     type=click.Choice(["labels", "liver", "lesion"]),
     default="labels",
     show_default=True,
-    help="What the mask holds: 0/1/2, or 0/1 for one class (the liver includes its lesions).",
+    help="What a NIfTI mask holds: 0/1/2, or 0/1 for one class (the liver includes its lesions).",
 )
 @_outputs(
     "--probability",
@@ -141,23 +144,28 @@ def main(
     listed: Any,
     pattern: str | None,
     shard: str | None,
+    series: str | None,
+    list_series: bool,
+    fill_missing: bool,
+    formats: tuple[str, ...],
     probability: Path | None,
     report: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Segment CT scans (NIfTI, any orientation) and write masks on the scans' own grids.
+    """Segment CT scans and write masks on their own grids, or DICOM objects.
 
-    SCAN is a file, or a folder to search; masks, outputs of earlier runs, hidden files and other
-    formats in it are skipped and named. Labels are those of LiTS: 0 background, 1 liver, 2 lesion.
-    A record (.json) is written beside each mask, last of all; a rerun skips a scan whose record
-    shows the same scan, model and settings. An existing file is replaced only if a record
-    identifies its content as ours, or with --force; a scan or the model never is. The exit status
-    is 0 only if all scans succeeded.
+    SCAN is a NIfTI file, a DICOM series (a file, ZIP archive or DICOMDIR), or a folder to search;
+    masks, outputs of earlier runs, hidden files and other formats in it are skipped and named.
+    Labels are those of LiTS: 0 background, 1 liver, 2 lesion. A record (.json) is written beside
+    the results, last of all; a rerun skips a scan whose record shows the same scan, model and
+    settings. An existing file is replaced only if a record identifies its content as ours, or with
+    --force; a scan or the model never is. The exit status is 0 only if all scans succeeded.
     """
     keep_freed_memory()
     from lits_runtime.batch.jobs import plan, read_list
     from lits_runtime.batch.jobs import shard as shard_of
+    from lits_runtime.cli.dicom_options import print_series
 
     if report is not None and report.suffix not in (".json", ".csv"):
         raise click.UsageError(f"{report}: expected a name ending in .json or .csv")
@@ -165,10 +173,20 @@ def main(
         scans = (*scan, *(read_list(listed) if listed is not None else ()))
         if not scans:
             raise ValueError("no scan: name files or folders, or give --list")
-        planned = plan(scans, output, pattern=pattern, probability=probability)
+        if list_series:
+            print_series(scans, fill_missing=fill_missing, as_json=as_json)
+            return
+        planned = plan(
+            *(scans, output),
+            pattern=pattern,
+            probability=probability,
+            formats=formats,
+            series=series,
+            fill_missing=fill_missing,
+        )
         jobs = shard_of(planned, shard) if shard else planned
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        _raise_as_usage_error(error)
     outcomes, signal_number = _run(jobs, _settings(settings), as_json, report, _list_file(listed))
     _end(jobs, outcomes, signal_number)
 
@@ -184,11 +202,13 @@ def _settings(settings: dict[str, Any]) -> "Settings":
 
     from lits_runtime.batch import Settings
     from lits_runtime.segment.options import Options
+    from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 
     for name in ("search", "postprocessing"):
         settings[name] = not settings.pop(f"no_{name}")
     options = {field.name: settings.pop(field.name) for field in fields(Options)}
-    return Settings(options=Options(**options), **settings)
+    objects = {field.name: settings.pop(field.name) for field in fields(ObjectOptions)}
+    return Settings(options=Options(**options), objects=ObjectOptions(**objects), **settings)
 
 
 def _run(
@@ -231,7 +251,7 @@ def _run(
     return outcomes, stop.signal_number
 
 
-def _raise_as_usage_error(error: ValueError) -> None:
+def _raise_as_usage_error(error: ValueError) -> NoReturn:
     from lits_runtime.errors import LitsError, OptionsError
 
     if isinstance(error, LitsError) and not isinstance(error, OptionsError):

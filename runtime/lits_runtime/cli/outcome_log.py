@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 def log_outcome(outcome: "Outcome", of: int) -> None:
     """Log the outcome of one of so many jobs; of a single one the caller raises the error."""
-    scan, mask = printable(str(outcome.job.scan)), printable(str(outcome.job.mask))
+    scan, mask = outcome.job.name, printable(str(outcome.job.mask))
     record = outcome.record
     if record is None:
         if outcome.status == "failed" and of > 1:
@@ -23,6 +23,8 @@ def log_outcome(outcome: "Outcome", of: int) -> None:
         return
     for warning in record["warnings"]:
         logger.warning("warning: %s: %s", scan, printable(warning))
+    if lacking := _lacking(outcome):
+        logger.warning("warning: %s: nothing is labelled, so there is no %s", scan, lacking)
     if outcome.status == "skipped":
         logger.info("%s: done before; %s", mask, _figures(record))
         return
@@ -41,6 +43,16 @@ def log_summary(outcomes: Sequence["Outcome"], of: int, *, interrupted: bool) ->
     if left := of - count("done") - count("skipped") - count("failed"):
         summary += f", {left} left"
     logger.log(logging.ERROR if interrupted else logging.INFO, "%s", summary)
+
+
+def _lacking(outcome: "Outcome") -> str:
+    """Which objects of a series have nothing to show and were not written."""
+    record = outcome.record or {}
+    formats = record["settings"].get("formats", ())
+    if any(record["volumes_ml"].values()):
+        return ""
+    names = {"seg": "SEG", "rtstruct": "RT structure set"}
+    return " and ".join(names[one] for one in formats if one in names)
 
 
 def _figures(record: dict[str, Any]) -> str:

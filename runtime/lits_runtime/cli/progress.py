@@ -73,7 +73,7 @@ class ProgressBar:
             self._open.enter_context(logging_redirect_tqdm())
         if self._bar.total != of or done < self._bar.n:
             self._bar.reset(of)
-        name = printable(job.scan.name)
+        name = job.name if job.series else printable(job.scan.name)
         self._bar.set_description(f"{self._done + 1}/{self._scans} {name}", refresh=False)
         self._bar.update(done - self._bar.n)
 

@@ -163,11 +163,12 @@ class NewFile(_Partial):
         return self._bytes
 
     def close(self) -> FileFacts:
-        """Sync the file to disk; size and digest of what was written."""
-        with errors_name(self.target):
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+        """Sync the file to disk, unless that is done; size and digest of what was written."""
+        if not self._stream.closed:
+            with errors_name(self.target):
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+                self._stream.close()
         return FileFacts(self._bytes, self._digest.hexdigest())
 
     def discard(self) -> None:

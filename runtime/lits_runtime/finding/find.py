@@ -41,6 +41,8 @@ class LeftOut:
     why: str
     lost: bool = False
     """Whether a volume may be missing: it is a dangling link, an empty file, or a locked folder."""
+    is_series: bool = False
+    """Whether it is a sound DICOM series, which is segmented if it is named."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,13 @@ class Found:
     """The DICOM series to segment, by the place of their first file."""
 
 
-def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()) -> Found:
+def find_scans(
+    folder: Path,
+    *,
+    pattern: str | None = None,
+    outputs: Iterable[Path] = (),
+    fill_missing: bool = False,
+) -> Found:
     """The scans in a folder and its subfolders, and the other images, which are left out.
 
     These are masks, probabilities and organs by the layouts of common data sets and by our records,
@@ -67,6 +75,7 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
         pattern: for file names, as in a shell, in place of the usual endings.
         outputs: folders that are skipped if they lie inside `folder`, and whose records say which
             files in it we wrote.
+        fill_missing: interpolate single missing slices of DICOM series.
     """
     outputs, explained = list(outputs), cache(our_files)
     walk = _Walk(folder, pattern, outputs, with_dicom=pattern is None)
@@ -91,7 +100,7 @@ def find_scans(folder: Path, *, pattern: str | None = None, outputs: Iterable[Pa
     if walk.dicom:
         from lits_runtime.finding.series import series_among
 
-        series, others = series_among(walk.dicom)
+        series, others = series_among(walk.dicom, folder, fill_missing=fill_missing)
         left_out += (LeftOut(*other) for other in others)
     return Found(found, sorted(left_out, key=lambda one: one.path), series)
 
@@ -130,9 +139,12 @@ def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
 
 def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
     """Why a folder has no scans, as the end of a message."""
+    series = [one.why for one in found.left_out if one.is_series]
+    if series:
+        more = f" and {len(series) - 1} more series" if len(series) > 1 else ""
+        return f"{series[0]}{more}; --series names the one to segment nonetheless"
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
-    series = f"; {len(found.series)} DICOM series" if found.series else ""
-    return f"no scan in this folder ({names}{counted}{series})"
+    return f"no scan in this folder ({names}{counted})"
 
 
 def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:

@@ -1,53 +1,74 @@
 """DICOM series among the files of folders: which are segmented, and why others are not."""
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
+from lits_runtime.volumes.names import volume_ending
+
 if TYPE_CHECKING:
     from lits_runtime.volumes.dicom.series import Series
+
+ARCHIVE = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a ZIP archive begins."""
 
 
 class NoJob(NamedTuple):
     """What is no series to segment."""
 
     path: Path
+    """The folder that was searched, or a file as if it lay there: folders inside may be named for
+    patients."""
     why: str
     lost: bool = False
     """Whether a series may be missing."""
+    is_series: bool = False
+    """Whether it is a series that is sound, but left out where it is not named."""
 
 
-def series_among(paths: Sequence[Path]) -> "tuple[list[Series], list[NoJob]]":
+def dicom_kind(path: Path) -> str | None:
+    """Whether a path is a DICOM "file" by its first bytes, or a ZIP "archive"; None if neither.
+
+    A file with the ending of NIfTI is neither, whatever it holds.
+    """
+    if volume_ending(path.name):
+        return None
+    with path.open("rb") as file:
+        start = file.read(BYTES)
+    if start[:4] in ARCHIVE:
+        return "archive"
+    return "file" if is_dicom(start) else None
+
+
+def series_among(
+    paths: Sequence[Path], folder: Path, *, fill_missing: bool = False
+) -> "tuple[list[Series], list[NoJob]]":
     """The series to segment, by the place of their first file, and what else there is.
 
     Args:
         paths: of files that begin as DICOM objects do.
+        folder: that was searched, for messages.
+        fill_missing: interpolate single missing slices.
     """
     if find_spec("pydicom") is None:
         why = "DICOM needs pydicom, which is not installed: pip install 'lits-toolkit[dicom]'"
-        return [], [NoJob(path, why, lost=True) for path in paths]
+        return [], [NoJob(folder, why, lost=True)]
     from lits_runtime.volumes.dicom.choice import LEAST_SLICES, why_no_job
     from lits_runtime.volumes.dicom.find import find_series
 
-    found = find_series(paths)
+    found = find_series(paths, fill_missing=fill_missing)
     jobs, left_out = list["Series"](), list[NoJob]()
     for one in found.series:
         if no_job := why_no_job(one):
-            left_out.append(NoJob(_place(one.files), f"{one.name}: {no_job}"))
+            left_out.append(NoJob(folder, f"{one.name}: {no_job}", is_series=True))
         else:
             jobs.append(one)
     for refused in found.refused:
-        why = f"{refused.name}: {refused.why}"
         lost = refused.images >= LEAST_SLICES
-        left_out.append(NoJob(_place(refused.paths), why, lost=lost))
+        left_out.append(NoJob(folder, f"{refused.name}: {refused.why}", lost=lost))
     for other in found.not_used:
         lost = other.lost and not found.series
-        left_out.append(NoJob(other.stored.path, other.why, lost=lost))
+        left_out.append(NoJob(folder / other.stored.name, other.why, lost=lost))
     return sorted(jobs, key=lambda one: (min(one.files), one.part)), left_out
-
-
-def _place(paths: Sequence[Path]) -> Path:
-    """The folder of several files, or the only file."""
-    return paths[0] if len(paths) == 1 else Path(os.path.commonpath([one.parent for one in paths]))

@@ -16,7 +16,7 @@ from lits_runtime.files.atomic import FileFacts, atomic_path
 from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.records.record_shape import is_record
 from lits_runtime.volumes.digest import file_sha256
-from lits_runtime.volumes.names import WRITTEN, stem_and_ending
+from lits_runtime.volumes.names import WRITTEN, is_dicom_name, stem_and_ending
 
 RECORD_VERSION = 1
 MAX_RECORD_BYTES = 2**24
@@ -24,7 +24,9 @@ MAX_RECORD_BYTES = 2**24
 
 
 def record_path(mask: Path) -> Path:
-    """The path of a mask's record: a_mask.json for a_mask.nii.gz."""
+    """The path of a mask's record: a_mask.json for a_mask.nii.gz, seg.json for seg.dcm."""
+    if is_dicom_name(mask.name):
+        return mask.with_suffix(".json")
     return mask.with_name(stem_and_ending(mask.name)[0] + ".json")
 
 

@@ -27,6 +27,7 @@ from lits_runtime.segment.liver_search import Found, LiverSearch, slab_size, ste
 from lits_runtime.segment.memory_errors import out_of_memory
 from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, ToMemory
+from lits_runtime.segment.series_objects import algorithm_of, series_of, write_objects
 from lits_runtime.segment.slab_inference import Inference, SlabResult, transforms_of
 from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
@@ -135,7 +136,7 @@ class OneScan:
         cancel: Cancel | None = None,
         before_naming: BeforeNaming | None = None,
     ) -> Report:
-        """Segment the scan and write its mask, whole or not at all.
+        """Segment the scan and write its results, all of them or none.
 
         Args:
             output: files to write.
@@ -145,16 +146,31 @@ class OneScan:
                 names, with size and digest of each; if it raises, they are removed.
         """
         check_callbacks(progress, cancel)
+        if output.objects:
+            series_of(self.scan)  # raises before anything is segmented
         began = time.perf_counter()
         classes = self._engine.metadata.classes
         with self._inference(output.probability is not None) as infer, NewFiles() as new:
             with FileSink.open(self.scan, output, classes, new) as sink:
                 self._segment(infer, sink, progress, cancel)
+                labels = sink.labels
+            if labels is not None:
+                self._write_objects(output, labels, new, cancel)
             facts = new.close()
             if before_naming is not None:
                 before_naming(facts)
             new.take_names()
-        return self._report(self.scan.whole_because, time.perf_counter() - began)
+        whole_because = self.scan.whole_because
+        if output.objects:
+            whole_because = "DICOM objects are made of all labels"
+        return self._report(whole_because, time.perf_counter() - began)
+
+    def _write_objects(
+        self, output: ToFiles, labels: NDArray[np.uint8], new: NewFiles, cancel: Cancel | None
+    ) -> None:
+        algorithm = algorithm_of(self._engine.metadata.recipe, self._engine.model_sha256)
+        objects, options, report = output.objects, output.object_options, self._report(None, 0.0)
+        write_objects(objects, options, self.scan, labels, report, algorithm, new, cancel)
 
     @contextmanager
     def _inference(self, with_probability: bool) -> Iterator[Inference]:

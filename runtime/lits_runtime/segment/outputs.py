@@ -1,8 +1,8 @@
 """Where the labels and probabilities of one scan go: into memory, or to files as they come."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from lits_runtime.files.atomic import NewFiles
 from lits_runtime.labels import LABEL_VALUES
-from lits_runtime.records.result_files import probability_path
+from lits_runtime.records.result_files import (
+    check_endings,
+    format_of,
+    pictures,
+    probability_path,
+    series_files,
+)
 from lits_runtime.segment.options import check_mask_kind, mask_of
 from lits_runtime.segment.slab_inference import SlabResult
+from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.memory import ArraySink
 from lits_runtime.volumes.open import open_sink
@@ -33,13 +40,17 @@ class ToMemory:
 
 @dataclass(frozen=True)
 class ToFiles:
-    """Write a mask, and probabilities too if they have a name."""
+    """Write a mask, and probabilities and DICOM objects if they have a name."""
 
-    mask: Path
+    mask: Path | None
+    """None: DICOM objects alone are wanted."""
     mask_kind: str = "labels"
     """One of `options.MASK_KINDS`."""
     probability: Path | None = None
     """Completed by the class: "p.nii.gz" gives "p_lesion.nii.gz"."""
+    objects: Mapping[str, Path] = field(default_factory=dict)
+    """By format, as `records.result_files.series_files` names them; of a DICOM series only."""
+    object_options: ObjectOptions = field(default_factory=ObjectOptions)
 
     def __post_init__(self) -> None:
         """Check the kind of mask.
@@ -49,6 +60,36 @@ class ToFiles:
         """
         check_mask_kind(self.mask_kind)
 
+    @classmethod
+    def named(
+        cls,
+        output: Path,
+        formats: Sequence[str] = (),
+        mask_kind: str = "labels",
+        probability: Path | None = None,
+        object_options: ObjectOptions | None = None,
+    ) -> "ToFiles":
+        """What a caller's names ask for.
+
+        Args:
+            output: a mask or SEG by its ending; with `formats` a folder.
+            formats: see `records.result_files.series_files`.
+            mask_kind: what the mask holds.
+            probability: see the class.
+            object_options: None: the usual ones.
+
+        Raises:
+            OutputError: a name with another ending.
+            OptionsError: there is no such format, or it does not fit the name.
+        """
+        only = format_of(output)
+        if not formats and only is None:
+            check_endings([output])
+        objects = series_files(output, formats) if formats else {str(only): output}
+        mask = objects.pop("nifti", None)
+        check_endings([] if probability is None else [probability])
+        return cls(mask, mask_kind, probability, objects, object_options or ObjectOptions())
+
     def probabilities(self, classes: tuple[str, ...]) -> dict[str, Path]:
         """The file of each class."""
         if self.probability is None:
@@ -56,8 +97,14 @@ class ToFiles:
         return {name: probability_path(self.probability, name) for name in classes}
 
     def files(self, classes: tuple[str, ...]) -> tuple[Path, ...]:
-        """All files written with a model of these classes: the mask, then the probabilities."""
-        return self.mask, *self.probabilities(classes).values()
+        """All files written with a model of these classes, the mask first.
+
+        Of secondary captures, whose number is not known, those that are there.
+        """
+        masks = () if self.mask is None else (self.mask,)
+        objects = [path for name, path in self.objects.items() if name != "sc"]
+        captures = pictures(self.objects["sc"]) if "sc" in self.objects else []
+        return *masks, *self.probabilities(classes).values(), *objects, *captures
 
     def mask_values(self, classes: tuple[str, ...]) -> dict[str, int]:
         """The value of each class in the mask."""
@@ -114,16 +161,24 @@ class MemorySink:
 
 
 class FileSink:
-    """A mask and probabilities as files.
+    """A mask and probabilities as files, and labels for DICOM objects.
 
     Args:
-        mask: takes the mask.
+        mask: takes the mask, if one is wanted.
         mask_kind: what the mask holds.
         probability: take the probabilities, one for each class of the model.
+        labels: holds the labels, if DICOM objects will be made of them.
     """
 
-    def __init__(self, mask: LabelSink, mask_kind: str, probability: Sequence[LabelSink]) -> None:
+    def __init__(
+        self,
+        mask: LabelSink | None,
+        mask_kind: str,
+        probability: Sequence[LabelSink],
+        labels: ArraySink | None = None,
+    ) -> None:
         self._mask, self._mask_kind, self._probability = mask, mask_kind, probability
+        self._labels = labels
 
     @classmethod
     @contextmanager
@@ -149,12 +204,23 @@ class FileSink:
                 sink(path, Content({name: _CERTAIN}, slope=1 / _CERTAIN))
                 for name, path in output.probabilities(classes).items()
             ]
-            mask = sink(output.mask, Content(output.mask_values(classes)))
-            yield cls(mask, output.mask_kind, probability)
+            mask = None
+            if output.mask is not None:
+                mask = sink(output.mask, Content(output.mask_values(classes)))
+            labels = ArraySink(scan.geometry) if output.objects else None
+            yield cls(mask, output.mask_kind, probability, labels)
+
+    @property
+    def labels(self) -> NDArray[np.uint8] | None:
+        """(i, j, k) in the scan's stored axis order; None unless objects are wanted."""
+        return None if self._labels is None else self._labels.labels
 
     def put(self, start: int, labels: NDArray[np.uint8]) -> None:
         """Write what the mask holds of labels (n, height, width) from canonical slice `start`."""
-        self._mask.put(start, mask_of(labels, self._mask_kind))
+        if self._mask is not None:
+            self._mask.put(start, mask_of(labels, self._mask_kind))
+        if self._labels is not None:
+            self._labels.put(start, labels)
 
     def put_probability(self, start: int, result: SlabResult) -> None:
         """Write the probabilities of a slab, if there are any."""
@@ -163,7 +229,8 @@ class FileSink:
     def finish(self) -> None:
         """Complete the files."""
         for sink in (self._mask, *self._probability):
-            sink.finish()
+            if sink is not None:
+                sink.finish()
 
 
 def _put_probability(sinks: Iterable[LabelSink], start: int, result: SlabResult) -> None:

@@ -15,9 +15,7 @@ from lits_runtime.files.output_rule import Inputs, check_target
 from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.measure.lesions import Lesion
 from lits_runtime.measure.report import Report
-from lits_runtime.records.result_files import check_results
-from lits_runtime.system.extras import DISTRIBUTION
-from lits_runtime.system.versions import version
+from lits_runtime.records.result_files import check_endings, check_results
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.open import save_labels
 from lits_runtime.volumes.source import Content, VolumeSource
@@ -41,6 +39,8 @@ class Segmentation:
     """By class, (i, j, k), in 255ths; None unless asked for."""
     origins: tuple[Path, ...] = ()
     """Files that scan and model were read from."""
+    recipe: str = ""
+    """Of the model."""
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -83,6 +83,7 @@ class Segmentation:
         """
         target = file_path("mask", path)
         inputs = Inputs("the scan or the model that it was made from", self.origins)
+        check_endings([target])
         check_results([target], inputs, force=force)
         content = Content({name: LABEL_VALUES[name] for name in self.volumes_ml})
         save_labels(target, self.labels, self.source, content)
@@ -107,7 +108,8 @@ class Segmentation:
             OutputError: an existing file must not be replaced.
             VolumeError: the scan's voxels are not those of the series, or nothing is labelled.
         """
-        from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
+        from lits_runtime.segment.series_objects import algorithm_of
+        from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
         from lits_runtime.volumes.dicom_objects.identity import write_object
         from lits_runtime.volumes.dicom_objects.read_seg import on_grid
         from lits_runtime.volumes.dicom_objects.seg import make_seg
@@ -116,7 +118,7 @@ class Segmentation:
         inputs = Inputs("the scan or the model that it was made from", self.origins + series.files)
         check_target(target, inputs, force=force)
         labels = on_grid(self.labels, self.geometry, series.geometry, self.source.name)
-        algorithm = Algorithm(MANUFACTURER, version(DISTRIBUTION) or "unknown", self.model_sha256)
+        algorithm = algorithm_of(self.recipe, self.model_sha256)
         made = make_seg(series, labels.T, algorithm, options or ObjectOptions())
         if made is None:
             raise VolumeError(

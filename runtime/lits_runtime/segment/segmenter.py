@@ -1,6 +1,6 @@
 """The runtime's front door: open a model once, segment scans with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # NumPy is imported while the model is opened
     from lits_runtime.segment.callbacks import Cancel, Progress
     from lits_runtime.segment.outputs import ToFiles
     from lits_runtime.segment.segmentation import Segmentation
+    from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
     from lits_runtime.volumes.scan import ScanSource
 
 _MEANWHILE = ("lits_runtime.segment.one_scan",)
@@ -149,7 +150,10 @@ class Segmenter:
             sink, report = one_scan.to_memory(output, progress, cancel)
             scan, origins = one_scan.scan, (*one_scan.scan.origins, *self.engine.origins)
         probability = sink.probability if output.with_probability else None
-        return Segmentation(sink.labels, scan.geometry, report, scan.source, probability, origins)
+        return Segmentation(
+            *(sink.labels, scan.geometry, report, scan.source, probability, origins),
+            recipe=self.metadata.recipe,
+        )
 
     def segment_file(
         self,
@@ -159,6 +163,8 @@ class Segmenter:
         *,
         mask_kind: str = "labels",
         probability: str | PathLike[str] | None = None,
+        formats: "Sequence[str]" = (),
+        objects: "ObjectOptions | None" = None,
         batch_size: int | None = None,
         force: bool = False,
         progress: "Progress | None" = None,
@@ -166,12 +172,18 @@ class Segmenter:
     ) -> "Report":
         """Write the mask of a scan, without a record; memory does not grow with the scan.
 
+        Of a DICOM series, DICOM objects are written too; for these all labels are held in memory.
+
         Args:
             scan: as for `segment`; only files stream.
-            mask: .nii or .nii.gz to write, whole or not at all.
+            mask: .nii or .nii.gz to write, whole or not at all; .dcm for a SEG of a DICOM series;
+                with `formats` a folder, where all files appear together or none.
             options: as for `segment`.
             mask_kind: "labels", or "liver" or "lesion" for a mask of 0 and 1.
             probability: also to write, uint8 with slope 1/255; "p.nii" gives "p_lesion.nii".
+            formats: what to write to a folder: "nifti", "seg", "sr", "sc", "rtstruct", under the
+                names of `records.result_files.FORMATS`.
+            objects: how DICOM objects are written; the usual way by default.
             batch_size: as for `segment`.
             force: replace files of others too; scan and model never are.
             progress: as for `segment`.
@@ -185,7 +197,7 @@ class Segmenter:
         from lits_runtime.segment.outputs import ToFiles
 
         name = None if probability is None else file_path("probability", probability)
-        output = ToFiles(file_path("mask", mask), mask_kind, name)
+        output = ToFiles.named(file_path("mask", mask), formats, mask_kind, name, objects)
         applied = _checked(options).applied(self.metadata, name is not None)
         with OneScan.open(self.engine, scan, applied, batch_size) as one_scan:
             check = partial(self._check_files, output, one_scan.scan.origins, force)
@@ -193,13 +205,19 @@ class Segmenter:
             return one_scan.to_files(output, progress, cancel, before_naming=check)
 
     def _check_files(
-        self, output: "ToFiles", origins: tuple[Path, ...], force: bool, *_: object
+        self,
+        output: "ToFiles",
+        origins: tuple[Path, ...],
+        force: bool,
+        written: "Iterable[Path]" = (),
     ) -> None:
         from lits_runtime.files.output_rule import Inputs
         from lits_runtime.records.result_files import check_results
 
         inputs = Inputs("the scan", origins).add("the model", self.engine.origins)
-        check_results(output.files(self.metadata.classes), inputs, force=force)
+        files = output.files(self.metadata.classes)
+        more = [path for path in written if path not in files]
+        check_results([*files, *more], inputs, force=force)
 
     def probability(self, slab_hu: "ArrayLike") -> "NDArray[np.float32]":
         """Probabilities, float32 (n, classes, height, width), of a slab in canonical orientation.

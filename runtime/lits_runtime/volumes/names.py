@@ -41,6 +41,11 @@ def is_written(name: str) -> bool:
     return name.lower().endswith(WRITTEN)
 
 
+def is_dicom_name(name: str) -> bool:
+    """Whether a name has the ending of DICOM objects that we write, in upper or lower case."""
+    return name.lower().endswith(".dcm")
+
+
 def is_gzip(path: Path) -> bool:
     """Whether a file is gzip by its name."""
     return path.suffix.lower() == ".gz"

@@ -3,7 +3,7 @@
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from os import PathLike, fspath
@@ -28,6 +28,8 @@ from lits_runtime.volumes.nifti.writer import NiftiSink
 from lits_runtime.volumes.source import Content, LabelSink, VolumeSource
 
 if TYPE_CHECKING:
+    from lits_runtime.volumes.dicom.find import FoundSeries
+    from lits_runtime.volumes.dicom.series import Series
     from lits_runtime.volumes.dicom.source import DicomSource
 
 logger = logging.getLogger(__name__)
@@ -67,11 +69,13 @@ def open_source(given: Any, state: FileState | None = None) -> VolumeSource:
 def is_dicom_input(path: Path) -> bool:
     """Whether a path is a folder or ZIP archive, or a file that begins as a DICOM object does.
 
-    A file with the ending of NIfTI is none, whatever it holds.
+    A path with the ending of NIfTI is none, whatever it holds.
     """
+    if volume_ending(path.name):  # the reader of NIfTI says what it is
+        return False
     if path.is_dir():
         return True
-    if volume_ending(path.name) or not path.is_file():  # the reader of NIfTI says what it is
+    if not path.is_file():
         return False
     with path.open("rb") as file:
         start = file.read(BYTES)
@@ -91,24 +95,55 @@ def open_dicom(
     Raises:
         VolumeError: there is none, or the [dicom] extra is not installed.
     """
+    name = without_uids(str(path))
+    return _dicom_source(choose_dicom([path], wanted, fill_missing=fill_missing, name=name))
+
+
+def choose_dicom(
+    paths: Sequence[Path],
+    wanted: str | None = None,
+    *,
+    fill_missing: bool = False,
+    name: str = "",
+) -> "Series":
+    """The wanted or most fitting DICOM series, with a line in the log that says why.
+
+    Args:
+        paths: folders, archives, a DICOMDIR, or files.
+        wanted: a UID or number, see `dicom.choice.choose_series`.
+        fill_missing: interpolate single missing slices.
+        name: of what was searched, for messages.
+
+    Raises:
+        VolumeError: there is none, or the [dicom] extra is not installed.
+    """
+    found = find_dicom(paths, fill_missing=fill_missing)
+    from lits_runtime.volumes.dicom.choice import choose_series
+
+    chosen = choose_series(found, wanted, name)
+    logger.info("%s", chosen.reason)
+    return chosen.series
+
+
+def find_dicom(paths: Sequence[Path], *, fill_missing: bool = False) -> "FoundSeries":
+    """All DICOM series in what is given; see `dicom.find.find_series`.
+
+    Raises:
+        VolumeError: the [dicom] extra is not installed.
+    """
     if find_spec("pydicom") is None:
         raise VolumeError(
-            f"{without_uids(str(path))}: DICOM needs pydicom, which is not installed: "
-            "pip install 'lits-toolkit[dicom]'"
+            "DICOM needs pydicom, which is not installed: pip install 'lits-toolkit[dicom]'"
         )
-    from lits_runtime.volumes.dicom.choice import choose_series
     from lits_runtime.volumes.dicom.find import find_series
 
-    name = without_uids(str(path))
-    chosen = choose_series(find_series(path, fill_missing=fill_missing), wanted, name)
-    logger.info("%s: %s", name, chosen.reason)
-    return _dicom_source(chosen.series, f"{name} ({chosen.series.name})")
+    return find_series(paths, fill_missing=fill_missing)
 
 
-def _dicom_source(series: Any, name: str | None = None) -> "DicomSource":
+def _dicom_source(series: "Series") -> "DicomSource":
     from lits_runtime.volumes.dicom.source import DicomSource
 
-    return DicomSource(series, name)
+    return DicomSource(series)
 
 
 def open_sink(file: NewFile, source: VolumeSource, content: Content) -> LabelSink:

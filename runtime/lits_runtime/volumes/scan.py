@@ -1,7 +1,7 @@
 """CT volumes of any format, read in slabs of canonical axial slices."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -152,7 +152,7 @@ class Scan:
 
     def slabs(
         self, size: int, context_slices: int = 0, apart: int | None = None
-    ) -> Iterator[StoredSlab]:
+    ) -> Generator[StoredSlab, None, None]:
         """All slices, `size` at a time, in the order of `Geometry.slab_ranges`.
 
         Args:

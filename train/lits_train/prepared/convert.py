@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.files.output_rule import Inputs, check_target
-from lits_runtime.volumes.digest import file_sha256
+from lits_runtime.volumes.digest import scan_sha256
 from lits_runtime.volumes.scan import Scan
 from lits_train.data.cases import Case, check_case, file_states, open_pair
 from lits_train.data.free_space import gigabytes, require_space
@@ -122,7 +122,7 @@ def _same_file(before: dict[str, Any], path: Path) -> bool:
     if before["bytes"] != status.st_size:
         return False
     same_time: bool = before["mtime_ns"] == status.st_mtime_ns
-    return same_time or before["sha256"] == file_sha256(path)
+    return same_time or before["sha256"] == scan_sha256(path)
 
 
 def _count_slices(cases: Sequence[Case]) -> tuple[int, dict[str, str]]:
@@ -198,7 +198,7 @@ def _write(
 
 def _input(path: Path, scan: Scan) -> dict[str, Any]:
     status = path.stat()
-    sha256 = scan.sha256 or file_sha256(path)
+    sha256 = scan.sha256 or scan_sha256(path)
     return {
         "name": path.name,
         "path": str(path.resolve()),

@@ -83,7 +83,7 @@ def is_axial(series: Series) -> bool:
 def why_no_job(series: Series) -> str | None:
     """Why a series in a folder of many is not segmented; None if it is."""
     if not is_axial(series):
-        return "not axial; name the series to segment it nonetheless"
+        return "not axial"
     if _is_derived(series):
         return "a projection or a map, not CT as it was reconstructed"
     if len(series.slices) < LEAST_SLICES:

@@ -176,8 +176,10 @@ def _images(stored: Stored) -> list[Image] | NotUsed:
                 return NotUsed(stored, why)
             uid = text(header.dataset, "SeriesInstanceUID")
             return list(images_of(header, stored))
-    except (LitsError, OSError) as error:
+    except LitsError as error:
         why = str(error).removeprefix(f"{stored.name}: ")
+    except OSError as error:  # its own text has the folder
+        why = f"cannot be read: {error.strerror}"
     except MemoryError:
         raise
     except Exception as error:  # pydicom converts a value when it is first looked at

@@ -66,6 +66,8 @@ def number_lesions(labels: NDArray[np.uint8], geometry: Geometry) -> NumberedLes
         geometry: of the series; equally large lesions are in canonical order.
     """
     box = _box(labels)
+    if box[0].start == box[0].stop:  # cc3d gives an empty array another shape
+        return NumberedLesions(np.zeros((0, 0, 0), np.uint16), box, 0)
     mask = np.ascontiguousarray(geometry.to_canonical((labels[box] == LESION).T))
     parts, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
     inside = parts[parts > 0]

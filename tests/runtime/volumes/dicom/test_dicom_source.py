@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lits_runtime import Segmentation, Segmenter, VolumeError
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.source import DicomSource
-from lits_runtime.volumes.digest import file_sha256
+from lits_runtime.volumes.digest import scan_sha256
 from lits_runtime.volumes.open import open_dicom
 from lits_runtime.volumes.scan import Scan
 from support.dicom_ct import AFFINE, body_hu, save, slices_of
@@ -61,7 +61,7 @@ def test_a_digest_is_that_of_the_objects_however_they_are_stored(tmp_path: Path)
         given = tmp_path / name
         FAULTS[name](given)
         scan = Scan.open(given).load()
-        assert scan.sha256 == file_sha256(given)
+        assert scan.sha256 == scan_sha256(given)
         digests.add(scan.sha256)
     assert len(digests) == 1
 

@@ -156,7 +156,8 @@ def _missing(images: Sequence[Image], counts: NDArray[np.int64]) -> str:
     more = f", and in {len(gaps) - 1} more gaps" if len(gaps) > 1 else ""
     return (
         f"{number} {lacking} missing, {where}{more}: after {some([images[int(k)] for k in gaps])}; "
-        "copy the series again, or have it filled in (fill_missing)"
+        "copy the series again, or have it filled in (--fill-missing, or "
+        "fill_missing=True)"
     )
 
 
