@@ -90,7 +90,8 @@ _ENDINGS = (".csv", ".json", ".html", ".md", ".tex", ".svg", ".pdf", ".png")
 @click.option(
     "--ignore-affine",
     is_flag=True,
-    help="Compare voxels by index, in the reference's spacing, even if the affines differ.",
+    help="Compare voxels by index, in the reference's spacing, even if the affines differ; not for "
+    "DICOM SEG.",
 )
 @force_option
 @shared_options
@@ -108,6 +109,9 @@ def main(
     **scoring: Any,
 ) -> None:
     """Score the masks PREDICTED against REFERENCE: two files, or two folders matched by case.
+
+    Masks are NIfTI files or DICOM SEG, also one of each. With --model, PREDICTED may be the folder
+    of a DICOM series for one REFERENCE.
 
     Several PREDICTED are compared: scores over the cases that they share, and the differences of
     each from the first, with intervals and p values.
