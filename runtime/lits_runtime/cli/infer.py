@@ -11,6 +11,7 @@ import click
 from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.system.process import keep_freed_memory
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
 if TYPE_CHECKING:
     from lits_runtime.batch import Outcome, Settings
@@ -156,6 +157,7 @@ def main(
     is 0 only if all scans succeeded.
     """
     keep_freed_memory()
+    load_nibabel()
     from lits_runtime.batch.jobs import plan, read_list
     from lits_runtime.batch.jobs import shard as shard_of
 

@@ -11,6 +11,7 @@ from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, PROVID
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_runtime.labels import MASKS
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending
 from lits_tools.cli.names import prediction_names
 
@@ -123,6 +124,7 @@ def main(
     named = prediction_names(predicted, names)
     gates = _gates(fail_below, fail_above)
 
+    load_nibabel()
     from lits_tools.cli.eval_output import Gallery, show, write
 
     pictures = len(predicted) == 1 and any(o.suffix == ".html" for o in outputs)

@@ -8,6 +8,7 @@ import click
 from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, force_option
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending
 from lits_tools.view.display import DPI, ENDINGS, GIF_DPI, VIEW_NAMES, WINDOW_HU
 from lits_tools.view.planes import PLANES
@@ -106,6 +107,7 @@ def main(
     if window_hu[0] >= window_hu[1]:
         raise click.UsageError(f"--window {window_hu}: expected the lower value first")
 
+    load_nibabel()
     from lits_tools.view.page import save_viewer
     from lits_tools.view.sheets import save_animation, save_figure, sheet
     from lits_tools.view.view_data import open_view
