@@ -1,4 +1,4 @@
-"""The import of nibabel without pydicom, in processes that are ours."""
+"""The import of nibabel without pydicom."""
 
 import sys
 
@@ -6,8 +6,9 @@ import sys
 def load_nibabel() -> None:
     """Import nibabel as if pydicom were not installed, which takes longer to import than itself.
 
-    It needs pydicom for one kind of header extension alone, whose bytes are now copied like those
-    of all others. For commands: in another's process nibabel stays as it is.
+    nibabel needs pydicom for one kind of header extension alone, whose bytes are then copied like
+    those of all others. Through requests, pydicom also opens a socket. What is already imported
+    stays as it is.
     """
     if "nibabel" not in sys.modules and "pydicom" not in sys.modules:
         sys.modules["pydicom"] = None  # type: ignore[assignment]  # makes its import fail
