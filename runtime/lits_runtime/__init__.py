@@ -84,6 +84,9 @@ def __getattr__(name: str) -> "Any":
     if name in _LAZY:  # numpy and nibabel load when they are first needed
         import importlib
 
+        from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
+
+        load_nibabel()
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "__version__":
         from lits_runtime.system.versions import version

@@ -76,6 +76,8 @@ class Labelled:
             shape=geometry.shape,
             spacing_mm=geometry.spacing_mm,
             axis_codes=geometry.axis_codes,
+            slices_looked_at=geometry.canonical_shape[0],
+            applied={},
             whole_because=None,
             slices_looked_at=geometry.shape[2],
             applied={},

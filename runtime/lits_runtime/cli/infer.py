@@ -12,6 +12,7 @@ from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.dicom_options import dicom_options
 from lits_runtime.system.process import keep_freed_memory
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
 if TYPE_CHECKING:
     from lits_runtime.batch import Outcome, Settings
@@ -163,6 +164,7 @@ def main(
     --force; a scan or the model never is. The exit status is 0 only if all scans succeeded.
     """
     keep_freed_memory()
+    load_nibabel()
     from lits_runtime.batch.jobs import plan, read_list
     from lits_runtime.batch.jobs import shard as shard_of
     from lits_runtime.cli.dicom_options import print_series

@@ -55,6 +55,8 @@ class Found:
     """Sorted by path."""
     series: list["Series"] = field(default_factory=list)
     """The DICOM series to segment, by the place of their first file."""
+    dicom: list[Path] = field(default_factory=list)
+    """Of `find_volumes`: files that begin as DICOM objects do, sorted by path."""
 
 
 def find_scans(
@@ -106,22 +108,27 @@ def find_scans(
 
 
 def find_volumes(
-    folder: Path, *, pattern: str | None = None, outputs: Iterable[Path] = ()
+    folder: Path,
+    *,
+    pattern: str | None = None,
+    outputs: Iterable[Path] = (),
+    with_dicom: bool = False,
 ) -> Found:
-    """All volumes in a folder and its subfolders: scans, masks and others.
+    """All volumes in a folder and its subfolders: scans, masks and others; DICOM apart.
 
     Args:
         folder: where to search. Links are followed; no folder is searched twice.
         pattern: for file names, as in a shell, in place of the usual endings.
         outputs: folders that are skipped if they lie inside `folder`.
+        with_dicom: look for DICOM objects too.
     """
-    return _walked(_Walk(folder, pattern, outputs))
+    return _walked(_Walk(folder, pattern, outputs, with_dicom))
 
 
 def _walked(walk: "_Walk") -> Found:
     walk.through()
     left_out = sorted(walk.left_out, key=lambda one: one.path)
-    return Found(sorted(walk.files), left_out)
+    return Found(sorted(walk.files), left_out, dicom=sorted(walk.dicom))
 
 
 def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:

@@ -1,19 +1,25 @@
-"""Reading of a DICOM series by us and by others, each in a process of its own, in turns.
+"""Reading of a DICOM series by us and by others, or its way to SEG and SR; each in a process.
 
     python -m lits_tools.benchmark.dicom_reading [--slices 500] [--rounds 3] [--peers PYTHON]
+    python -m lits_tools.benchmark.dicom_reading --to-objects [--slices 500] [--rounds 3]
 
-The series is made of noise. PYTHON is an interpreter that has SimpleITK, and dcm2niix beside it.
+The series that is read is made of noise, the one that is segmented of a phantom. PYTHON is an
+interpreter that has SimpleITK, and dcm2niix beside it.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 
 import click
 import numpy as np
+from numpy.typing import NDArray
+
+from lits_tools.benchmark.scan import benchmark_volume
 
 _PEAK = "import json, resource, sys, time; begin = time.perf_counter()\n"
 _END = (
@@ -60,15 +66,44 @@ PEERS = {
 }
 
 
-def write_noise(folder: Path, slices: int) -> None:
+_SEGMENTED = (
+    "import pathlib, tempfile\nfrom lits_runtime import Segmenter\n"
+    "with tempfile.TemporaryDirectory() as made, Segmenter.open(provider='cpu') as segmenter:\n"
+    "    out = pathlib.Path(made)\n"
+)
+TO_OBJECTS = {
+    "series to mask.nii.gz": (
+        f"{_SEGMENTED}    segmenter.segment_file(sys.argv[1], out / 'mask.nii.gz')"
+    ),
+    "series to SEG + SR": (
+        f"{_SEGMENTED}    segmenter.segment_file(sys.argv[1], out / 'o', formats=('seg', 'sr'))\n"
+        "    assert (out / 'o/seg.dcm').exists() and (out / 'o/sr.dcm').exists()"
+    ),
+}
+"""With the bundled model."""
+
+
+def noise(slices: int) -> Iterator[NDArray[np.uint16]]:
+    """Stored values of slices of 512 x 512, which no codec can compress."""
+    random = np.random.default_rng(0)
+    for _ in range(slices):
+        yield random.integers(0, 4096, (512, 512), np.uint16)
+
+
+def phantom(slices: int) -> Iterator[NDArray[np.uint16]]:
+    """Stored values of slices of a body with a liver."""
+    for plane in benchmark_volume(slices).volume_hu.T:
+        yield (plane.astype(np.int32) + 1024).astype(np.uint16)
+
+
+def write_series(folder: Path, planes: Iterable[NDArray[np.uint16]]) -> None:
     """An uncompressed CT of 512 x 512, one file for each slice."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-    random = np.random.default_rng(0)
     series, study = generate_uid(), generate_uid()
-    for k in range(slices):
+    for k, pixels in enumerate(planes):
         one = Dataset()
         one.SOPClassUID, one.SOPInstanceUID, one.Modality = CTImageStorage, generate_uid(), "CT"
         one.SeriesInstanceUID, one.StudyInstanceUID, one.FrameOfReferenceUID = series, study, study
@@ -78,7 +113,6 @@ def write_noise(folder: Path, slices: int) -> None:
         one.PhotometricInterpretation, one.PixelRepresentation = "MONOCHROME2", 0
         one.BitsAllocated, one.BitsStored, one.HighBit = 16, 12, 11
         one.RescaleSlope, one.RescaleIntercept = 1, -1024
-        pixels = random.integers(0, 4096, (512, 512), np.uint16)
         one.add_new("PixelData", "OW", pixels.tobytes())
         one.file_meta = FileMetaDataset()
         one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -99,15 +133,19 @@ def measure(python: str, code: str, folder: Path) -> tuple[float, float]:
 @click.option("--slices", default=500, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--peers", help="Python with SimpleITK and dcm2niix.")
-@click.option("--series", type=click.Path(exists=True, path_type=Path), help="Read this instead.")
-def main(slices: int, rounds: int, peers: str | None, series: Path | None) -> None:
-    """Print median seconds and peak MB of each reader."""
-    readers = [(name, sys.executable, code) for name, code in READERS.items()]
-    readers += [(name, peers, code) for name, code in PEERS.items() if peers]
+@click.option("--series", type=click.Path(exists=True, path_type=Path), help="Take this instead.")
+@click.option("--to-objects", is_flag=True, help="Measure the whole way to SEG and SR.")
+def main(
+    slices: int, rounds: int, peers: str | None, series: Path | None, to_objects: bool
+) -> None:
+    """Print median seconds and peak MB of each reader, or of the way to SEG and SR."""
+    own = TO_OBJECTS if to_objects else READERS
+    readers = [(name, sys.executable, code) for name, code in own.items()]
+    readers += [(name, peers, code) for name, code in PEERS.items() if peers and not to_objects]
     with tempfile.TemporaryDirectory() as made:
         folder = series or Path(made)
         if series is None:
-            write_noise(folder, slices)
+            write_series(folder, phantom(slices) if to_objects else noise(slices))
         found: dict[str, list[tuple[float, float]]] = {name: [] for name, *_ in readers}
         for _ in range(rounds):
             for name, python, code in readers:

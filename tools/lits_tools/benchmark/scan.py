@@ -18,10 +18,16 @@ _NOISE_HU = 12.0
 
 
 def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
-    """Write an int16 .nii.gz.
+    """Write `benchmark_volume` as int16 .nii.gz."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        written, _ = write_phantom(Path(folder), 0, benchmark_volume(slices, source))
+        written.replace(path)
+
+
+def benchmark_volume(slices: int, source: Path | None = None) -> Phantom:
+    """A CT without labels.
 
     Args:
-        path: of the scan.
         slices: axial slices of 512 x 512.
         source: a CT to interpolate, with noise added; None: a phantom of 60 slices.
     """
@@ -35,9 +41,7 @@ def benchmark_scan(path: Path, slices: int, source: Path | None = None) -> None:
     shape = scan.geometry.canonical_shape
     affine = np.diag([-spacing_mm[0] * shape[2] / MATRIX, -spacing_mm[0] * shape[1] / MATRIX, 1, 1])
     labels = np.zeros(volume_hu.T.shape, np.uint8)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        written, _ = write_phantom(Path(folder), 0, Phantom(volume_hu.T, labels, affine, 0))
-        written.replace(path)
+    return Phantom(volume_hu.T, labels, affine, 0)
 
 
 def _stretched(scan: Scan, slices: int) -> NDArray[np.int16]:

@@ -11,6 +11,7 @@ from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, PROVID
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_runtime.labels import MASKS
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending
 from lits_tools.cli.names import prediction_names
 
@@ -90,7 +91,8 @@ _ENDINGS = (".csv", ".json", ".html", ".md", ".tex", ".svg", ".pdf", ".png")
 @click.option(
     "--ignore-affine",
     is_flag=True,
-    help="Compare voxels by index, in the reference's spacing, even if the affines differ.",
+    help="Compare voxels by index, in the reference's spacing, even if the affines differ; not for "
+    "DICOM SEG.",
 )
 @force_option
 @shared_options
@@ -109,6 +111,9 @@ def main(
 ) -> None:
     """Score the masks PREDICTED against REFERENCE: two files, or two folders matched by case.
 
+    Masks are NIfTI files or DICOM SEG, also one of each. With --model, PREDICTED may be the folder
+    of a DICOM series for one REFERENCE.
+
     Several PREDICTED are compared: scores over the cases that they share, and the differences of
     each from the first, with intervals and p values.
 
@@ -119,6 +124,7 @@ def main(
     named = prediction_names(predicted, names)
     gates = _gates(fail_below, fail_above)
 
+    load_nibabel()
     from lits_tools.cli.eval_output import Gallery, show, write
 
     pictures = len(predicted) == 1 and any(o.suffix == ".html" for o in outputs)

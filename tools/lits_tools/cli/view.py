@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FILE, force_option
+from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, force_option
 from lits_runtime.cli.command import Command, shared_options
 from lits_runtime.files.output_rule import Inputs, check_targets
+from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending
 from lits_tools.view.display import DPI, ENDINGS, GIF_DPI, VIEW_NAMES, WINDOW_HU
 from lits_tools.view.planes import PLANES
@@ -16,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 @click.command(cls=Command)
-@click.argument("scan", type=EXISTING_FILE)
+@click.argument("scan", type=EXISTING)
 @click.option(
     "--mask",
     type=EXISTING_FILE,
     required=True,
-    help="Labels on the scan's grid: 0 background, 1 liver, 2 lesion.",
+    help="Labels on the scan's grid: 0 background, 1 liver, 2 lesion; or a DICOM SEG.",
 )
 @click.option("--reference", type=EXISTING_FILE, help="Reference labels to compare the mask with.")
 @click.option(
@@ -70,9 +71,15 @@ logger = logging.getLogger(__name__)
     help=f"Resolution.  [default: {DPI}, of a .gif {GIF_DPI}]",
 )
 @click.option(
+    "--series",
+    metavar="UID|NUMBER",
+    help="DICOM series to take of several.  [default: that of a DICOM SEG, or the most fitting]",
+)
+@click.option(
     "--ignore-affine",
     is_flag=True,
-    help="Match the voxels of masks and scan by index, even if their affines differ.",
+    help="Match the voxels of masks and scan by index, even if their affines differ; not for DICOM "
+    "SEG.",
 )
 @force_option
 @shared_options
@@ -86,21 +93,26 @@ def main(
     plane: str,
     window_hu: tuple[float, float],
     dpi: int | None,
+    series: str | None,
     ignore_affine: bool,
     force: bool,
 ) -> None:
-    """Draw a mask over its SCAN, in radiological orientation: the patient's right on the left."""
+    """Draw a mask over its SCAN, in radiological orientation: the patient's right on the left.
+
+    SCAN is a NIfTI file, or a DICOM series: a folder, a ZIP archive or a file.
+    """
     _check_output(output, views, slices, plane)
     inputs = Inputs("the scan", [scan]).add("a mask", [mask, *([reference] if reference else [])])
     check_targets([output], inputs, force=force)
     if window_hu[0] >= window_hu[1]:
         raise click.UsageError(f"--window {window_hu}: expected the lower value first")
 
+    load_nibabel()
     from lits_tools.view.page import save_viewer
     from lits_tools.view.sheets import save_animation, save_figure, sheet
     from lits_tools.view.view_data import open_view
 
-    view = open_view(scan, mask, reference, ignore_affine=ignore_affine)
+    view = open_view(scan, mask, reference, series=series, ignore_affine=ignore_affine)
     try:
         if output.suffix == ".html":
             save_viewer(view, output, window_hu=window_hu)

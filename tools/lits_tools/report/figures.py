@@ -2,14 +2,13 @@
 
 import io
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lits_runtime.volumes.label_volume import LabelVolume
-from lits_runtime.volumes.scan import Scan
+from lits_runtime.volumes.scan import Scan, ScanSource
 from lits_tools.report.panels import four_panels, name_cases, one_panel
 from lits_tools.scores.evaluate import Evaluation
 from lits_tools.scores.lesion_match import SIZES
@@ -32,7 +31,9 @@ def score_sheet(evaluation: Evaluation) -> Figure:
     return four_panels([partial(draw, evaluation=evaluation) for draw in _DRAWINGS])
 
 
-def worst_slice(pred: LabelVolume, gt: LabelVolume, title: str, scan: Path | None = None) -> bytes:
+def worst_slice(
+    pred: LabelVolume, gt: LabelVolume, title: str, scan: "ScanSource | None" = None
+) -> bytes:
     """PNG of the axial slice in which two masks differ most, over the CT if there is a scan."""
     shape = gt.labels.shape
     volume_hu = read_hu(Scan.open(scan)) if scan else np.broadcast_to(_AIR_HU, shape)

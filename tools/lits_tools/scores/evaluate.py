@@ -17,12 +17,13 @@ from lits_tools.scores.case_scores import (
     score_case,
 )
 from lits_tools.scores.overlap import knows_liver
-from lits_tools.scores.pairs import Pair, check_same_grid
+from lits_tools.scores.pairs import Pair, check_by_index, check_same_grid
 from lits_tools.scores.pooling import pool
 from lits_tools.scores.statistic import RESAMPLES, Estimate
 
 if TYPE_CHECKING:
     from lits_runtime.segment.segmenter import Segmenter
+    from lits_runtime.volumes.dicom.series import Series
 
 logger = logging.getLogger(__name__)
 
@@ -134,16 +135,32 @@ def read_pair(
 
     Raises:
         DatasetError: the files are not on the same grid, or hold other labels than 0, 1 and 2.
-        VolumeError: a file is not a readable 3D volume.
+        VolumeError: a file is not a readable 3D volume, or a DICOM SEG has no place on the grid.
     """
     gt = read_labels(pair.reference)
     pred = _segmented(pair.predicted, segmenter) if segmenter else read_labels(pair.predicted)
+    if ignore_affine:
+        check_by_index(pred, gt)
+    if pred.is_part or gt.is_part:
+        return _on_one_grid(pred, gt)
     if ignore_affine and pred.geometry.shape == gt.geometry.shape:
         # Voxels correspond in the files' order: both take the reference's orientation.
         stored = pred.geometry.from_canonical(pred.labels)
         return LabelVolume(gt.geometry.to_canonical(stored), gt.geometry), gt
     check_same_grid(pred.geometry, gt.geometry)
     return pred, gt
+
+
+def _on_one_grid(pred: LabelVolume, gt: LabelVolume) -> tuple[LabelVolume, LabelVolume]:
+    """Two masks, at least one of them a part, on the grid of the other or on one for both."""
+    if not gt.is_part:
+        return pred.on(gt.geometry, "reference"), gt
+    if not pred.is_part:
+        return pred, gt.on(pred.geometry, "prediction")
+    from lits_runtime.volumes.dicom_objects.read_seg import common_grid
+
+    both = common_grid(gt.geometry, pred.geometry, pred.name)
+    return pred.on(both, "reference"), gt.on(both)
 
 
 def _scored(
@@ -185,6 +202,7 @@ def _warn_of_absent_structures(classes: Sequence[str], cases: Sequence[CaseScore
             )
 
 
-def _segmented(scan: Path, segmenter: "Segmenter") -> LabelVolume:
+def _segmented(scan: "Path | Series", segmenter: "Segmenter") -> LabelVolume:
     result = segmenter.segment(scan)
-    return LabelVolume(result.geometry.to_canonical(result.labels), result.geometry)
+    labels = result.geometry.to_canonical(result.labels)
+    return LabelVolume(labels, result.geometry, result.source.name)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from lits_runtime.labels import MASKS
 from lits_runtime.volumes.label_volume import LabelVolume, read_labels
+from lits_runtime.volumes.open import is_dicom_input, open_dicom, path_of
 from lits_runtime.volumes.scan import Geometry, Scan, ScanSource
 from lits_tools.scores.overlap import knows_liver, overlap
-from lits_tools.scores.pairs import check_same_grid
+from lits_tools.scores.pairs import check_by_index, check_same_grid
 from lits_tools.scores.surface import Spacing
 from lits_tools.view.lesion_list import ListedLesion, listed_lesions
 
@@ -68,27 +70,27 @@ def open_view(
     mask: ScanSource,
     reference: "ScanSource | None" = None,
     *,
+    series: str | None = None,
     ignore_affine: bool = False,
 ) -> ViewData:
     """Read a scan and its masks, each from a path, a nibabel image or (array (i, j, k), affine).
 
     Args:
-        scan: CT in HU.
-        mask: labels on the scan's grid.
-        reference: labels on the scan's grid.
+        scan: CT in HU; of several DICOM series in a folder or archive, the one that a DICOM SEG
+            refers to is taken, or else the most fitting.
+        mask: labels on the scan's grid, or a DICOM SEG with voxels in the same places.
+        reference: the same.
+        series: UID or number of the DICOM series to take.
         ignore_affine: match the voxels of masks and scan by index, whatever the affines.
 
     Raises:
         DatasetError: a mask is not on the scan's grid or holds other labels than 0, 1 and 2.
-        VolumeError: a file is not a readable 3D volume.
+        VolumeError: a file is not a readable 3D volume, or a DICOM SEG is not of the scan.
     """
-    opened = Scan.open(scan)
+    read = [read_labels(source) for source in (mask, reference) if source is not None]
+    opened = _opened(scan, series, read)
     geometry = opened.geometry
-    masks = [
-        _on_grid(read_labels(source), geometry, ignore_affine)
-        for source in (mask, reference)
-        if source is not None
-    ]
+    masks = [_on_grid(one, geometry, ignore_affine) for one in read]
     return ViewData(
         name=Path(opened.name).name,
         volume_hu=read_hu(opened),
@@ -97,6 +99,20 @@ def open_view(
         spacing_mm=geometry.canonical_spacing_mm,
         voxel_ml=geometry.voxel_ml,
     )
+
+
+def _opened(scan: ScanSource, series: str | None, masks: list[LabelVolume]) -> Scan:
+    """The scan; of several series the wanted one, or that of a mask if it is there."""
+    if not (isinstance(scan, str | PathLike) and is_dicom_input(path_of(scan))):
+        return Scan.open(scan)
+    path, uids = path_of(scan), {mask.series_uid for mask in masks if mask.series_uid}
+    if uids and series is None:
+        from lits_runtime.volumes.dicom.find import find_series
+
+        fitting = [one for one in find_series(path).series if one.uid in uids]
+        if len(fitting) == 1:
+            return Scan.open(fitting[0])
+    return Scan(open_dicom(path, series))
 
 
 def read_hu(scan: Scan) -> NDArray[np.int16]:
@@ -110,6 +126,10 @@ def read_hu(scan: Scan) -> NDArray[np.int16]:
 
 
 def _on_grid(mask: LabelVolume, grid: Geometry, ignore_affine: bool) -> Labels:
+    if ignore_affine:
+        check_by_index(mask)
+    if mask.is_part:
+        return mask.on(grid).labels
     if ignore_affine and mask.geometry.shape == grid.shape:
         labels: Labels = grid.to_canonical(mask.geometry.from_canonical(mask.labels))
         return labels

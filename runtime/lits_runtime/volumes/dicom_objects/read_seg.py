@@ -51,7 +51,7 @@ class SegMask:
 
 
 def on_grid(
-    labels: NDArray[np.uint8], geometry: Geometry, target: Geometry, name: str
+    labels: NDArray[np.uint8], geometry: Geometry, target: Geometry, name: str, what: str = "scan"
 ) -> NDArray[np.uint8]:
     """Labels of one grid on another that has its voxels in the same places, whatever their order.
 
@@ -60,6 +60,7 @@ def on_grid(
         geometry: of the labels; it may be a part of the target.
         target: the other grid.
         name: of the mask, for messages.
+        what: the target is the grid of, for messages.
 
     Returns:
         (i, j, k) in the target's order; 0 where the labels have no voxel.
@@ -74,16 +75,41 @@ def on_grid(
     off = float(np.abs(exact - (corners @ turn.T + offset)).max())
     if off > _OFF_GRID or not np.array_equal(turn @ turn.T, np.eye(3)):
         raise VolumeError(
-            f"{name}: its voxels are not those of the scan (off by up to {off:.2g} voxels); give "
-            "the scan that was segmented, or resample the mask to it"
+            f"{name}: its voxels are not those of the {what} (off by up to {off:.2g} voxels); give "
+            f"the {what} of this mask, or resample the mask to it"
         )
     inside = np.nonzero(labels)
     places = turn @ np.stack(inside) + offset[:, None]
     if places.size and (places.min() < 0 or (places.max(1) >= target.shape).any()):
-        raise VolumeError(f"{name}: there are labels outside the scan; give the scan of this mask")
+        raise VolumeError(
+            f"{name}: there are labels outside the {what}; give the {what} of this mask"
+        )
     placed = np.zeros(target.shape, np.uint8, order="F")
     placed[tuple(places)] = labels[inside]
     return placed
+
+
+def common_grid(one: Geometry, other: Geometry, name: str) -> Geometry:
+    """The smallest grid with the voxels of `one` that two parts of a grid lie in.
+
+    Args:
+        one: a part.
+        other: another part, whose corners are rounded to voxels of the first.
+        name: of the second, for messages.
+
+    Raises:
+        VolumeError: they lie too far apart.
+    """
+    to_one = np.linalg.inv(one.affine) @ other.affine
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(other.shape) - 1)
+    places = np.rint(corners @ to_one[:3, :3].T + to_one[:3, 3])
+    low = np.minimum(places.min(0), 0)
+    i, j, k = (int(size) for size in np.maximum(places.max(0) + 1, one.shape) - low)
+    if i * j * k > MAX_VOXELS:
+        raise VolumeError(f"{name}: a grid of {(i, j, k)}, expected at most {MAX_VOXELS} voxels")
+    affine = one.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ low
+    return Geometry((i, j, k), affine)
 
 
 def is_seg(path: Path) -> bool:

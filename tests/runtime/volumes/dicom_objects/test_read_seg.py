@@ -10,13 +10,11 @@ import pytest
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.find import find_series
-from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
-from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.read_seg import is_seg, on_grid, read_seg
-from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.geometry import Geometry
-from support.labelled_series import ALGORITHM, Labelled, labelled
+from support.labelled_series import Labelled, labelled
 from support.paths import SHARED_DATA
+from support.segs import seg_by_dcmqi, write_seg
 
 MUTATIONS = int(os.environ.get("LITS_SEG_MUTATIONS", "60"))
 
@@ -24,14 +22,6 @@ MUTATIONS = int(os.environ.get("LITS_SEG_MUTATIONS", "60"))
 @pytest.fixture
 def case(tmp_path: Path) -> Labelled:
     return labelled(tmp_path / "ct")
-
-
-def seg_of(case: Labelled, path: Path) -> Path:
-    made = make_seg(case.series, case.labels, ALGORITHM, ObjectOptions())
-    assert made is not None
-    with path.open("wb") as file:
-        write_object(file, made)
-    return path
 
 
 def changed(path: Path, **elements: Any) -> Path:
@@ -42,21 +32,29 @@ def changed(path: Path, **elements: Any) -> Path:
     return path
 
 
-@pytest.mark.skipif(not (SHARED_DATA / "dicom").exists(), reason="no shared data")
-def test_a_segmentation_by_another_program() -> None:
+def test_a_segmentation_by_another_program(tmp_path: Path) -> None:
+    """By dcmqi: one that it publishes, or else one that it makes here."""
     folder = SHARED_DATA / "dicom/dcmqi"
-    mask = read_seg(folder / "liver.dcm")
-    (series,) = find_series([folder / "ct-3slice"]).series
-    assert mask.geometry.same_grid(series.geometry)
+    ct, seg = folder / "ct-3slice", folder / "liver.dcm"
+    if not folder.exists():
+        case = labelled(tmp_path / "ct")
+        ct, seg = case.folder, seg_by_dcmqi(case, tmp_path)
+    mask = read_seg(seg)
+    (series,) = find_series([ct]).series
     placed = mask.on(series.geometry)
     assert set(np.unique(placed)) == {0, 1}
-    assert placed.sum() == np.count_nonzero(pydicom.dcmread(folder / "liver.dcm").pixel_array)
+    assert placed.sum() == np.count_nonzero(pydicom.dcmread(seg).pixel_array)
+
+
+def test_a_segmentation_that_dcmqi_makes(case: Labelled, tmp_path: Path) -> None:
+    mask = read_seg(seg_by_dcmqi(case, tmp_path))
+    assert np.array_equal(mask.on(case.geometry), case.reference > 0)
 
 
 def test_frames_may_be_missing(case: Labelled, tmp_path: Path) -> None:
     """Other writers leave out frames without voxels, in the middle of a segment too."""
     case.labels[8] = 0
-    path = seg_of(case, tmp_path / "seg.dcm")
+    path = write_seg(case, tmp_path / "seg.dcm")
     seg = pydicom.dcmread(path)
     kept = [n for n, one in enumerate(seg.pixel_array) if one.any()]
     bits = np.concatenate([seg.pixel_array[n].ravel() for n in kept])
@@ -68,7 +66,7 @@ def test_frames_may_be_missing(case: Labelled, tmp_path: Path) -> None:
 
 
 def test_lesions_lie_on_the_liver_where_segments_overlap(case: Labelled, tmp_path: Path) -> None:
-    path = seg_of(case, tmp_path / "seg.dcm")
+    path = write_seg(case, tmp_path / "seg.dcm")
     seg = pydicom.dcmread(path)
     pixels = seg.pixel_array
     slices = len(pixels) // 2
@@ -79,7 +77,7 @@ def test_lesions_lie_on_the_liver_where_segments_overlap(case: Labelled, tmp_pat
 
 
 def test_other_segments_are_named_and_left_out(case: Labelled, tmp_path: Path) -> None:
-    path = seg_of(case, tmp_path / "seg.dcm")
+    path = write_seg(case, tmp_path / "seg.dcm")
     seg = pydicom.dcmread(path)
     seg.SegmentSequence[0].SegmentLabel = "Spleen"
     seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue = "78961009"
@@ -90,7 +88,7 @@ def test_other_segments_are_named_and_left_out(case: Labelled, tmp_path: Path) -
 
 
 def test_a_grid_must_have_its_voxels_in_the_same_places(case: Labelled, tmp_path: Path) -> None:
-    mask = read_seg(seg_of(case, tmp_path / "seg.dcm"))
+    mask = read_seg(write_seg(case, tmp_path / "seg.dcm"))
     geometry = case.series.geometry
     shifted = geometry.affine.copy()
     shifted[0, 3] += 0.3
@@ -124,7 +122,7 @@ def test_what_is_no_segmentation_is_refused(case: Labelled, tmp_path: Path) -> N
     assert not is_seg(scan)
     with pytest.raises(VolumeError, match="DICOM of modality CT; expected a DICOM SEG"):
         read_seg(scan)
-    path = seg_of(case, tmp_path / "seg.dcm")
+    path = write_seg(case, tmp_path / "seg.dcm")
     assert is_seg(path)
     seg = pydicom.dcmread(path)
     for one in seg.SegmentSequence:
@@ -136,7 +134,7 @@ def test_what_is_no_segmentation_is_refused(case: Labelled, tmp_path: Path) -> N
 
 
 def test_frames_off_a_regular_grid_are_refused(case: Labelled, tmp_path: Path) -> None:
-    path = seg_of(case, tmp_path / "seg.dcm")
+    path = write_seg(case, tmp_path / "seg.dcm")
     for axis, message in ((0, "lie on no regular grid"), (2, "are not a whole number of 1.5 mm")):
         seg = pydicom.dcmread(path)
         for frame in seg.PerFrameFunctionalGroupsSequence[3::20]:
@@ -147,7 +145,7 @@ def test_frames_off_a_regular_grid_are_refused(case: Labelled, tmp_path: Path) -
 
 
 def test_damaged_segmentations_end_in_our_errors(case: Labelled, tmp_path: Path) -> None:
-    content = seg_of(case, tmp_path / "seg.dcm").read_bytes()
+    content = write_seg(case, tmp_path / "seg.dcm").read_bytes()
     random = np.random.default_rng(0)
     damaged, read = tmp_path / "damaged.dcm", 0
     for _ in range(MUTATIONS):

@@ -9,18 +9,15 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from lits_runtime.errors import OptionsError
 from lits_runtime.volumes.dicom_objects.facts import Algorithm, ObjectOptions
-from lits_runtime.volumes.dicom_objects.identity import write_object
-from lits_runtime.volumes.dicom_objects.read_seg import on_grid, read_seg
+from lits_runtime.volumes.dicom_objects.read_seg import read_seg
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.dicom_objects.segments import MAX_SEGMENTS_OF_LESIONS, number_lesions
-from lits_runtime.volumes.geometry import Geometry
 from support.dicom_ct import set_all
-from support.dicom_tools import broken_rules, segments_by_dcmqi
+from support.dicom_tools import broken_rules
 from support.labelled_series import (
     ALGORITHM,
     PLANES,
@@ -30,6 +27,7 @@ from support.labelled_series import (
     with_patient,
     without_one,
 )
+from support.segs import by_dcmqi, by_highdicom, by_pydicom, written
 
 CASES: dict[str, dict[str, Any]] = {
     **{plane: {"plane": plane} for plane in PLANES},
@@ -41,36 +39,8 @@ CASES: dict[str, dict[str, Any]] = {
 TYPES = ("binary", "labelmap")
 
 
-def written(made: Dataset | None, path: Path) -> Path:
-    assert made is not None
-    with path.open("wb") as file:
-        write_object(file, made)
-    return path
-
-
 def seg_of(case: Labelled, path: Path, **options: Any) -> Path:
     return written(make_seg(case.series, case.labels, ALGORITHM, ObjectOptions(**options)), path)
-
-
-def by_pydicom(seg: Any, target: Geometry) -> NDArray[np.uint8]:
-    """Labels (i, j, k) on a grid, from nothing but pixels, positions and segment numbers."""
-    labels = np.zeros(target.shape, np.uint8)
-    to_voxel = np.linalg.inv(target.affine) @ np.diag([-1.0, -1, 1, 1])
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
-        rows, columns = np.nonzero(pixels)
-        places = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        places = places + np.outer(columns * column_mm, cosines[:3])
-        places += np.outer(rows * row_mm, cosines[3:])
-        voxels = places @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-        assert not len(voxels) or np.abs(voxels - np.rint(voxels)).max() < 0.01
-        number = pixels[rows, columns]
-        if "SegmentIdentificationSequence" in frame:
-            number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        labels[tuple(np.rint(voxels).astype(int).T)] = number
-    return labels
 
 
 @pytest.mark.parametrize("seg_type", TYPES)
@@ -83,7 +53,7 @@ def test_voxels_are_where_they_were(name: str, seg_type: str, tmp_path: Path) ->
     assert not mask.ignored
     assert mask.series_uid == case.series.uid
     assert np.array_equal(mask.on(case.geometry), case.reference)
-    assert np.array_equal(by_pydicom(pydicom.dcmread(path), case.geometry), case.reference)
+    assert np.array_equal(by_pydicom(path, case.geometry), case.reference)
     assert seg_type == "labelmap" or broken_rules(path) == []
 
 
@@ -93,16 +63,8 @@ def test_dcmqi_and_highdicom_read_the_same_voxels(name: str, tmp_path: Path) -> 
     """But for tilted series, which neither can hold in a volume."""
     case = labelled(tmp_path / "ct", **CASES[name])
     path = seg_of(case, tmp_path / "seg.dcm")
-    found = np.zeros_like(case.reference)
-    for values, geometry in segments_by_dcmqi(path, tmp_path / "itk"):
-        found = found + on_grid(values.astype(np.uint8), geometry, case.geometry, "dcmqi")
-    assert np.array_equal(found, case.reference)
-    volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
-    ras = np.diag([-1.0, -1, 1, 1]) @ volume.affine
-    found = on_grid(
-        volume.array.astype(np.uint8), Geometry(volume.array.shape, ras), case.geometry, "highdicom"
-    )
-    assert np.array_equal(found, case.reference)
+    assert np.array_equal(by_dcmqi(path, tmp_path / "itk", case.geometry), case.reference)
+    assert np.array_equal(by_highdicom(path, case.geometry), case.reference)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -167,7 +129,7 @@ def test_each_lesion_may_be_a_segment(seg_type: str, tmp_path: Path) -> None:
     seg = highdicom.seg.segread(path)
     names = [one.SegmentLabel for one in seg.SegmentSequence if one.SegmentNumber]
     assert names == ["Liver", "Lesion 1", "Lesion 2", "Lesion 3"]
-    found = by_pydicom(pydicom.dcmread(path), case.series.geometry)
+    found = by_pydicom(path, case.series.geometry)
     voxels = np.bincount(found.ravel(), minlength=5)[2:] * case.series.geometry.voxel_ml
     assert voxels == pytest.approx([one.volume_ml for one in case.report().lesions])
     assert np.array_equal(read_seg(path).on(case.geometry), case.reference)
