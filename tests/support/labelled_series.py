@@ -79,8 +79,6 @@ class Labelled:
             slices_looked_at=geometry.canonical_shape[0],
             applied={},
             whole_because=None,
-            slices_looked_at=geometry.shape[2],
-            applied={},
             provider="cpu",
             model_sha256=ALGORITHM.model_sha256,
             scan_sha256=None,
