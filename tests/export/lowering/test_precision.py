@@ -105,7 +105,9 @@ def test_inference_form_is_the_same_function_in_wide_groups(checkpoint: Path) ->
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in modules)
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()), "left as it was"
     transposed = [m for m in modules if isinstance(m, torch.nn.ConvTranspose2d)]
-    assert len(transposed) == len(network.decoder)
+    assert (
+        len(transposed) == len(network.decoder) + load_checkpoint(checkpoint).recipe.subpixel_head
+    )
 
 
 @pytest.mark.parametrize("skips", [True, False])

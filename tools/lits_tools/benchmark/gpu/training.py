@@ -158,6 +158,8 @@ class _Step:
         if self.variant.augmented:
             seeds = [1000 * number + i for i in range(self.recipe.batch_size)]
             batch = augment(batch, self.recipe, seeds)
+        else:
+            batch = _nearest(batch, self.recipe.context_slices)
         scaled, targets, known = network_inputs(batch, self.preprocessing, self.recipe)
         dtype = _DTYPES[self.variant.precision]
         with torch.autocast(self.device, dtype, enabled=dtype is not None):
@@ -167,3 +169,11 @@ class _Step:
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+
+def _nearest(batch: Sample, context_slices: int) -> Sample:
+    """A batch with adjacent slices only, of those among which augmentation chooses."""
+    middle = batch["hu"].shape[1] // 2
+    around = slice(middle - context_slices, middle + context_slices + 1)
+    near = {name: batch[name][:, around] for name in ("hu", "labels", "range_hu")}  # type: ignore[literal-required]
+    return {**batch, **near}  # type: ignore[typeddict-item]
