@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from lits_tools.benchmark.scan import benchmark_volume
 
 _PEAK = "import json, resource, sys, time; begin = time.perf_counter()\n"
-_END = (
+_END = (  # not ru_maxrss of the process itself, which counts the one it was forked from
     "\nprint(json.dumps([time.perf_counter() - begin, "
-    "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "
+    "int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]) / 1024, "
     "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))"
 )
 READERS = {
