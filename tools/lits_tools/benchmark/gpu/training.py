@@ -175,5 +175,5 @@ def _nearest(batch: Sample, context_slices: int) -> Sample:
     """A batch with adjacent slices only, of those among which augmentation chooses."""
     middle = batch["hu"].shape[1] // 2
     around = slice(middle - context_slices, middle + context_slices + 1)
-    near = {name: batch[name][:, around] for name in ("hu", "labels", "range_hu")}  # type: ignore[literal-required]
+    near = {name: batch[name][:, around] for name in ("hu", "labels", "range_hu")}
     return {**batch, **near}  # type: ignore[typeddict-item]
