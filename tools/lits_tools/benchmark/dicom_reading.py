@@ -7,7 +7,6 @@ The series that is read is made of noise, the one that is segmented of a phantom
 interpreter that has SimpleITK, and dcm2niix beside it.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,14 @@ from numpy.typing import NDArray
 
 from lits_tools.benchmark.scan import benchmark_volume
 
-_PEAK = "import json, resource, sys, time; begin = time.perf_counter()\n"
-_END = (  # not ru_maxrss of the process itself, which counts the one it was forked from
-    "\nprint(json.dumps([time.perf_counter() - begin, "
-    "int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]) / 1024, "
-    "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))"
+_BEGIN = "import sys, time; begin = time.perf_counter()\n"
+_END = "\nprint(time.perf_counter() - begin)"
+_WATCHED = (
+    "import resource, subprocess, sys\n"
+    "subprocess.run(sys.argv[1:], check=True)\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
 )
+"""Between this process and the measured one: a peak counts the process that was forked, too."""
 READERS = {
     "lits-toolkit, streamed": (
         "from lits_runtime.volumes.scan import Scan\nscan = Scan.open(sys.argv[1])\n"
@@ -121,12 +122,13 @@ def write_series(folder: Path, planes: Iterable[NDArray[np.uint16]]) -> None:
 
 def measure(python: str, code: str, folder: Path) -> tuple[float, float]:
     """Seconds, imports among them, and peak MB of one reader."""
-    command = [python, "-c", f"{_PEAK}{code}{_END}", str(folder)]
+    measured = [python, "-c", f"{_BEGIN}{code}{_END}", str(folder)]
+    command = [sys.executable, "-c", _WATCHED, *measured]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise click.ClickException(done.stderr.strip().splitlines()[-1])
-    seconds, own_mb, child_mb = json.loads(done.stdout.splitlines()[-1])
-    return seconds, max(own_mb, child_mb)
+    seconds, peak_mb = map(float, done.stdout.split()[-2:])
+    return seconds, peak_mb
 
 
 @click.command()
