@@ -10,7 +10,6 @@ from pydicom import Dataset
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom_objects.drawing import WINDOW_HU, Frame, picture
 from lits_runtime.volumes.dicom_objects.facts import (
-    MANUFACTURER,
     Algorithm,
     Figures,
     ObjectOptions,
@@ -83,7 +82,7 @@ def _captured(
     number: int,
     index: int,
 ) -> Dataset:
-    header, algorithm = identity.header, identity.algorithm
+    header = identity.header
     with as_stored():
         captured = SCImage(
             pixel_array=pixels,
@@ -91,11 +90,8 @@ def _captured(
             bits_allocated=8,
             coordinate_system="PATIENT",
             study_instance_uid=series.study_uid,
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
             sop_instance_uid=uid,
             instance_number=number,
-            manufacturer=MANUFACTURER,
             patient_id=header.PatientID,
             patient_name=header.PatientName,
             patient_birth_date=header.PatientBirthDate,
@@ -109,12 +105,7 @@ def _captured(
             pixel_spacing=(frame.pixel_mm, frame.pixel_mm),
             patient_orientation=("L", "P"),
             contributing_equipment=[identity.equipment],
-            manufacturer_model_name=algorithm.name,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.model_sha256[:16],
-            series_description="Liver and lesions: pictures",
-            content_date=identity.moment.date,
-            content_time=identity.moment.time,
+            **identity.arguments("Liver and lesions: pictures"),
         )
         identity.settle(captured)
         captured.BodyPartExamined = "LIVER"
@@ -122,7 +113,7 @@ def _captured(
         captured.ImageComments = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
         if series.geometry.slices_are_slowest:
             captured.SourceImageSequence = _source(series, index)
-    return captured
+        return captured
 
 
 def _source(series: Series, index: int) -> list[Dataset]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pydicom
@@ -123,6 +123,24 @@ class Identity:
         """A UID of something in this object or about it."""
         return derived_uid(*self._parts, *parts)
 
+    def arguments(self, description: str) -> dict[str, Any]:
+        """What all of highdicom's objects take alike: their series, their maker, their moment.
+
+        Args:
+            description: of the series.
+        """
+        return {
+            "series_instance_uid": self.series_uid,
+            "series_number": self.series_number,
+            "series_description": description,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": self.algorithm.name,
+            "software_versions": self.algorithm.version,
+            "device_serial_number": self.algorithm.model_sha256[:16],
+            "content_date": self.moment.date,
+            "content_time": self.moment.time,
+        }
+
     def copy_patient_and_study(self, made: Dataset) -> None:
         """Give a new object the patient and study of the source."""
         made.StudyInstanceUID = self.series.study_uid
@@ -237,9 +255,22 @@ def write_object(file: BinaryIO | NewFile, made: Dataset) -> None:
     Args:
         file: open for writing, as those of `files.atomic.NewFiles` are.
         made: of one of the `make_` functions.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    with as_stored():
-        made.save_as(cast(BinaryIO, file), enforce_file_format=True)
+    try:
+        with as_stored():
+            made.save_as(cast(BinaryIO, file), enforce_file_format=True)
+    except OSError as error:
+        raise _of_the_file(error) from None
+
+
+def _of_the_file(error: BaseException) -> BaseException:
+    """The error that pydicom repeats as text, with a traceback, in another of the same type."""
+    while error.__cause__ is not None and getattr(error, "errno", None) is None:
+        error = error.__cause__
+    return error
 
 
 def content_digest(labels: NDArray[np.unsignedinteger], *more: object) -> str:

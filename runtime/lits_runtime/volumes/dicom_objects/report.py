@@ -70,33 +70,28 @@ def make_sr(
         groups: list[_Group] = []
         if seg is not None:
             groups = _Groups(series, labels, seg, identity, options).all(figures)
-        report = MeasurementReport(
-            observation_context=_observer(algorithm),
-            procedure_reported=our.CT,
-            imaging_measurements=[_summary(identity, figures), *groups],
-            title=our.MEASUREMENT_REPORT,
-        )
         sr = ComprehensiveSR(
             evidence=[*evidence, *([seg] if seg is not None else [])],
-            content=report[0],
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
+            content=_content(identity, figures, groups),
             sop_instance_uid=identity.uid(repr(figures), seg.SOPInstanceUID if seg else None),
             instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=algorithm.name,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.model_sha256[:16],
             is_complete=True,
-            series_description="Liver and lesions: measurements",
             coding_schemes=[
                 CodingSchemeIdentificationItem(our.SCHEME, name=f"Codes of {MANUFACTURER}")
             ],
-            content_date=identity.moment.date,
-            content_time=identity.moment.time,
+            **identity.arguments("Liver and lesions: measurements"),
         )
         identity.settle(sr)
     return sr
+
+
+def _content(identity: Identity, figures: Figures, groups: list[_Group]) -> Any:
+    return MeasurementReport(
+        observation_context=_observer(identity.algorithm),
+        procedure_reported=our.CT,
+        imaging_measurements=[_summary(identity, figures), *groups],
+        title=our.MEASUREMENT_REPORT,
+    )[0]
 
 
 def _evidence(series: Series, identity: Identity) -> list[Dataset]:

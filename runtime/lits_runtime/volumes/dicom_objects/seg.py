@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.series import Series, SliceHeader
-from lits_runtime.volumes.dicom_objects.facts import MANUFACTURER, Algorithm, ObjectOptions
+from lits_runtime.volumes.dicom_objects.facts import Algorithm, ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import (
     Identity,
     as_stored,
@@ -49,23 +49,15 @@ def make_seg(
             pixel_array=segments.numbers,
             segmentation_type=options.seg_type.upper(),
             segment_descriptions=describe(segments, algorithm, options),
-            series_instance_uid=identity.series_uid,
-            series_number=identity.series_number,
             sop_instance_uid=identity.uid(content_digest(segments.numbers)),
             instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=algorithm.name,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.model_sha256[:16],
             transfer_syntax_uid=_SYNTAX[options.seg_type],
             pixel_measures=_measures(series),
             omit_empty_frames=_sparse(options),
             content_label="LIVER_LESIONS",
             content_description=_content(segments.empty),
             contributing_equipment=[identity.equipment],
-            series_description="Liver and lesions",
-            content_date=identity.moment.date,
-            content_time=identity.moment.time,
+            **identity.arguments("Liver and lesions"),
         )
         identity.settle(seg)
         _point_at_sources(seg, series)

@@ -1,5 +1,6 @@
 """Segmentations: the same voxels for every reader, where they belong, and described."""
 
+import errno
 import logging
 import warnings
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 from pydicom import Dataset
 
 from lits_runtime.errors import OptionsError
+from lits_runtime.files.atomic import NewFiles
 from lits_runtime.volumes.dicom_objects.facts import Algorithm, ObjectOptions
+from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.dicom_objects.segments import MAX_SEGMENTS_OF_LESIONS, number_lesions
 from support.dicom_ct import set_all
 from support.dicom_tools import broken_rules
+from support.full_disk import largest_file
 from support.labelled_series import (
     ALGORITHM,
     PLANES,
@@ -263,3 +267,18 @@ def test_options_that_there_are_not() -> None:
         OptionsError, match="seg_type 'fractional' of a DICOM object: expected binary"
     ):
         ObjectOptions(seg_type="fractional")
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """pydicom repeats an error of the file as text, with the traceback in it."""
+    case = labelled(tmp_path / "ct")
+    seg = make_seg(case.series, case.labels, ALGORITHM, ObjectOptions())
+    assert seg is not None
+    path = tmp_path / "out" / "seg.dcm"
+    path.parent.mkdir()
+    with pytest.raises(OSError, match="make room, or choose another output") as raised:  # noqa: SIM117
+        with largest_file(1000), NewFiles() as new:
+            write_object(new.open(path), seg)
+    assert raised.value.errno == errno.EFBIG
+    assert "\n" not in str(raised.value) and "Traceback" not in str(raised.value)
+    assert not list(path.parent.iterdir())
