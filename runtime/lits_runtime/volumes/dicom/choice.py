@@ -132,7 +132,7 @@ def _wanted(found: FoundSeries, wanted: str, where: str) -> Chosen:
     fitting = [
         one
         for one in found.series
-        if wanted in (one.uid, label_of(one), str(one.number), hashed_uid(one.uid), one.name)
+        if wanted in (one.uid, label_of(one), str(one.number), one.key, one.name)
     ]
     if len(fitting) == 1:
         return Chosen(fitting[0], f"{fitting[0].name}: as asked for")

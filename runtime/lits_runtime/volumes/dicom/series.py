@@ -105,7 +105,14 @@ class Series:
         """
         number = "series" if self.number is None else f"series-{self.number}"
         part = f"-{self.part[0]}of{self.part[1]}" if self.part[1] > 1 else ""
-        return f"{number}-{hashed_uid(self.uid)}{part}"
+        return f"{number}-{self.key}{part}"
+
+    @property
+    def key(self) -> str:
+        """The hash of its UID or, where anonymisation removed it, of what else is its own."""
+        facts = (self.study_uid, self.frame_of_reference_uid, self.acquisition)
+        grid = (self.geometry.shape, self.geometry.affine.tolist())
+        return hashed_uid(self.uid or repr((*facts, *grid)))
 
     @property
     def stored_slices(self) -> tuple[int, ...]:

@@ -144,3 +144,15 @@ def made(**acquisition: Any) -> Series:
     geometry = Geometry((4, 4, 4), AFFINE)
     texts = ("", "", "", None, "", (), (1, 0, 0, 0, 1, 0), geometry, ())
     return Series(*texts, acquisition=Acquisition(**acquisition))
+
+
+def test_series_without_uids_have_names_of_their_own(tmp_path: Path) -> None:
+    """Anonymisation may empty all UIDs; results are named for the series all the same."""
+    for name, time in (("a", "101500"), ("b", "101530")):
+        slices = slices_of(HU, name=name)
+        set_all(slices, SeriesInstanceUID="", StudyInstanceUID="", AcquisitionTime=time)
+        save(slices, tmp_path / name)
+    one, other = (find_series(tmp_path / name).series[0] for name in "ab")
+    assert one.uid == other.uid == ""
+    assert one.name != other.name
+    assert find_series(tmp_path / "a").series[0].name == one.name
