@@ -20,7 +20,7 @@ from lits_runtime.messages import printable, without_uids
 from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
 from lits_runtime.volumes.foreign_formats import BYTES, by_ending, is_dicom
-from lits_runtime.volumes.names import SCAN_NAMES, volume_ending, without_halves
+from lits_runtime.volumes.names import SCAN_NAMES, is_dicom_name, volume_ending, without_halves
 
 if TYPE_CHECKING:
     from lits_runtime.volumes.dicom.series import Series
@@ -79,32 +79,40 @@ def find_scans(
             files in it we wrote.
         fill_missing: interpolate single missing slices of DICOM series.
     """
-    outputs, explained = list(outputs), cache(our_files)
-    walk = _Walk(folder, pattern, outputs, with_dicom=pattern is None)
-    walked = _walked(walk)
+    outputs = list(outputs)
+    walked = find_volumes(folder, pattern=pattern, outputs=outputs, with_dicom=pattern is None)
+    found, others = _without_masks(folder, walked.files, outputs)
+    left_out, series = [*walked.left_out, *others], list["Series"]()
+    if walked.dicom:
+        from lits_runtime.finding.series import series_among
+
+        series, unfit = series_among(walked.dicom, folder, fill_missing=fill_missing)
+        left_out += (LeftOut(*other) for other in unfit)
+    return Found(found, sorted(left_out, key=lambda one: one.path), series)
+
+
+def _without_masks(
+    folder: Path, files: Iterable[Path], outputs: Sequence[Path]
+) -> tuple[list[Path], list[LeftOut]]:
+    """Those of the files that are scans, and why the others are none."""
+    explained = cache(our_files)
     masks_above = folder_of_masks(Path(os.path.realpath(folder)).name)
-    found, left_out = [], walked.left_out
-    for parent, files in _by_folder(walked.files).items():
+    found, left_out = list[Path](), list[LeftOut]()
+    for parent, inside_it in _by_folder(files).items():
         inside = [folder_of_masks(part) for part in parent.relative_to(folder).parts]
         by_folder = next(filter(None, (masks_above, *inside)), None)
-        names = [file.name for file in files]
+        names = [file.name for file in inside_it]
         place = parent.relative_to(folder)  # also in the output folders, which mirror the tree
         places = [records for output in outputs for records in (output, output / place)]
         reasons = no_scans_by_layout(parent, names) | made_here(parent, places, explained)
-        for file in files:
+        for file in inside_it:
             if why := by_folder or reasons.get(file.name):
                 left_out.append(LeftOut(file, why))
             elif why := cannot_be_read(file):
                 left_out.append(LeftOut(file, why, lost=True))
             else:
                 found.append(file)
-    series = list["Series"]()
-    if walk.dicom:
-        from lits_runtime.finding.series import series_among
-
-        series, others = series_among(walk.dicom, folder, fill_missing=fill_missing)
-        left_out += (LeftOut(*other) for other in others)
-    return Found(found, sorted(left_out, key=lambda one: one.path), series)
+    return found, left_out
 
 
 def find_volumes(
@@ -122,10 +130,7 @@ def find_volumes(
         outputs: folders that are skipped if they lie inside `folder`.
         with_dicom: look for DICOM objects too.
     """
-    return _walked(_Walk(folder, pattern, outputs, with_dicom))
-
-
-def _walked(walk: "_Walk") -> Found:
+    walk = _Walk(folder, pattern, outputs, with_dicom)
     walk.through()
     left_out = sorted(walk.left_out, key=lambda one: one.path)
     return Found(sorted(walk.files), left_out, dicom=sorted(walk.dicom))
@@ -242,6 +247,8 @@ class _Walk:
             if not named and self._with_dicom and _begins_as_dicom(path):
                 self.dicom.append(path)
             elif foreign and not named:
+                if self._with_dicom and is_dicom_name(path.name):
+                    foreign = "not DICOM, though named so; copy it again"
                 self._leave(path, foreign)
             return named
         elif entry.is_symlink() and not os.path.exists(path):

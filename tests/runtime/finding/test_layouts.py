@@ -111,7 +111,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "b.nrrd": "NRRD",
         "c.mha": "MetaImage",
         "d.mgz": "FreeSurfer",
-        "series/1.dcm": "dcm2niix",
+        "series/1.dcm": "not DICOM",
         "e.nii.bz2": "compressed otherwise",
         "overlay.png": ".",
         "unfinished.nii.gz.part": "a copy or part",
