@@ -32,6 +32,8 @@ def _thresholds(
     return thresholds
 
 
+_OF_THE_PLAN = ("output", "pattern", "probability", "formats", "series", "fill_missing")
+"""Options that `batch.jobs.plan` takes."""
 _scans, _outputs, _model, _postprocessing, _hardware = map(
     section, ("Scans", "Outputs", "Model", "Post-processing", "Hardware")
 )
@@ -141,15 +143,9 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @shared_options
 def main(
     scan: tuple[str, ...],
-    output: Path | None,
     listed: Any,
-    pattern: str | None,
     shard: str | None,
-    series: str | None,
     list_series: bool,
-    fill_missing: bool,
-    formats: tuple[str, ...],
-    probability: Path | None,
     report: Path | None,
     as_json: bool,
     **settings: Any,
@@ -176,16 +172,9 @@ def main(
         if not scans:
             raise ValueError("no scan: name files or folders, or give --list")
         if list_series:
-            print_series(scans, fill_missing=fill_missing, as_json=as_json)
+            print_series(scans, fill_missing=settings["fill_missing"], as_json=as_json)
             return
-        planned = plan(
-            *(scans, output),
-            pattern=pattern,
-            probability=probability,
-            formats=formats,
-            series=series,
-            fill_missing=fill_missing,
-        )
+        planned = plan(scans, **{name: settings.pop(name) for name in _OF_THE_PLAN})
         jobs = shard_of(planned, shard) if shard else planned
     except ValueError as error:
         _raise_as_usage_error(error)

@@ -70,11 +70,7 @@ def train(
         with world.failing_together():
             state, data = _set_up(cases, recipe, run, world)
             log = RunLog(state)
-        stopped = world.agree(stop_requested())
-        world.check_same("data, settings and state", (recipe, state.provenance, state.step))
-        with log:
-            while not stopped and not state.finished:
-                stopped = not _run_epoch(state, data, log, stop_requested)
+        stopped = _run_epochs(state, data, log, stop_requested)
         full = None
         if run.full_validation and not world.agree(stopped):
             full = judge_best(state, data.validation.cases, stop_requested)
@@ -88,6 +84,19 @@ def train(
         data.skipped | state.skipped.listed(),
         stopped,
     )
+
+
+def _run_epochs(
+    state: TrainingState, data: RunData, log: RunLog, stop_requested: Callable[[], bool]
+) -> bool:
+    """Complete the remaining epochs; whether a stop was requested before they were done."""
+    stopped = state.world.agree(stop_requested())
+    facts = (state.recipe, state.provenance, state.step)
+    state.world.check_same("data, settings and state", facts)
+    with log:
+        while not stopped and not state.finished:
+            stopped = not _run_epoch(state, data, log, stop_requested)
+    return stopped
 
 
 def _set_up(

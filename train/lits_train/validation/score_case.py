@@ -45,41 +45,68 @@ def score_case(
     """
     geometry = volume.geometry
     shape, voxel_ml = geometry.canonical_shape, geometry.voxel_ml
-    pixel_mm2 = prod(geometry.canonical_spacing_mm[1:])
-    thresholds = [key for key, _ in groupby(candidates, lambda one: one.thresholds)]
-    present = {key: np.zeros(shape[0], bool) for key in thresholds}
+    tallies = [Tally(shape[0]) for _ in candidates]
     with ExitStack() as stack:
         cleaners = [
             stack.enter_context(closing(CleanUp(shape, voxel_ml, one.postprocessing)))
             for one in candidates
         ]
-        for start, slab_hu in volume.slabs(labeller.context_slices):
-            if stop_requested():
-                return None
-            of_threshold = labeller.labels(slab_hu, thresholds)
-            for cleaner, one in zip(cleaners, candidates, strict=True):
-                cleaner.add(start, of_threshold[one.thresholds])
-            for key, labels in of_threshold.items():
-                area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
-                present[key][start : start + len(labels)] = area_mm2 >= LEAST_MM2
-        tallies = [Tally(shape[0]) for _ in candidates]
-        reference = np.zeros(2, np.int64)
-        for labels_gt, *cleaned in zip(
-            volume.labels(), *(cleaner.slabs() for cleaner in cleaners), strict=True
-        ):
-            if stop_requested():
-                return None
-            reference += [np.count_nonzero(mask(labels_gt)) for mask in MASKS.values()]
-            box = _box([labels_gt, *(labels for _, labels in cleaned)])
-            for tally, (start, labels) in zip(tallies, cleaned, strict=True):
-                tally.add(start, labels[:, *box], labels_gt[:, *box], box)
+        present = _label(labeller, volume, candidates, cleaners, stop_requested)
+        if present is None:
+            return None
+        totals = _compare(volume, cleaners, tallies, stop_requested)
+        if totals is None:
+            return None
     counts = tuple(
         tally.counts(present[one.thresholds], geometry)
         for tally, one in zip(tallies, candidates, strict=True)
     )
-    totals = int(reference[0]), int(reference[1])
     scored = tuple(name for name in labeller.classes if name in classes)
     return CaseScores(case_id, volume.full_resolution, scored, voxel_ml, totals, counts)
+
+
+def _label(
+    labeller: Labeller,
+    volume: CaseVolume,
+    candidates: Sequence[Inference],
+    cleaners: Sequence[CleanUp],
+    stop_requested: Callable[[], bool],
+) -> dict[tuple[float, ...], NDArray[np.bool_]] | None:
+    """Give every candidate's clean-up its labels; which slices show liver, by threshold."""
+    pixel_mm2 = prod(volume.geometry.canonical_spacing_mm[1:])
+    slices = volume.geometry.canonical_shape[0]
+    thresholds = [key for key, _ in groupby(candidates, lambda one: one.thresholds)]
+    present = {key: np.zeros(slices, bool) for key in thresholds}
+    for start, slab_hu in volume.slabs(labeller.context_slices):
+        if stop_requested():
+            return None
+        of_threshold = labeller.labels(slab_hu, thresholds)
+        for cleaner, one in zip(cleaners, candidates, strict=True):
+            cleaner.add(start, of_threshold[one.thresholds])
+        for key, labels in of_threshold.items():
+            area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
+            present[key][start : start + len(labels)] = area_mm2 >= LEAST_MM2
+    return present
+
+
+def _compare(
+    volume: CaseVolume,
+    cleaners: Sequence[CleanUp],
+    tallies: Sequence["Tally"],
+    stop_requested: Callable[[], bool],
+) -> tuple[int, int] | None:
+    """Add cleaned labels to the tallies; the voxels of liver and lesion in the reference."""
+    reference = np.zeros(2, np.int64)
+    for labels_gt, *cleaned in zip(
+        volume.labels(), *(cleaner.slabs() for cleaner in cleaners), strict=True
+    ):
+        if stop_requested():
+            return None
+        reference += [np.count_nonzero(mask(labels_gt)) for mask in MASKS.values()]
+        box = _box([labels_gt, *(labels for _, labels in cleaned)])
+        for tally, (start, labels) in zip(tallies, cleaned, strict=True):
+            tally.add(start, labels[:, *box], labels_gt[:, *box], box)
+    return int(reference[0]), int(reference[1])
 
 
 class Tally:
