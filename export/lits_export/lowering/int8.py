@@ -128,7 +128,7 @@ class Calibrated:
         return sorted(names, key=lambda name: -effects[name])
 
     def _run(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        # One thread: slabs of one slice are too small to be shared out, and models run side by side.
+        # One thread: slices are too small to be shared out, and models run side by side.
         session = open_session(model.SerializeToString(), "cpu", threads=1)
         step = max(1, len(self.slabs) // 12)
         values = [run(session, ["probability"], slab)[0] for slab in self.slabs[::step]]
