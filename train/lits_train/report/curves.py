@@ -50,14 +50,8 @@ def svg(figure: Figure) -> str:
 
 def _plot(axes: Axes, values: dict[int, float], colour: str = _GREY, label: str = "") -> None:
     style = "o-" if len(values) <= _MOST_MARKED else "-"
-    axes.plot(
-        *(values.keys(), values.values()),
-        style,
-        color=colour,
-        markersize=3.5,
-        linewidth=1.4,
-        label=label,
-    )
+    points = list(values), list(values.values())
+    axes.plot(*points, style, color=colour, markersize=3.5, linewidth=1.4, label=label)
 
 
 def _draw_loss(axes: Axes, run: RunMetrics) -> None:
@@ -81,7 +75,7 @@ def _draw_dice(axes: Axes, run: RunMetrics) -> None:
         full = {e.number: e.full_dice[name] for e in run.epochs if name in e.full_dice}
         if full:
             label = f"{name}, full resolution"
-            axes.plot(*(full.keys(), full.values()), "D", color=colour, mfc="none", label=label)
+            axes.plot(list(full), list(full.values()), "D", color=colour, mfc="none", label=label)
     if (best := run.best) is not None:
         axes.axvline(best.number, color="#009e73", linewidth=1, label=f"best: epoch {best.number}")
     if run.classes:
