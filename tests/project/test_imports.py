@@ -14,7 +14,7 @@ BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
 TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
     "lits_runtime": BASE | {"highdicom", "PIL", "pydicom"},
-    "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "requests", "rich"},
+    "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "matplotlib", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx", "openvino"},
     "lits_tools": BASE
     | TRAIN

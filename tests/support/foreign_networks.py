@@ -1,6 +1,7 @@
 """Segmentation networks as others write them, and the ways in which they save their weights."""
 
 import copy
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -235,6 +236,29 @@ def without_norm(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+TIMM_PARTS = (
+    *((f"{ours}.0.", f"{theirs}.conv.") for ours, theirs in (("f.a", "conv1"), ("f.b", "conv2"))),
+    *((f"{ours}.1.", f"{theirs}.bn.") for ours, theirs in (("f.a", "conv1"), ("f.b", "conv2"))),
+    *(("f.c.0.", "conv3.conv."), ("f.c.1.", "conv3.bn."), ("f.se.", "se.")),
+    *(("proj.0.", "downsample.conv."), ("proj.1.", "downsample.bn.")),
+)
+
+
+def timm_names(network: nn.Module) -> dict[str, Tensor]:
+    """An encoder of stem and trunk under the names of timm's regnety_004, version 1.0."""
+    state: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        name = name.replace("encoder.0.0.", "encoder.stem.conv.")
+        name = name.replace("encoder.0.1.", "encoder.stem.bn.")
+        if block := re.fullmatch(r"encoder\.1\.block\d\.block(\d)-(\d+)\.(.+)", name):
+            rest = block[3]
+            for ours, theirs in TIMM_PARTS:
+                rest = rest.replace(ours, theirs)
+            name = f"encoder.s{block[1]}.b{int(block[2]) + 1}.{rest}"
+        state[name] = tensor
+    return state
+
+
 def shared_twice() -> nn.Module:
     """The encoder under two names, as torch saves what two attributes hold."""
     network = RowNetwork(transposed_row())
@@ -302,6 +326,7 @@ KINDS: dict[str, Kind] = {
     ),
     "own names, safetensors": Kind(WholeRegnet, ending=".safetensors"),
     "own names, encoder by order": Kind(NamedNetwork),
+    "timm's names": Kind(lambda: RowNetwork(transposed_row()), timm_names),
     "U-Net with bias and norm, --recipe default": Kind(
         SkipNetwork, given={"stated": frozenset({"recipe"})}, stated={"recipe": "default"}
     ),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lits_export.cli.models import add_to_repository, inspect, print_description, triton
-from lits_export.cli.subcommands import CommandWithSubcommands
 from lits_export.parity.tolerance import TOLERANCES
 from lits_runtime.cli.arguments import (
     EXISTING,
@@ -18,6 +17,7 @@ from lits_runtime.cli.arguments import (
     force_option,
 )
 from lits_runtime.cli.command import section, shared_options
+from lits_runtime.cli.subcommands import CommandWithSubcommands
 from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
 from lits_runtime.model.metadata import DISCLAIMER
 from lits_train.cli.recipe_options import overridden, recipe_options

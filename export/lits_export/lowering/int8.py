@@ -4,7 +4,9 @@ import contextlib
 import io
 import logging
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from lits_export.lowering.float16 import STEM
 from lits_runtime.errors import ParityError
 from lits_runtime.session.providers import open_session
 from lits_runtime.session.run import run
+from lits_runtime.system.processors import usable_processors
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, float]]] = {
 
 Lower percentiles, entropy, distribution and moving averages were never best on trained networks."""
 
+_silenced = threading.Lock()
 _OPERATORS = ["Conv", "Relu"]
 """A Relu is folded into its Conv, whose output then needs no range for negative values."""
 
@@ -118,11 +122,14 @@ class Calibrated:
     def ranked(self) -> list[str]:
         """Nodes by how much each changes the slabs alone in int8, the worst first."""
         names = list(self.modules)
-        effects = {name: self.effect(self.quantised({*names} - {name})) for name in names}
+        with ThreadPoolExecutor(usable_processors()) as pool:
+            found = pool.map(lambda name: self.effect(self.quantised({*names} - {name})), names)
+            effects = dict(zip(names, found, strict=True))
         return sorted(names, key=lambda name: -effects[name])
 
     def _run(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        session = open_session(model.SerializeToString(), "cpu")
+        # One thread: slices are too small to be shared out, and models run side by side.
+        session = open_session(model.SerializeToString(), "cpu", threads=1)
         step = max(1, len(self.slabs) // 12)
         values = [run(session, ["probability"], slab)[0] for slab in self.slabs[::step]]
         # Scans may differ in size: as rows of pixels they can be joined.
@@ -160,12 +167,13 @@ def _ranges(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the library prints, and logs to the root logger."""
+    """Silence what the library prints, and logs to the root logger, for one thread at a time."""
     root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(level)
+    with _silenced:
+        level = root.level
+        root.setLevel(logging.ERROR)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        finally:
+            root.setLevel(level)

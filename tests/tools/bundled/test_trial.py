@@ -30,10 +30,11 @@ from lits_tools.bundled.settings import (
     variant,
 )
 from lits_tools.bundled.trial import Trial
-from lits_train.network.checkpoint import LAST_NAME, METRICS_NAME
+from lits_train.network.checkpoint import LAST_NAME
 from lits_train.prepared.slices import open_cases
 from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import BASELINE, DEFAULT, LESION_UNKNOWN
+from lits_train.settings.run import METRICS_NAME
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
 
 pytestmark = pytest.mark.slow

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from lits_train.cli.train import main
+from lits_train.settings.run import REPORT_NAME
 
 
 @pytest.mark.slow
@@ -23,6 +24,7 @@ def test_command_skips_bad_cases_and_ends_by_listing_them(
     assert result.stderr.splitlines()[-1].startswith("skipped case 1: ")
     assert "truncated" in result.stderr.splitlines()[-1]
     assert result.stdout == ""
+    assert "resumed in epoch" not in (tmp_path / "run" / REPORT_NAME).read_text("utf-8")
 
 
 def test_usage_and_data_errors_of_the_command(tmp_path: Path) -> None:

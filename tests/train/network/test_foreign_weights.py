@@ -149,6 +149,31 @@ def test_settings_of_weights_alone_are_refused_for_a_checkpoint(tmp_path: Path) 
         load_checkpoint(path, Given(transposed=True))
 
 
+def test_names_of_timm_are_those_that_timm_saves(tmp_path: Path) -> None:
+    """Some of them, noted from timm 1.0: the encoder of a network that timm has made."""
+    named = KINDS["timm's names"].content(RowNetwork(transposed_row()))
+    theirs = (
+        *("stem.conv.weight", "stem.bn.running_var", "s1.b1.conv1.conv.weight"),
+        *("s1.b1.conv2.bn.num_batches_tracked", "s1.b1.se.fc1.weight", "s1.b1.se.fc2.bias"),
+        *("s1.b1.conv3.bn.weight", "s1.b1.downsample.conv.weight", "s1.b1.downsample.bn.bias"),
+        *("s3.b6.conv3.conv.weight", "s4.b6.se.fc2.weight"),
+    )
+    assert {f"encoder.{name}" for name in theirs} <= named.keys()
+    assert not [name for name in named if "block" in name]
+
+
+def test_settings_that_the_shapes_contradict_are_refused(tmp_path: Path) -> None:
+    path = save(KINDS["ours of other widths"], KINDS["ours of other widths"].network(), tmp_path)
+    asked = BASELINE.override(decoder_channels=(64, 32, 16, 8, 8))
+    stated = frozenset({"decoder_channels"})
+    with pytest.raises(CheckpointError, match=r"say \(24, 16, 16, 8, 8\): leave it out"):
+        load_checkpoint(path, Given(asked, stated))
+    load_checkpoint(path, Given(BASELINE.override(decoder_channels=NARROW), stated))
+    row = save(KINDS["original notebook"], NotebookNetwork(), tmp_path)
+    with pytest.raises(CheckpointError, match=r"decoder_channels .* was given, but the shapes"):
+        load_checkpoint(row, Given(asked, stated))
+
+
 def test_averaged_weights_come_first_and_others_are_named() -> None:
     def state(value: float) -> dict[str, Tensor]:
         return {"conv.weight": torch.full((1, 1, 3, 3), value)}

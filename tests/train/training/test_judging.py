@@ -7,9 +7,9 @@ import pytest
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_train.data.cases import Case, find_cases
-from lits_train.network.checkpoint import BEST_NAME, FULL_VALIDATION_NAME, load_checkpoint
+from lits_train.network.checkpoint import BEST_NAME, load_checkpoint
 from lits_train.settings.recipe import DEFAULT
-from lits_train.settings.run import RunSettings
+from lits_train.settings.run import FULL_VALIDATION_NAME, RunSettings
 from lits_train.training.loop import train
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,5 @@
 import json
+import logging
 import re
 import shutil
 import signal
@@ -64,13 +65,20 @@ def test_a_run_leaves_best_last_and_metrics(
     assert not list((tmp_path / "run").glob(".lits-*"))
 
 
-def test_the_loss_falls(phantom_folder: Path, tmp_path: Path) -> None:
+def test_the_loss_falls_and_the_time_left_is_told(
+    phantom_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = DEFAULT.override(
         size=32, batch_size=4, epochs=6, learning_rate=1e-2, warmup_steps=0, synthetic_lesions=0.0
     )
-    train(find_cases(phantom_folder), recipe, RunSettings(tmp_path))
+    with caplog.at_level(logging.INFO, "lits_train"):
+        train(find_cases(phantom_folder), recipe, RunSettings(tmp_path))
     lines = metrics_of(tmp_path)
     assert lines[-1]["loss"] < 0.75 * lines[0]["loss"]
+    told = [record.message for record in caplog.records]
+    assert sum("steps that are left, and validation" in message for message in told) == 1
+    epochs = [message for message in told if message.startswith("epoch ")]
+    assert [message.endswith(" left") for message in epochs] == [True] * 5 + [False]
 
 
 STEADY = DEFAULT.override(size=32, batch_size=4, epochs=2, epoch_slices=40, ema_decay=0.9)
@@ -116,6 +124,7 @@ def test_ended_within_an_epoch_and_resumed_it_ends_with_the_same_bits(
     assert (result.epochs, result.stopped) == (2, False)
     assert_same_weights(undisturbed / LAST_NAME, tmp_path / LAST_NAME)
     assert_same_weights(undisturbed / BEST_NAME, tmp_path / BEST_NAME)
+    assert [line.get("resumed", False) for line in metrics_of(tmp_path)] == [True, False]
     for mine, theirs in zip(metrics_of(tmp_path), metrics_of(undisturbed), strict=True):
         assert {key: mine[key] for key in SAME} == {key: theirs[key] for key in SAME}
     assert not list(tmp_path.glob(".lits-*"))

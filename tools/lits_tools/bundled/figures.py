@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.labels import MASKS, lesion_mask
-from lits_train.network.checkpoint import METRICS_NAME
+from lits_train.settings.run import METRICS_NAME
 
 WINDOW_HU = (0.0, 160.0)
 _STYLES = {"liver": 0.7, "lesion": 1.1}

@@ -14,14 +14,13 @@ from lits_tools.bundled.data import build, volumes, without
 from lits_tools.bundled.settings import TrialData
 from lits_train.network.checkpoint import (
     LAST_NAME,
-    METRICS_NAME,
     load_checkpoint,
     save_checkpoint,
 )
 from lits_train.prepared.slices import open_cases
 from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import Recipe
-from lits_train.settings.run import RunSettings
+from lits_train.settings.run import METRICS_NAME, RunSettings
 from lits_train.training.loop import train
 
 MODEL_NAME, FINAL_NAME = "model.onnx", "final.pth"

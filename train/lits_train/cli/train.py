@@ -1,5 +1,6 @@
 """lits-train: train a segmentation network on pairs of CT volumes and masks."""
 
+import logging
 import signal
 from pathlib import Path
 from types import FrameType
@@ -10,9 +11,13 @@ import click
 from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.progress import Stop, stopping_on_signals
+from lits_runtime.cli.subcommands import CommandWithSubcommands
+from lits_runtime.errors import LitsError
 from lits_train.cli.recipe_options import overridden, recipe_options
 from lits_train.settings.recipe import RECIPES, Recipe
 from lits_train.settings.run import PRECISIONS, RunSettings
+
+logger = logging.getLogger(__name__)
 
 
 class StopOnce(Stop):
@@ -28,7 +33,7 @@ _settings, _validation, _device, _output = map(
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=CommandWithSubcommands)
 @click.argument("data", type=EXISTING_FOLDER, required=False)
 @recipe_options("Recipe", "default", "Settings of the network, its input and its training.")
 @_settings("--show-recipe", is_flag=True, help="Print the settings as TOML and exit.")
@@ -140,8 +145,9 @@ def main(data: Path | None, output: Path | None, show_recipe: bool, **options: A
     """Train on DATA: pairs volume-ID.nii[.gz] and segmentation-ID.nii[.gz], or prepared data.
 
     The weights of the best epoch are saved as OUTPUT/regnet_lits_tumor_segmentation_trained.pth.
-    Ctrl-C and SIGTERM stop the run after the current step and save its state; a second signal stops
-    it at once. The same command with --resume continues it, also after a crash.
+    Learning curves are drawn in the end. Ctrl-C and SIGTERM stop the run after the current step and
+    save its state; a second signal stops it at once. The same command with --resume continues it,
+    also after a crash.
 
     Several GPUs: torchrun --nproc-per-node N -m lits_train DATA -o OUTPUT ... Every process must
     see DATA and OUTPUT; batch_size is the total over all processes.
@@ -203,6 +209,8 @@ def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
         if leads():
             click.echo(line, err=True)
 
+    if leads() and result.epochs:
+        _report(run.folder)
     if result.stopped:
         say(f"interrupted; --resume continues from {run.folder / LAST_NAME}")
         number = stop.signal_number or signal.SIGTERM  # None: another process received it
@@ -212,6 +220,32 @@ def _train(data: Path, recipe: Recipe, run: RunSettings) -> None:
         say(f"at full resolution: Dice {dice_by_class(result.full_dice)}")
     for case_id, reason in result.skipped.items():
         say(f"skipped case {case_id}: {reason}")
+
+
+@main.command(cls=Command)
+@click.argument("run", type=EXISTING_FOLDER)
+@shared_options
+def report(run: Path) -> None:
+    """Draw the learning curves of RUN, the output folder of a training, in whatever state it is.
+
+    Written are RUN/report.html, one self-contained page, and RUN/learning_curves.png: loss,
+    validation Dice by class, learning rate and speed of each epoch. Dotted lines show where the run
+    was resumed. lits-train does the same when it ends.
+    """
+    from lits_train.report.page import write_report
+
+    for path in write_report(run):
+        click.echo(path)
+
+
+def _report(folder: Path) -> None:
+    """As `report`; what fails is no failure of the training."""
+    try:
+        from lits_train.report.page import write_report
+
+        logger.info("learning curves: %s", write_report(folder)[0])
+    except (ImportError, LitsError, OSError) as error:
+        logger.warning("no learning curves: %s; try lits-train report %s", error, folder)
 
 
 if __name__ == "__main__":

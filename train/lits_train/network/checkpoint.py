@@ -23,8 +23,6 @@ from lits_train.weights.state_dict import misfit, our_names
 
 BEST_NAME = "regnet_lits_tumor_segmentation_trained.pth"
 LAST_NAME = "last.pth"
-METRICS_NAME = "metrics.jsonl"
-FULL_VALIDATION_NAME = "full_validation.json"
 FORMAT_VERSION = 1
 
 

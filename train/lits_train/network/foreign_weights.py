@@ -1,6 +1,7 @@
 """Weights without settings, as others save them: matched with a network that computes the same."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lits_runtime.errors import CheckpointError
 from lits_runtime.messages import brief
+from lits_train.limits import shown
 from lits_train.network.native_decoder import native_settings
 from lits_train.network.segmentation_network import ENCODER_CHANNELS, SegmentationNetwork
 from lits_train.settings.recipe import BASELINE, Recipe
@@ -90,6 +92,7 @@ def _recipe(match: Match, given: Given) -> Recipe:
         )
     thresholds = recipe.thresholds if len(recipe.thresholds) == channels else (0.5,) * channels
     settings = native_settings(layers)
+    _require_agreement(settings or {"decoder_channels": layers}, given)
     if settings is None:
         settings = {"decoder_layers": tuple(layers)}
     else:
@@ -100,6 +103,17 @@ def _recipe(match: Match, given: Given) -> Recipe:
         raise CheckpointError(f"its decoder is not known here: {error}") from error
     _require_input(recipe, given)
     return recipe
+
+
+def _require_agreement(read: Mapping[str, Any], given: Given) -> None:
+    """Refuse settings that were stated, and that the shapes in the file contradict."""
+    for name, found in read.items():
+        stated = getattr(given.recipe, name)
+        if name in given.stated and stated != found:
+            raise CheckpointError(
+                f"{name} {shown(stated)} was given, but the shapes in the file say {shown(found)}: "
+                "leave it out"
+            )
 
 
 def _require_input(recipe: Recipe, given: Given) -> None:

@@ -12,15 +12,19 @@ from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_train.limits import shown
 from lits_train.network.checkpoint import (
     BEST_NAME,
-    FULL_VALIDATION_NAME,
     LAST_NAME,
-    METRICS_NAME,
     Checkpoint,
     load_checkpoint,
 )
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.recipe import Recipe
-from lits_train.settings.run import RunSettings
+from lits_train.settings.run import (
+    CURVES_NAME,
+    FULL_VALIDATION_NAME,
+    METRICS_NAME,
+    REPORT_NAME,
+    RunSettings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +75,8 @@ def find_start(recipe: Recipe, run: RunSettings) -> Start:
         checkpoint = load_checkpoint(last)
         _check_settings(checkpoint, recipe, run)
         return Start(checkpoint=checkpoint)
-    written = [run.folder / name for name in (BEST_NAME, METRICS_NAME, FULL_VALIDATION_NAME)]
-    check_targets(written, Inputs(), force=False)
+    names = (BEST_NAME, METRICS_NAME, FULL_VALIDATION_NAME, REPORT_NAME, CURVES_NAME)
+    check_targets([run.folder / name for name in names], Inputs(), force=False)
     if run.weights == "none":
         return Start()
     network = SegmentationNetwork(recipe)

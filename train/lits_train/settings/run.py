@@ -6,6 +6,12 @@ from pathlib import Path
 
 from lits_train.limits import RUN_LIMITS, check_fields, shown
 
+METRICS_NAME = "metrics.jsonl"
+"""In the folder of a run: a line per epoch."""
+FULL_VALIDATION_NAME = "full_validation.json"
+"""Scores of the best epoch at full resolution."""
+REPORT_NAME, CURVES_NAME = "report.html", "learning_curves.png"
+"""What became of a run, for people."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 

@@ -12,13 +12,13 @@ from lits_runtime.files.atomic import atomic_path
 from lits_train.data.cases import Case
 from lits_train.network.checkpoint import (
     BEST_NAME,
-    FULL_VALIDATION_NAME,
     load_checkpoint,
     save_checkpoint,
 )
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.state import TrainingState
+from lits_train.settings.run import FULL_VALIDATION_NAME
 from lits_train.validation.full_resolution import FullScores, validate_fully
 from lits_train.validation.labeller import NetworkLabeller
 

@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,16 +16,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lits_runtime.errors import TrainingError
 from lits_runtime.files.atomic import atomic_path, remove_abandoned
 from lits_runtime.files.regular_file import read_bounded
-from lits_train.given_files import strict_json
-from lits_train.limits import shown
-from lits_train.network.checkpoint import METRICS_NAME
+from lits_train.report.metrics import MOST_BYTES, metrics_of_line
 from lits_train.run.state import TrainingState
+from lits_train.settings.run import METRICS_NAME
 from lits_train.training.pictures import write_png
 
 logger = logging.getLogger(__name__)
 
-_MOST_METRICS_BYTES = 2**28
-_TIMED_STEPS = (10, 50)
+_TIMED_STEPS = (3, 10)
 """The time that a run takes is estimated from the steps between: the first ones are slower."""
 _SCALAR_STEPS = 10
 """Only every tenth step is written to TensorBoard."""
@@ -43,7 +40,9 @@ class RunLog:
         self.state, self.folder = state, state.run.folder
         self._open = contextlib.ExitStack()
         self._writer: Any = None
-        self._taken, self._started_s = 0, 0.0
+        self._taken, self._began_s, self._timed_s = 0, time.monotonic(), 0.0
+        self._resumed = state.run.resume
+        """Until the first epoch is logged."""
         if not state.world.leads:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -93,18 +92,26 @@ class RunLog:
                 self._writer.add_scalar(f"training/{name}", value, state.step)
 
     def _estimate(self) -> None:
-        """Log once how long the remaining steps will take."""
+        """Log once how long the run will take; `epoch` corrects it."""
         self._taken += 1
         first, last = _TIMED_STEPS
         if self._taken == first:
-            self._started_s = time.monotonic()
+            self._timed_s = time.monotonic()
         left = self.state.steps - self.state.step
-        if self._taken == last and left and self.state.world.leads:
-            step_s = (time.monotonic() - self._started_s) / (last - first)
+        if self._taken == last and left > last and self.state.world.leads:
+            step_s = (time.monotonic() - self._timed_s) / (last - first)
             logger.info(
-                "%.2g steps/s: about %s for the %d steps that are left, validation not counted",
+                "%.2g steps/s: about %s for the %d steps that are left, and validation",
                 *(1 / step_s, duration(left * step_s), left),
             )
+
+    def _time_left(self) -> str:
+        """What the rest takes at the pace so far, validation included; empty at the end."""
+        state = self.state
+        left = 0 if state.finished else state.steps - state.step
+        if not left or not self._taken:
+            return ""
+        return f", {duration(left * (time.monotonic() - self._began_s) / self._taken)} left"
 
     def epoch(self, metrics: dict[str, Any], picture: Tensor | None) -> None:
         """Log the completed epoch: a line of JSON, and a picture if it was validated."""
@@ -112,15 +119,18 @@ class RunLog:
             return
         if (held := memory_gb(self.state)) is not None:
             metrics = metrics | {"memory_gb": round(held, 3)}
+        metrics = metrics | ({"resumed": True} if self._resumed else {})
+        self._resumed = False
         with (self.folder / METRICS_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
         shown = dice_by_class(metrics.get("validation_dice", {}))
         logger.info(
-            "epoch %d: loss %.4f%s, %.0f slices/s",
+            "epoch %d: loss %.4f%s, %.0f slices/s%s",
             metrics["epoch"],
             metrics["loss"],
             f", validation Dice {shown}" if shown else "",
             metrics["slices_per_s"],
+            self._time_left(),
         )
         if picture is not None:
             write_png(self.folder / "pictures" / f"epoch-{metrics['epoch']:04}.png", picture)
@@ -144,25 +154,14 @@ class RunLog:
         path = self.folder / METRICS_NAME
         if not path.exists():
             return
-        content = read_bounded(path, _MOST_METRICS_BYTES, TrainingError)
+        content = read_bounded(path, MOST_BYTES, TrainingError)
         kept = [
             line
             for line in content.splitlines(keepends=True)
-            if line.endswith(b"\n") and _epoch_of(line, path) <= self.state.epoch
+            if line.endswith(b"\n") and metrics_of_line(line, path)["epoch"] <= self.state.epoch
         ]
         with atomic_path(path) as temporary:
             temporary.write_bytes(b"".join(kept))
-
-
-def _epoch_of(line: bytes, path: Path) -> int:
-    """The epoch of a line of metrics; any other line is refused, because the file is not ours."""
-    try:
-        epoch = strict_json(line)["epoch"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        epoch = None
-    if type(epoch) is not int:
-        raise TrainingError(f"{path}: {shown(line)} is not a line of metrics; move the file away")
-    return epoch
 
 
 def dice_by_class(dice: Mapping[str, float | None]) -> str:

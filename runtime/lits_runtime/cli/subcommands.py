@@ -11,7 +11,7 @@ from lits_runtime.cli.command import Command
 class CommandWithSubcommands(Command, click.Group):
     """A command with arguments of its own, and subcommands that its first argument may name.
 
-    A file of a subcommand's name is given with its folder: ./NAME.
+    A file or folder of a subcommand's name is given with its own folder: ./NAME.
     """
 
     allow_extra_args = False
@@ -33,10 +33,10 @@ class CommandWithSubcommands(Command, click.Group):
         if command is None:
             return super().make_context(info_name, args, parent, **extra)
         name = f"{info_name} {args[0]}"
-        if args[1:] or not Path(args[0]).is_file():
+        if args[1:] or not Path(args[0]).exists():
             return command.make_context(name, args[1:], parent, **extra)
         raise click.UsageError(
-            f"{name} needs arguments; for the file {args[0]} in this folder, give ./{args[0]}"
+            f"{name} needs arguments; for what is named {args[0]} in this folder, give ./{args[0]}"
         )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
