@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.errors import OutputError
 from lits_runtime.files.output_rule import Inputs, check_targets, file_key
 from lits_runtime.messages import printable

@@ -1,12 +1,15 @@
 """The jobs of a command line: which scans it names, and where the mask of each goes."""
 
+import hashlib
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lits_runtime.batch.failures import failure_path
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
 from lits_runtime.messages import printable
 from lits_runtime.records.result_files import format_of, series_files
@@ -20,7 +23,6 @@ from lits_runtime.volumes.names import (
 
 if TYPE_CHECKING:
     from lits_runtime.finding.find import LeftOut
-    from lits_runtime.volumes.dicom.series import Series
 
 logger = logging.getLogger(__name__)
 
@@ -30,33 +32,6 @@ _NO_FOLDERS = (
     *(".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".pdf", ".tif", ".tiff", ".onnx", ".pth"),
 )
 """Endings of files that we do not write, and that no folder is given."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One scan and the files to make of it."""
-
-    scan: Path
-    """A file, or the folder or archive that a DICOM series lies in."""
-    mask: Path
-    """Of a DICOM series also a folder for all its results, or the file of a SEG."""
-    probability: Path | None = None
-    problem: str | None = None
-    """Why there is nothing to segment under this name; this job then fails, and no other."""
-    series: "Series | None" = field(default=None, compare=False, repr=False)
-    """The DICOM series to segment; its results are told apart by their names."""
-    formats: tuple[str, ...] = ()
-    """Of the results of a series; see `records.result_files.series_files`."""
-
-    @property
-    def name(self) -> str:
-        """For messages; of a DICOM series no path, which may name the patient."""
-        return printable(self.shown)
-
-    @property
-    def shown(self) -> str:
-        """The scan in lists of results."""
-        return str(self.scan) if self.series is None else self.series.name
 
 
 class Plan(list[Job]):
@@ -122,7 +97,10 @@ def read_list(lines: Iterable[str]) -> list[Path]:
 
 
 def shard(jobs: Sequence[Job], which: str) -> list[Job]:
-    """Every N-th job from the I-th on; `which` is "I/N", with I from 1 to N.
+    """The jobs of part I of N, by a hash of where their results go; `which` is "I/N", I from 1.
+
+    A scan stays in its part when others come or go, and scans with one result share a part, where
+    they are refused together. Parts are about equal in number.
 
     Raises:
         ValueError: `which` is not of that form.
@@ -130,7 +108,13 @@ def shard(jobs: Sequence[Job], which: str) -> list[Job]:
     number, _, total = which.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
         raise ValueError(f"shard {which!r}: expected I/N with I from 1 to N, for example 1/4")
-    return list(jobs[int(number) - 1 :: int(total)])
+    return [job for job in jobs if _hash_of(job) % int(total) == int(number) - 1]
+
+
+def _hash_of(job: Job) -> int:
+    target = unicodedata.normalize("NFC", job.mask.as_posix().casefold())
+    digest = hashlib.sha256(target.encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def stem(path: Path) -> str:
@@ -164,7 +148,8 @@ def _job(
     mask = _target(name, output, "mask", alone)
     prob = None if probability is None else _target(name, probability, "prob", alone)
     problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
-    return Job(name.path, mask, prob, problem, name.series, formats)
+    failure = None if output is None or _is_file(output) else failure_path(mask)
+    return Job(name.path, mask, prob, problem, name.series, formats, failure)
 
 
 def _target(name: NamedScan, output: Path | None, what: str, alone: bool) -> Path:

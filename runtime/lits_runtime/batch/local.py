@@ -8,10 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from lits_runtime.batch.failures import forget_failure, record_failure
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.settings import Outcome, Settings
 from lits_runtime.errors import CancelledError, LitsError, VolumeError
 from lits_runtime.files.output_rule import Inputs
@@ -67,6 +69,17 @@ class LocalEngine:
         """Run one job that belongs to no batch; its record."""
         inputs = Inputs("the model", self.origins)
         return self._open(job, OutputPlan([job], self.metadata.classes, inputs)).finish()[1]
+
+    def outcome(self, job: Job, turn: Lock, cancel: Callable[[], bool] | None = None) -> Outcome:
+        """Run one job that another process sent, opening its scan before it is its turn."""
+        opened: Future[OneJob] = Future()
+        try:
+            inputs = Inputs("the model", self.origins)
+            opened.set_result(self._open(job, OutputPlan([job], self.metadata.classes, inputs)))
+        except Exception as error:
+            opened.set_exception(error)
+        with turn:
+            return _outcome(job, opened, None, cancel)
 
     def run(
         self,
@@ -147,7 +160,10 @@ def _outcome(
     except Exception as error:  # whatever it is, the other jobs go on
         error = _without_paths(error, job)
         logger.log(1, "%s", job.name, exc_info=error)  # lits-infer -vv
+        record_failure(job, error)
         return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
+    if job.failure is not None:
+        forget_failure(job)
     return Outcome(job, status, record, seconds=time.perf_counter() - began)
 
 

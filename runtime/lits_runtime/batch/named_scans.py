@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from lits_runtime.errors import LitsError
 from lits_runtime.finding.path_problems import why_no_file
 from lits_runtime.finding.series import dicom_kind
 from lits_runtime.messages import without_uids
-from lits_runtime.records.own_outputs import made_by_us
+from lits_runtime.records.own_outputs import made_by_us, made_here
 from lits_runtime.volumes.names import stem_and_ending
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def named_scans(
         left_out: gets what else there is in folders.
     """
     ours, objects = list[NamedScan](), list[Path]()
+    made = cache(made_here)
     for name in scans:
         path = Path(name)
         if problem := why_no_file(name):
@@ -70,7 +72,7 @@ def named_scans(
                 objects.append(path)
         elif search.wanted is not None:
             yield NamedScan(path, problem="not DICOM, so that it has no series to choose")
-        elif why := made_by_us(path):
+        elif why := made_by_us(path, made):
             ours.append(NamedScan(path, problem=why))
         else:
             yield NamedScan(path)

@@ -6,8 +6,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.batch.failures import check_quarantine
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import JobFiles, OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.record import JobRecord
 from lits_runtime.batch.settings import Settings
 from lits_runtime.errors import CancelledError, OutputBusyError, OutputError, VolumeError
@@ -91,6 +92,8 @@ class OneJob:
         self._committed = self._find_committed()
         if self._committed is not None:
             return
+        if not self._settings.force:
+            check_quarantine(self._job)
         self._seen = state_of(self._targets)
         try:
             self._check()

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import JobFiles
-from lits_runtime.batch.jobs import Job
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import FileFacts
 from lits_runtime.measure.report import Report

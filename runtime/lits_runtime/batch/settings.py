@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.messages import printable
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
@@ -49,7 +49,7 @@ class Outcome:
         """One JSON object: paths, status, and the record or the error."""
         return {
             "scan": self.job.shown,
-            "mask": str(self.job.mask),
+            "mask": self.job.target,
             "status": self.status,
             "error": None if self.error is None else printable(str(self.error)),
             "record": self.record,

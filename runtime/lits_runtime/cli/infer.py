@@ -16,7 +16,7 @@ from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
 if TYPE_CHECKING:
     from lits_runtime.batch import Outcome, Settings
-    from lits_runtime.batch.jobs import Job
+    from lits_runtime.batch.job import Job
 
 
 def _thresholds(

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 def log_outcome(outcome: "Outcome", of: int) -> None:
     """Log the outcome of one of so many jobs; of a single one the caller raises the error."""
-    scan, mask = outcome.job.name, printable(str(outcome.job.mask))
+    scan, mask = outcome.job.name, printable(outcome.job.target)
     record = outcome.record
     if record is None:
         if outcome.status == "failed" and of > 1:

@@ -13,8 +13,8 @@ import pytest
 
 from lits_runtime import OutputBusyError, OutputError, Segmenter
 from lits_runtime.batch import run_batch, segment_scan
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.one_job import OneJob
 from lits_runtime.batch.results_file import ReportFile, write_report
 from lits_runtime.files.atomic import atomic_path

@@ -1,0 +1,71 @@
+"""The Ray cluster: connected to or started here, how many workers it has room for, who is alive."""
+
+import logging
+import os
+from dataclasses import dataclass
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: nothing leaves
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from lits_runtime.batch.settings import Settings
+from lits_runtime.errors import EngineError
+from lits_runtime.messages import brief
+
+_LOCAL = "127.0.0.1"
+_THREADS = 4
+"""Of a worker without a GPU, if none are asked for: more processes rather than more threads."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker has of a machine."""
+
+    cpus: int
+    gpus: int
+
+    def workers(self, resources: dict[str, float]) -> int:
+        """How many workers fit into resources."""
+        by_cpu = int(resources.get("CPU", 0) // self.cpus)
+        return min(by_cpu, int(resources.get("GPU", 0) // self.gpus)) if self.gpus else by_cpu
+
+
+def connect(address: str | None) -> bool:
+    """Connect to a cluster, or start one on this machine's loopback; whether it was started.
+
+    Raises:
+        EngineError: none answers there.
+    """
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init("local", include_dashboard=False, _node_ip_address=_LOCAL, **quiet)
+        return True
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise EngineError(f"no Ray cluster answers at {address}: {brief(error)}") from error
+    return True
+
+
+def share_of(settings: Settings) -> Share:
+    """A worker's share: a GPU where the provider needs or finds one, or some processors."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    has_gpus = any(node.get("GPU", 0) for node in nodes)
+    on_gpu = settings.provider in ("cuda", "tensorrt") or (settings.provider == "auto" and has_gpus)
+    largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+    if settings.threads is not None:
+        return Share(settings.threads, int(on_gpu))
+    return Share(max(1, min(_THREADS, largest)), int(on_gpu))
+
+
+def capacity(share: Share) -> int:
+    """For how many workers the machines that are alive have room."""
+    return sum(share.workers(node["Resources"]) for node in ray.nodes() if node["Alive"])
+
+
+def is_alive(node: str) -> bool:
+    """Whether a machine is in the cluster."""
+    return any(one["NodeID"] == node and one["Alive"] for one in ray.nodes())

@@ -1,0 +1,50 @@
+"""Ray clusters for tests: several nodes of one processor each on this machine's loopback."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else 127.0.0.1 becomes another address
+
+from lits_runtime.batch.ray_engine import cluster as our_cluster  # before ray: sends nothing home
+
+import ray  # isort: skip
+from ray.cluster_utils import Cluster  # isort: skip
+
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def ray_cluster(nodes: int) -> Iterator[Cluster]:
+    """A head that runs nothing, and nodes with a processor each; this process is connected."""
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0", our_cluster.__name__
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": LOOPBACK}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(nodes):
+            add_node(cluster)
+        ray.init(cluster.address, log_to_driver=False, _node_ip_address=LOOPBACK)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def add_node(cluster: Cluster) -> Any:
+    """One more machine with one processor."""
+    return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+
+
+def workers() -> dict[str, int]:
+    """Process of each living worker of ours, by actor."""
+    from ray.util.state import list_actors
+
+    return {one.actor_id: one.pid for one in list_actors() if one.state == "ALIVE"}
