@@ -31,7 +31,7 @@ def ray_cluster(nodes: int) -> Iterator[Cluster]:
         yield cluster
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
         if before is None:
             del os.environ["PYTHONPATH"]
         else:
@@ -42,9 +42,3 @@ def add_node(cluster: Cluster) -> Any:
     """One more machine with one processor."""
     return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
 
-
-def workers() -> dict[str, int]:
-    """Process of each living worker of ours, by actor."""
-    from ray.util.state import list_actors
-
-    return {one.actor_id: one.pid for one in list_actors() if one.state == "ALIVE"}

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lits_runtime.batch.failures import forget_failure, record_failure
 from lits_runtime.batch.job import Job
@@ -25,6 +25,9 @@ from lits_runtime.system.versions import versions
 
 if TYPE_CHECKING:  # imported while the model is opened
     from lits_runtime.batch.one_job import OneJob
+    from lits_runtime.batch.remote.staged_job import StagedJob
+
+    OpenedJob: TypeAlias = OneJob | StagedJob
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class LocalEngine:
 
     def outcome(self, job: Job, turn: Lock, cancel: Callable[[], bool] | None = None) -> Outcome:
         """Run one job that another process sent, opening its scan before it is its turn."""
-        opened: Future[OneJob] = Future()
+        opened: Future[OpenedJob] = Future()
         try:
             inputs = Inputs("the model", self.origins)
             opened.set_result(self._open(job, OutputPlan([job], self.metadata.classes, inputs)))
@@ -96,19 +99,23 @@ class LocalEngine:
                 if outcome.status == "cancelled" or (cancel is not None and cancel()):
                     break
 
-    def _open(self, job: Job, plan: OutputPlan) -> "OneJob":
+    def _open(self, job: Job, plan: OutputPlan) -> "OpenedJob":
         from lits_runtime.batch.one_job import OneJob
 
-        return OneJob.open(job, self._settings, self._engine, plan)
+        if job.remote is None:
+            return OneJob.open(job, self._settings, self._engine, plan)
+        from lits_runtime.batch.remote.staged_job import StagedJob
+
+        return StagedJob.open(job, self._settings, self._engine, plan)
 
 
 class _OpenedAhead:
     """Iterates over jobs while the next one is opened in a thread; when left, all are closed."""
 
-    def __init__(self, jobs: Sequence[Job], open_job: "Callable[[Job], OneJob]") -> None:
+    def __init__(self, jobs: Sequence[Job], open_job: "Callable[[Job], OpenedJob]") -> None:
         self._jobs, self._open_job = iter(jobs), open_job
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next scan")
-        self._opened: deque[tuple[Job, Future[OneJob]]] = deque()
+        self._opened: deque[tuple[Job, Future[OpenedJob]]] = deque()
 
     def __enter__(self) -> "_OpenedAhead":
         self._begin_next()
@@ -123,7 +130,7 @@ class _OpenedAhead:
             if not opened.cancelled() and opened.exception() is None:
                 opened.result().close()
 
-    def __iter__(self) -> "Iterator[tuple[Job, Future[OneJob]]]":
+    def __iter__(self) -> "Iterator[tuple[Job, Future[OpenedJob]]]":
         while self._opened:
             self._begin_next()
             yield self._opened[0]
@@ -147,7 +154,7 @@ def _opened(
 
 def _outcome(
     job: Job,
-    opened: "Future[OneJob]",
+    opened: "Future[OpenedJob]",
     progress: Callable[[Job, int, int], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> Outcome:

@@ -30,6 +30,8 @@ class Settings:
     """Of the largest scan to accept; None: `volumes.scan.MAX_VOXELS`."""
     force: bool = False
     """Redo what is committed, and overwrite files of others; never a scan or the model."""
+    scratch_bytes: int | None = None
+    """Of fetched scans that lie on this machine at once; None: `stores.scratch.DEFAULT_BYTES`."""
     lock_wait_s: float = 600.0
     """How long to wait for another process that writes the same output."""
 

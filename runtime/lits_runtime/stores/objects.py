@@ -6,7 +6,7 @@ own files, the machine's role. No message quotes more of a URI than `uri.shown`.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -104,6 +104,32 @@ def fetch(uri: str, path: Path, expected: Stored) -> None:
     _repeatedly(attempt)
     if look(uri) != expected:
         raise StoreError(f"{shown(uri)}: changed while it was fetched; run again when complete")
+
+
+def fetch_all(found: dict[str, Stored], paths: Sequence[Path], prefix: str) -> None:
+    """Copy all objects below a prefix to local files, several at once.
+
+    Args:
+        found: the objects, as `listed` gave them.
+        paths: of the files, in the same order.
+        prefix: of them all.
+
+    Raises:
+        StoreError: as `fetch`.
+    """
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def attempt() -> None:
+        with _errors_name(prefix, "cannot be fetched"):
+            _store(prefix).get([*found], [*map(str, paths)])
+        for stored, path in zip(found.values(), paths, strict=True):
+            if stored.bytes is not None and path.stat().st_size != stored.bytes:
+                raise StoreError(f"{shown(prefix)}: not all of an object arrived")
+
+    _repeatedly(attempt)
+    if listed(prefix) != found:
+        raise StoreError(f"{shown(prefix)}: changed while it was fetched; run again when complete")
 
 
 def put(path: Path, uri: str) -> Stored:

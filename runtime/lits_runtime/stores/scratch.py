@@ -1,15 +1,31 @@
 """Local room for fetched objects, with a limit on what lies there at once."""
 
+import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from lits_runtime.errors import CancelledError, StoreError
+from lits_runtime.errors import StoreError
+from lits_runtime.files.locks import try_lock
 
 DEFAULT_BYTES = 16 * 2**30
-_LOOK_S = 0.2
+_PREFIX = "lits-scratch-"
+_LOCK = ".lock"
+
+
+_of_process: "dict[int, Scratch]" = {}
+_opening = threading.Lock()
+
+
+def scratch_within(limit: int | None) -> "Scratch":
+    """The scratch of this process; with the same limit always the same."""
+    with _opening:
+        limit = limit or DEFAULT_BYTES
+        if limit not in _of_process:
+            _of_process[limit] = Scratch(limit)
+        return _of_process[limit]
 
 
 class Scratch:
@@ -22,15 +38,13 @@ class Scratch:
     def __init__(self, limit: int = DEFAULT_BYTES) -> None:
         self._limit, self._used = limit, 0
         self._changed = threading.Condition()
+        _remove_abandoned()
 
-    def folder(
-        self, size: int, name: str, cancelled: Callable[[], bool] = lambda: False
-    ) -> "ScratchFolder":
+    def folder(self, size: int, name: str) -> "ScratchFolder":
         """A folder for so many bytes; waits until others have left room for it.
 
         Raises:
             StoreError: more than the limit.
-            CancelledError: `cancelled` says so while it waits.
         """
         if size > self._limit:
             raise StoreError(
@@ -39,9 +53,7 @@ class Scratch:
             )
         with self._changed:
             while self._used + size > self._limit:
-                if cancelled():
-                    raise CancelledError(f"{name}: cancelled, nothing written")
-                self._changed.wait(_LOOK_S)
+                self._changed.wait()
             self._used += size
         return ScratchFolder(self, size)
 
@@ -53,12 +65,14 @@ class Scratch:
 
 
 class ScratchFolder:
-    """A folder that is removed when it is closed."""
+    """A folder that is removed when it is closed, and by another process if this one is killed."""
 
     def __init__(self, scratch: Scratch, size: int) -> None:
         self._scratch, self._size = scratch, size
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="lits-scratch-"))
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT)
+            try_lock(self._lock)
         except BaseException:
             scratch.give_back(size)
             raise
@@ -68,5 +82,18 @@ class ScratchFolder:
         """Remove the folder and what is in it."""
         if self._open:
             self._open = False
+            os.close(self._lock)
             shutil.rmtree(self.path, ignore_errors=True)
             self._scratch.give_back(self._size)
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of killed processes: nobody holds the lock in them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+            try:
+                if try_lock(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lits_runtime.errors import OptionsError
 from lits_runtime.messages import printable
@@ -13,7 +13,7 @@ WRITTEN = ("s3", "gs")
 _URI = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
-def is_uri(name: Any) -> bool:
+def is_uri(name: Any) -> TypeGuard[str]:
     """Whether a name is a URI rather than a path.
 
     >>> is_uri("s3://bucket/a.nii"), is_uri("scans/a.nii"), is_uri(r"C:/scans")

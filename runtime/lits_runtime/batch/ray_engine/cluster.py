@@ -3,6 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: nothing leaves
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -39,7 +40,7 @@ def connect(address: str | None) -> bool:
     """
     if ray.is_initialized():
         return False
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init("local", include_dashboard=False, _node_ip_address=_LOCAL, **quiet)
         return True
@@ -52,7 +53,7 @@ def connect(address: str | None) -> bool:
 
 def share_of(settings: Settings) -> Share:
     """A worker's share: a GPU where the provider needs or finds one, or some processors."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in _alive()]
     has_gpus = any(node.get("GPU", 0) for node in nodes)
     on_gpu = settings.provider in ("cuda", "tensorrt") or (settings.provider == "auto" and has_gpus)
     largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
@@ -63,9 +64,14 @@ def share_of(settings: Settings) -> Share:
 
 def capacity(share: Share) -> int:
     """For how many workers the machines that are alive have room."""
-    return sum(share.workers(node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return sum(share.workers(node["Resources"]) for node in _alive())
 
 
 def is_alive(node: str) -> bool:
     """Whether a machine is in the cluster."""
-    return any(one["NodeID"] == node and one["Alive"] for one in ray.nodes())
+    return any(one["NodeID"] == node for one in _alive())
+
+
+def _alive() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]

@@ -40,6 +40,8 @@ class Hand:
     asked_s: float = field(default_factory=time.monotonic)
     node: str | None = None
     """None: it has not started yet."""
+    process: int | None = None
+    """Its number on that machine."""
     jobs: dict[Any, Job] = field(default_factory=dict)
     """By the reference of the result."""
     alone: bool = False
@@ -67,6 +69,7 @@ class Crew:
 
     def __init__(self, start: Any, silence_s: float) -> None:
         self._start, self._silence_s = start, silence_s
+        self._ask_s = min(_ASK_S, silence_s / 3)
         self.hands: list[Hand] = []
         self.problems: list[tuple[str, str]] = []
         """Why the model did not open, kind and text, newest last."""
@@ -116,12 +119,12 @@ class Crew:
     def _ask(self, hand: Hand, answered: set[Any]) -> None:
         """Take the answer of a worker, and ask again from time to time."""
         if hand.asked in answered:
-            hand.node, _, problem = ray.get(hand.asked)
+            hand.node, hand.process, problem = ray.get(hand.asked)
             hand.asked, hand.heard_s = None, time.monotonic()
             if problem is not None:
                 self.problems.append(problem)
                 self._dismiss(hand)
-        elif hand.asked is None and time.monotonic() - hand.asked_s > _ASK_S:
+        elif hand.asked is None and time.monotonic() - hand.asked_s > self._ask_s:
             hand.asked, hand.asked_s = hand.actor.where.remote(), time.monotonic()
 
     def _lose(self, hand: Hand, why: str) -> Lost:

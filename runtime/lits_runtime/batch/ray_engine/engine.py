@@ -15,6 +15,7 @@ from lits_runtime.batch.job_files import OutputPlan
 from lits_runtime.batch.ray_engine import cluster
 from lits_runtime.batch.settings import Outcome, Settings
 from lits_runtime.errors import EngineError, LitsError, QuarantineError, VolumeError
+from lits_runtime.files.atomic import remove_abandoned
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import check, read_content
 from lits_runtime.model.metadata import ModelMetadata
@@ -61,6 +62,8 @@ class RayEngine:
         self._settings, self._options, self._content = settings, options, content
         self.metadata = metadata
         self.origins: tuple[Path, ...] = () if settings.model is None else (settings.model,)
+        self.crew: Crew | None = None
+        """The workers, during a run."""
         self._connected = False
 
     @classmethod
@@ -95,11 +98,15 @@ class RayEngine:
         model = ray.put(self._content)
         settings = self._settings
         start = partial(worker_class(share.cpus, share.gpus).remote, settings, model)
-        dispatch = _Dispatch(jobs, plan, Crew(start, self._options.silence_s))
+        self.crew = Crew(start, self._options.silence_s)
+        dispatch = _Dispatch(jobs, plan, self.crew)
         try:
             yield from dispatch.run(partial(self._wanted, share), self._options.patience_s, cancel)
         finally:
-            dispatch.crew.close()
+            self.crew.close()
+            if dispatch.lost:
+                for folder in plan.folders:
+                    remove_abandoned(folder)
             self.close()
 
     def _wanted(self, share: cluster.Share) -> int:
@@ -114,6 +121,8 @@ class _Dispatch:
         self._suspects: deque[Job] = deque()
         """Jobs that a worker had when it ended: each is done again, alone in its worker."""
         self._deaths: Counter[Job] = Counter()
+        self.lost = 0
+        """Workers that ended, perhaps with files half written."""
         self._looked_s = self._had_worker_s = time.monotonic()
 
     def run(
@@ -159,6 +168,7 @@ class _Dispatch:
         return self._plan.refused.get(job)
 
     def _take_back(self, lost: Lost) -> Iterator[Outcome]:
+        self.lost += 1
         if lost.with_machine:
             self._left.extendleft(reversed(lost.jobs))
             return

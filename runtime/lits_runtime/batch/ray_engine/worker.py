@@ -68,5 +68,6 @@ def worker_class(cpus: float, gpus: float) -> Any:
     Ray restarts and repeats nothing: what becomes of a lost job is decided by who sent it.
     """
     groups = {"jobs": AT_ONCE, "control": 1}
-    options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
-    return ray.remote(concurrency_groups=groups, **options)(Worker)
+    remote: Any = ray.remote
+    made = remote(concurrency_groups=groups, max_restarts=0, max_task_retries=0)(Worker)
+    return made.options(num_cpus=cpus, num_gpus=gpus)
