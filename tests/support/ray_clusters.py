@@ -41,4 +41,3 @@ def ray_cluster(nodes: int) -> Iterator[Cluster]:
 def add_node(cluster: Cluster) -> Any:
     """One more machine with one processor."""
     return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
-

@@ -8,6 +8,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pyarrow import compute
 
 from lits_tools.report.panels import one_panel
 from lits_tools.view.display import LESION_COLOUR, LIVER_ON_WHITE
@@ -18,7 +19,7 @@ _GREY = "#888888"
 
 def archive_figures(table: pa.Table) -> list[Figure]:
     """Volumes, burden, lesions, time and size of the scans that are done."""
-    done = table.filter(pa.compute.equal(table["state"], "done"))
+    done = table.filter(compute.equal(table["state"], "done"))
     if not done.num_rows:
         return []
     drawings: list[Callable[[Axes], None]] = [

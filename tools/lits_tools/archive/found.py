@@ -46,7 +46,7 @@ def found_jobs(output: str) -> Iterator[FoundJob]:
         DatasetError: there is no such folder.
         StoreError: a store does not answer.
     """
-    names = sorted(_names(output))
+    names = sorted(_names(output), key=lambda name: name.replace("/.", "/").lstrip("."))
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for start in range(0, len(names), _AT_ONCE * 64):
             part = names[start : start + _AT_ONCE * 64]
