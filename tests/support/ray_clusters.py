@@ -39,5 +39,11 @@ def ray_cluster(nodes: int) -> Iterator[Cluster]:
 
 
 def add_node(cluster: Cluster) -> Any:
-    """One more machine with one processor."""
-    return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+    """One more machine with one processor; Ray gives up after 30 s if this one is busy."""
+    for left in reversed(range(4)):
+        try:
+            return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pyarrow import compute
 
@@ -47,15 +48,17 @@ def _histogram(axes: Axes, values: NDArray[np.float64], title: str, unit: str, c
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(unit)
     axes.set_ylabel("scans")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if not len(values):
         return
     whole = bool((values == np.rint(values)).all()) and np.ptp(values) < _BINS
     edges = np.arange(values.min() - 0.5, values.max() + 1)
-    axes.hist(values, [*edges] if whole else _BINS, color=colour, alpha=0.85)
+    bins = min(_BINS, 2 + 2 * int(len(values) ** 0.5))
+    axes.hist(values, [*edges] if whole else bins, color=colour, alpha=0.85)
     low, middle, high = np.percentile(values, [5, 50, 95])
     axes.axvline(middle, color="black", linewidth=1)
-    text = f"median {middle:.3g}, 5 to 95 %: {low:.3g} to {high:.3g}"
-    axes.text(0.99, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    text = f"median {middle:,.4g}, 5 to 95 %: {low:,.4g} to {high:,.4g}"
+    axes.set_title(f"{title}\n{text}", fontsize=10)
 
 
 def _lesion_sizes(axes: Axes, table: pa.Table) -> None:

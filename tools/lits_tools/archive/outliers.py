@@ -63,7 +63,7 @@ def outliers(table: pa.Table) -> list[Outlier]:
                 scores[place] = max(scores[place], abs(score))
     for place, row in enumerate(done):
         if row["liver_ml"] == 0:
-            reasons.setdefault(place, []).insert(0, "no liver")
+            reasons[place] = ["no liver"]
             scores[place] = np.inf
     order = sorted(reasons, key=lambda place: (-scores[place], done[place]["id"]))
     return [

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from lits_runtime.errors import EngineError
 from lits_runtime.messages import brief
 
 _LOCAL = "127.0.0.1"
+_CONNECT_S = 10.0
 _THREADS = 4
 """Of a worker without a GPU, if none are asked for: more processes rather than more threads."""
 
@@ -44,11 +46,23 @@ def connect(address: str | None) -> bool:
     if address is None:
         ray.init("local", include_dashboard=False, _node_ip_address=_LOCAL, **quiet)
         return True
+    _check_answers(address)
     try:
         ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise EngineError(f"no Ray cluster answers at {address}: {brief(error)}") from error
     return True
+
+
+def _check_answers(address: str) -> None:
+    """Connect to HOST:PORT once: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise EngineError(f"no Ray cluster answers at {address}: {reason}") from error
 
 
 def share_of(settings: Settings) -> Share:
