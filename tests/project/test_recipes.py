@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lits_runtime.batch.lists.manifest import Row, as_manifest
+from lits_runtime.batch.jobs import plan, shard
+from lits_runtime.batch.lists.manifest import Row, as_manifest, read_manifest
 from support import slurm_node
 from support.batches import contents, invoke
 from support.recipes import recipe, with_lits_infer
@@ -120,13 +121,15 @@ def test_nextflow_process(
     own = with_lits_infer(tmp_path / "bin", tiny_model_path)
     values = {"file(params.manifest)": manifest, "file(params.out)": tmp_path / "out"}
     values |= {"task.cpus": "1", "params.shards": str(shards)}
-    for number in range(1, shards + 1):
-        text = script.replace("${i}", str(number))
-        for name, value in values.items():
-            text = text.replace("${" + name + "}", str(value))
-        assert "${" not in text
-        subprocess.run(["bash", "-ue", "-c", text], env=own, check=True, timeout=120)
-    assert without_times(tmp_path / "out") == by_hand
+    text = script.replace("${i}", "2")
+    for name, value in values.items():
+        text = text.replace("${" + name + "}", str(value))
+    assert "${" not in text
+    subprocess.run(["bash", "-ue", "-c", text], env=own, check=True, timeout=120)
+    made = without_times(tmp_path / "out")
+    expected = shard(plan(read_manifest(manifest), tmp_path / "out"), f"2/{shards}")
+    assert len(made) == 2 * len(expected) > 0
+    assert made.items() <= by_hand.items()
     braces = recipe("main.nf")
     assert braces.count("{") == braces.count("}")
 

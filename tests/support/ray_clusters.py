@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else 127.0.0.1 becomes another address
 
@@ -14,19 +14,18 @@ import ray  # isort: skip
 from ray.cluster_utils import Cluster  # isort: skip
 
 LOOPBACK = "127.0.0.1"
+Started = TypeVar("Started")
 
 
 @contextmanager
-def ray_cluster(nodes: int) -> Iterator[Cluster]:
-    """A head that runs nothing, and nodes with a processor each; this process is connected."""
+def ray_cluster(processors: int) -> Iterator[Cluster]:
+    """One machine with so many processors, to which others can be added; this process is in it."""
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0", our_cluster.__name__
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": LOOPBACK}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    head = {"num_cpus": processors, "include_dashboard": False, "node_ip_address": LOOPBACK}
+    cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
-        for _ in range(nodes):
-            add_node(cluster)
         ray.init(cluster.address, log_to_driver=False, _node_ip_address=LOOPBACK)
         yield cluster
     finally:
@@ -39,10 +38,15 @@ def ray_cluster(nodes: int) -> Iterator[Cluster]:
 
 
 def add_node(cluster: Cluster) -> Any:
-    """One more machine with one processor; Ray gives up after 30 s if this one is busy."""
+    """One more machine, with one processor."""
+    return _patiently(lambda: cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK))
+
+
+def _patiently(start: Callable[[], Started]) -> Started:
+    """Ray gives a machine 30 s to start, which is not enough for one that is busy."""
     for left in reversed(range(4)):
         try:
-            return cluster.add_node(num_cpus=1, node_ip_address=LOOPBACK)
+            return start()
         except Exception as error:
             if not left or "timed out during startup" not in str(error):
                 raise

@@ -35,7 +35,8 @@ def checked_uri(uri: str, *, output: bool = False) -> str:
     scheme, _, rest = uri.partition("://")
     known = WRITTEN if output else READ
     if scheme.lower() not in known:
-        raise OptionsError(f"{shown(uri)}: expected {', '.join(f'{one}://' for one in known)}")
+        names = ", ".join(f"{one}://" for one in known)
+        raise OptionsError(f"{shown(uri)}: another kind of store; expected {names}")
     place = rest.partition("/")[0]
     if "@" in place:
         raise OptionsError(

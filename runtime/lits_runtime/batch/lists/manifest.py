@@ -135,7 +135,7 @@ def _check_columns(names: Iterable[str], name: str) -> None:
 def _checked(row: dict[str, Any], place: str) -> Row:
     uri, name = row.get("uri"), row.get("id") or None
     if not isinstance(uri, str) or not uri:
-        raise OptionsError(f"{place}: no uri")
+        raise OptionsError(f"{place}: an empty uri")
     if name is not None and not _is_name(name):
         raise OptionsError(
             f"{place}: the id {printable(str(name))!r}: expected a name that stays below the output"

@@ -37,7 +37,7 @@ _TIMES = ("finished", "seconds")
 def cluster() -> Iterator[Any]:
     from support.ray_clusters import ray_cluster
 
-    with ray_cluster(nodes=2) as cluster:
+    with ray_cluster(processors=2) as cluster:
         yield cluster
 
 
@@ -54,7 +54,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "noise/cut.nii.gz").write_bytes(sound[: len(sound) // 2])
     (folder / "text.nii").write_text("no scan at all")
     (folder / "empty.nii.gz").touch()
-    for number, path in enumerate(sorted(SHARED_DATA.glob("crops/*.nii.gz"))[:2]):
+    for number, path in enumerate(sorted(SHARED_DATA.glob("lits_crop/volume-*.nii.gz"))[:1]):
         (folder / f"real{number}.nii.gz").write_bytes(path.read_bytes())
     return folder
 

@@ -242,7 +242,7 @@ def test_secrets_stay_out_of_logs_and_records(
     assert "hunter2" not in user.output
     other = invoke(tiny_model_path, prefix, "-o", "ftp://host/out")
     assert other.exit_code == 2
-    assert "ftp://host/out: expected s3://, gs://" in other.output
+    assert "ftp://host/out: another kind of store; expected s3://, gs://" in other.output
 
 
 def test_names_in_a_store_are_planned_without_reading(prefix: str, out: str) -> None:
