@@ -14,6 +14,9 @@
     ├── OutputError(FileExistsError,     would overwrite a scan, the model, or a file that we did
     │       ValueError)                  not write
     │   └── OutputBusyError              another process is writing the same output
+    ├── StoreError(OSError)              an object store or web server refuses, or does not answer
+    ├── EngineError(RuntimeError)        the engine of a batch, such as a cluster, is not there
+    ├── QuarantineError(RuntimeError)    a scan that ended its worker twice is left alone
     ├── TrainingError(RuntimeError)      training cannot continue: loss not finite, a process lost
     └── CancelledError(RuntimeError)     the caller cancelled a scan
 
@@ -76,6 +79,18 @@ class OutputError(LitsError, FileExistsError, ValueError):
 
 class OutputBusyError(OutputError):
     """Another process is writing the same output."""
+
+
+class StoreError(LitsError, OSError):
+    """An object store or web server refused, or did not answer."""
+
+
+class EngineError(LitsError, RuntimeError):
+    """What runs the jobs of a batch, such as a cluster, is not there."""
+
+
+class QuarantineError(LitsError, RuntimeError):
+    """A scan ended the process that had it twice, and is left alone."""
 
 
 class TrainingError(LitsError, RuntimeError):

@@ -13,12 +13,12 @@ from support.paths import OURS, ROOT
 BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
 TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
-    "lits_runtime": BASE | {"highdicom", "PIL", "pydicom"},
+    "lits_runtime": BASE | {"aiohttp", "fsspec", "highdicom", "PIL", "pyarrow", "pydicom", "ray"},
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "matplotlib", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx", "openvino"},
     "lits_tools": BASE
     | TRAIN
-    | {*OURS, "edt", "filelock", "matplotlib", "PIL", "pydicom", "rich", "scipy"},
+    | {*OURS, "edt", "filelock", "matplotlib", "PIL", "pyarrow", "pydicom", "rich", "scipy"},
 }
 
 LABORATORY = {"lits_tools.bundled"}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from lits_runtime.arguments import described
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.settings import Outcome, Settings
 from lits_runtime.errors import ArgumentError, OptionsError
 from lits_runtime.files.atomic import remove_abandoned
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 JobProgress: TypeAlias = Callable[[Job, int, int], None]
 """Takes the job, slices done and slices in all."""
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 
 
 class BatchEngine(Protocol):
     """Runs the jobs of a batch with one model, in this process or elsewhere.
 
-    `batch.local` runs them here. One that sends them away calls `batch.segment_scan` there: jobs
-    and settings are plain values, and records and locks keep two machines from doing a job twice.
+    `batch.local` runs them here, `batch.ray_engine` on a cluster. Jobs and settings are plain
+    values, and records and locks keep two machines from doing a job twice.
     """
 
     @property
@@ -43,7 +43,7 @@ class BatchEngine(Protocol):
         progress: JobProgress | None,
         cancel: Callable[[], bool] | None,
     ) -> Iterator[Outcome]:
-        """One outcome for each job, in order, until the end or the cancellation."""
+        """One outcome for each job until all are done or cancelled; `local` keeps their order."""
 
 
 def run_batch(
@@ -70,7 +70,7 @@ def run_batch(
         also_read: what the caller reads beside scans and model, never to be overwritten.
 
     Yields:
-        One outcome for each job, in order; a failed job stops no other.
+        One outcome for each job; a failed job stops no other. `local` keeps their order.
 
     Raises:
         LitsError: the model or the provider does not load.
@@ -119,6 +119,10 @@ def open_engine(name: str, settings: Settings) -> BatchEngine:
     """
     if name not in ENGINES:
         raise OptionsError(f"engine {name!r}: expected one of {', '.join(ENGINES)}")
+    if name == "ray":
+        from lits_runtime.batch.ray_engine.engine import RayEngine
+
+        return RayEngine.open(settings)
     from lits_runtime.batch.local import LocalEngine
 
     return LocalEngine.open(settings)

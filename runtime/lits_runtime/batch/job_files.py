@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.errors import OutputError
 from lits_runtime.files.output_rule import Inputs, check_targets, file_key
 from lits_runtime.messages import printable
@@ -37,7 +37,7 @@ class JobFiles:
         paths = {}
         if job.probability is not None:
             paths = {name: probability_path(job.probability, name) for name in classes}
-        if job.series is None:
+        if not job.of_series:
             return cls(record_path(job.mask), job.mask, paths)
         objects = series_files(job.mask, job.formats)
         in_folder = format_of(job.mask) is None
@@ -69,6 +69,13 @@ class JobFiles:
         check_targets((*self.results, self.record), inputs, force=True)
 
 
+def _files_of_scan(job: Job) -> Sequence[Path]:
+    """Files on this machine that hold a job's scan."""
+    if job.remote is not None and job.remote.source is not None:
+        return ()
+    return pair_paths(job.scan) if job.series is None else job.series.files
+
+
 class OutputPlan:
     """All files that the jobs of a batch will write, checked together before the first scan.
 
@@ -82,8 +89,7 @@ class OutputPlan:
         self.jobs = tuple(jobs)
         self.inputs, inputs.folders = inputs, {}
         for job in jobs:
-            series = job.series
-            inputs.add("the scan", pair_paths(job.scan) if series is None else series.files)
+            inputs.add("the scan", _files_of_scan(job))
         self._owners: dict[str, set[Job]] = {}
         self.refused: dict[Job, OutputError] = {}
         """Jobs that must not run, and why; the others may."""
@@ -91,6 +97,9 @@ class OutputPlan:
         """Where files will be written."""
         for job in jobs:
             files = JobFiles.of(job, classes)
+            if job.remote is not None and job.remote.destination is not None:
+                self._owners.setdefault(job.target, set()).add(job)
+                continue
             try:
                 files.check(inputs)
             except OutputError as error:
@@ -109,7 +118,7 @@ class OutputPlan:
             self.refused.setdefault(
                 job,
                 OutputError(
-                    f"{printable(str(job.mask))} would come from both {first} and {second}; "
+                    f"{printable(job.target)} would come from both {first} and {second}; "
                     "rename one, or give separate outputs"
                 ),
             )

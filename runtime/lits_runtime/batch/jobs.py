@@ -1,15 +1,21 @@
 """The jobs of a command line: which scans it names, and where the mask of each goes."""
 
+import hashlib
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lits_runtime.batch.failures import failure_path
+from lits_runtime.batch.job import Job, Remote
+from lits_runtime.batch.lists.manifest import Row
 from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
 from lits_runtime.messages import printable
 from lits_runtime.records.result_files import format_of, series_files
+from lits_runtime.stores.uri import checked_uri, is_uri
 from lits_runtime.volumes.names import (
     WRITTEN,
     WRITTEN_WORDS,
@@ -20,7 +26,6 @@ from lits_runtime.volumes.names import (
 
 if TYPE_CHECKING:
     from lits_runtime.finding.find import LeftOut
-    from lits_runtime.volumes.dicom.series import Series
 
 logger = logging.getLogger(__name__)
 
@@ -33,30 +38,26 @@ _NO_FOLDERS = (
 
 
 @dataclass(frozen=True)
-class Job:
-    """One scan and the files to make of it."""
+class Place:
+    """Where results go: a path here, or one relative to a URI."""
 
-    scan: Path
-    """A file, or the folder or archive that a DICOM series lies in."""
-    mask: Path
-    """Of a DICOM series also a folder for all its results, or the file of a SEG."""
-    probability: Path | None = None
-    problem: str | None = None
-    """Why there is nothing to segment under this name; this job then fails, and no other."""
-    series: "Series | None" = field(default=None, compare=False, repr=False)
-    """The DICOM series to segment; its results are told apart by their names."""
-    formats: tuple[str, ...] = ()
-    """Of the results of a series; see `records.result_files.series_files`."""
+    path: Path | None
+    uri: str | None = None
 
-    @property
-    def name(self) -> str:
-        """For messages; of a DICOM series no path, which may name the patient."""
-        return printable(self.shown)
+    @classmethod
+    def of(cls, output: Path | str | None) -> "Place":
+        """For what a caller gave.
 
-    @property
-    def shown(self) -> str:
-        """The scan in lists of results."""
-        return str(self.scan) if self.series is None else self.series.name
+        Raises:
+            OptionsError: the URI is of no store that takes results, or holds a password.
+        """
+        if output is None or not is_uri(output):
+            return cls(None if output is None else Path(output))
+        uri = checked_uri(str(output), output=True)
+        above, _, name = uri.rstrip("/").rpartition("/")
+        if format_of(Path(name)) is not None and not uri.endswith("/"):
+            return cls(Path(name), above)
+        return cls(Path(), uri.rstrip("/"))
 
 
 class Plan(list[Job]):
@@ -68,8 +69,8 @@ class Plan(list[Job]):
 
 
 def plan(
-    scans: Sequence[Path | str],
-    output: Path | None = None,
+    scans: "Sequence[Path | str | Row]",
+    output: Path | str | None = None,
     *,
     pattern: str | None = None,
     probability: Path | None = None,
@@ -87,10 +88,11 @@ def plan(
 
     Args:
         scans: files, folders to search for .nii, .nii.gz, .hdr with .img and DICOM series, or ZIP
-            archives and DICOMDIRs, of which the most fitting series is taken.
+            archives and DICOMDIRs, of which the most fitting series is taken; URIs of objects, and
+            of prefixes that end in "/"; rows of a manifest.
         output: None: each mask beside its scan, as SCAN_mask.nii.gz; series need a name. One that
             ends in .nii, .nii.gz or, for a series, .dcm: the result of the only scan. Otherwise a
-            folder that mirrors the scans' folders, with one for each series.
+            folder that mirrors the scans' folders, with one for each series; the URI of either.
         pattern: of file names in folders, as in a shell, in place of the usual endings.
         probability: like `output`.
         formats: of the results of DICOM series; by default SEG and SR.
@@ -101,28 +103,36 @@ def plan(
         ValueError: one file for several scans, an output of another format, or a format that does
             not fit it.
     """
-    outputs = [path for path in (output, probability) if path is not None]
-    for path in outputs:
-        _check_output(path, with_dicom=path is output)
+    place = Place.of(output)
+    output, outputs = place.path, [path for path in (output, probability) if path is not None]
+    for path in (output, probability):
+        if path is not None:
+            _check_output(path, with_dicom=path is output)
     if output is not None:
         series_files(output, formats)  # raises if they do not fit
+    if place.uri is not None and probability is not None:
+        raise ValueError("--probability writes to folders here only, not beside results in a store")
     single = output is not None and _is_file(output)
     search = Search(outputs, pattern, series, fill_missing, single)
     left_out: list[LeftOut] = []
     names = list(unique(named_scans(scans, search, left_out), beside=not outputs))
     alone = len(names) == 1 and _is_one(names[0], scans[0])
-    jobs = [_job(name, output, probability, tuple(formats), alone) for name in names]
+    jobs = [_job(name, place, probability, tuple(formats), alone) for name in names]
     return Plan(jobs, _logged(left_out, jobs))
 
 
-def read_list(lines: Iterable[str]) -> list[Path]:
-    """Paths from lines; empty lines and those that begin with # are skipped."""
+def read_list(lines: Iterable[str]) -> list[Path | str]:
+    """Paths and URIs from lines; empty lines and those that begin with # are skipped."""
     stripped = (line.rstrip("\r\n") for line in lines)
-    return [Path(line) for line in stripped if line.strip() and not line.startswith("#")]
+    named = (line for line in stripped if line.strip() and not line.startswith("#"))
+    return [line if is_uri(line) else Path(line) for line in named]
 
 
 def shard(jobs: Sequence[Job], which: str) -> list[Job]:
-    """Every N-th job from the I-th on; `which` is "I/N", with I from 1 to N.
+    """The jobs of part I of N, by a hash of where their results go; `which` is "I/N", I from 1.
+
+    A scan stays in its part when others come or go, and scans with one result share a part, where
+    they are refused together. Parts are about equal in number.
 
     Raises:
         ValueError: `which` is not of that form.
@@ -130,7 +140,13 @@ def shard(jobs: Sequence[Job], which: str) -> list[Job]:
     number, _, total = which.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
         raise ValueError(f"shard {which!r}: expected I/N with I from 1 to N, for example 1/4")
-    return list(jobs[int(number) - 1 :: int(total)])
+    return [job for job in jobs if _hash_of(job) % int(total) == int(number) - 1]
+
+
+def _hash_of(job: Job) -> int:
+    target = unicodedata.normalize("NFC", job.mask.as_posix().casefold())
+    digest = hashlib.sha256(target.encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def stem(path: Path) -> str:
@@ -156,35 +172,59 @@ def _logged(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
 
 def _job(
     name: NamedScan,
-    output: Path | None,
+    place: Place,
     probability: Path | None,
     formats: tuple[str, ...],
     alone: bool,
 ) -> Job:
+    output = place.path
+    formats = name.formats or formats
     mask = _target(name, output, "mask", alone)
     prob = None if probability is None else _target(name, probability, "prob", alone)
     problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
-    return Job(name.path, mask, prob, problem, name.series, formats)
+    failure = None if output is None or _is_file(output) else failure_path(mask)
+    remote = name.remote
+    if place.uri is not None:
+        remote = replace(remote or Remote(), destination=place.uri)
+        problem = name.problem or _unfit(name, mask, formats, output)
+    return Job(name.path, mask, prob, problem, name.series, formats, failure, remote)
 
 
 def _target(name: NamedScan, output: Path | None, what: str, alone: bool) -> Path:
-    file = f"{stem(name.path) if name.series is None else name.series.name}_{what}{WRITTEN[0]}"
+    own = name.id or _own_name(name)
+    file = f"{own}_{what}{WRITTEN[0]}"
     if output is None:
         return name.path.parent / file
     if _is_file(output):
         if not alone:
             raise ValueError(f"{output}: one file for several scans; give a folder")
         return output
-    if name.series is not None and what == "mask":
-        return output / name.series.name
-    return output / name.place / file
+    if _of_series(name) and what == "mask":
+        return output / own
+    return output / file if name.id else output / name.place / file
+
+
+def _own_name(name: NamedScan) -> str:
+    if name.series is not None:
+        return name.series.name
+    if name.remote is not None and name.remote.is_series:
+        from lits_runtime.batch.lists.named_objects import series_name
+
+        return series_name(str(name.remote.source))
+    return stem(name.path)
+
+
+def _of_series(name: NamedScan) -> bool:
+    return name.series is not None or (name.remote is not None and name.remote.is_series)
 
 
 def _unfit(
     name: NamedScan, mask: Path, formats: tuple[str, ...], output: Path | None
 ) -> str | None:
     """Why a scan cannot have the results that are asked for."""
-    if name.series is not None:
+    if name.remote is not None and output is None:
+        return "in a store, beside whose objects nothing is written: give -o"
+    if _of_series(name):
         if output is not None:
             return None
         return "a DICOM series, into whose folder nothing is written: give -o"
@@ -200,8 +240,12 @@ def _unfit(
     )
 
 
-def _is_one(name: NamedScan, given: Path | str) -> bool:
+def _is_one(name: NamedScan, given: "Path | str | Row") -> bool:
     """Whether the only name is that of a scan, and not of whatever is in a folder today."""
+    if isinstance(given, Row):
+        return True
+    if is_uri(given):
+        return not str(given).endswith("/")
     failed = name.problem is not None and name.path == Path(given)
     return name.series is not None or failed or not os.path.isdir(given)
 

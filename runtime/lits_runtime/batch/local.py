@@ -8,10 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lits_runtime.batch.failures import forget_failure, record_failure
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.settings import Outcome, Settings
 from lits_runtime.errors import CancelledError, LitsError, VolumeError
 from lits_runtime.files.output_rule import Inputs
@@ -23,6 +25,9 @@ from lits_runtime.system.versions import versions
 
 if TYPE_CHECKING:  # imported while the model is opened
     from lits_runtime.batch.one_job import OneJob
+    from lits_runtime.batch.remote.staged_job import StagedJob
+
+    OpenedJob: TypeAlias = OneJob | StagedJob
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +73,17 @@ class LocalEngine:
         inputs = Inputs("the model", self.origins)
         return self._open(job, OutputPlan([job], self.metadata.classes, inputs)).finish()[1]
 
+    def outcome(self, job: Job, turn: Lock, cancel: Callable[[], bool] | None = None) -> Outcome:
+        """Run one job that another process sent, opening its scan before it is its turn."""
+        opened: Future[OpenedJob] = Future()
+        try:
+            inputs = Inputs("the model", self.origins)
+            opened.set_result(self._open(job, OutputPlan([job], self.metadata.classes, inputs)))
+        except Exception as error:
+            opened.set_exception(error)
+        with turn:
+            return _outcome(job, opened, None, cancel)
+
     def run(
         self,
         jobs: Sequence[Job],
@@ -83,19 +99,23 @@ class LocalEngine:
                 if outcome.status == "cancelled" or (cancel is not None and cancel()):
                     break
 
-    def _open(self, job: Job, plan: OutputPlan) -> "OneJob":
+    def _open(self, job: Job, plan: OutputPlan) -> "OpenedJob":
         from lits_runtime.batch.one_job import OneJob
 
-        return OneJob.open(job, self._settings, self._engine, plan)
+        if job.remote is None:
+            return OneJob.open(job, self._settings, self._engine, plan)
+        from lits_runtime.batch.remote.staged_job import StagedJob
+
+        return StagedJob.open(job, self._settings, self._engine, plan)
 
 
 class _OpenedAhead:
     """Iterates over jobs while the next one is opened in a thread; when left, all are closed."""
 
-    def __init__(self, jobs: Sequence[Job], open_job: "Callable[[Job], OneJob]") -> None:
+    def __init__(self, jobs: Sequence[Job], open_job: "Callable[[Job], OpenedJob]") -> None:
         self._jobs, self._open_job = iter(jobs), open_job
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next scan")
-        self._opened: deque[tuple[Job, Future[OneJob]]] = deque()
+        self._opened: deque[tuple[Job, Future[OpenedJob]]] = deque()
 
     def __enter__(self) -> "_OpenedAhead":
         self._begin_next()
@@ -110,7 +130,7 @@ class _OpenedAhead:
             if not opened.cancelled() and opened.exception() is None:
                 opened.result().close()
 
-    def __iter__(self) -> "Iterator[tuple[Job, Future[OneJob]]]":
+    def __iter__(self) -> "Iterator[tuple[Job, Future[OpenedJob]]]":
         while self._opened:
             self._begin_next()
             yield self._opened[0]
@@ -134,7 +154,7 @@ def _opened(
 
 def _outcome(
     job: Job,
-    opened: "Future[OneJob]",
+    opened: "Future[OpenedJob]",
     progress: Callable[[Job, int, int], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> Outcome:
@@ -147,7 +167,10 @@ def _outcome(
     except Exception as error:  # whatever it is, the other jobs go on
         error = _without_paths(error, job)
         logger.log(1, "%s", job.name, exc_info=error)  # lits-infer -vv
+        record_failure(job, error)
         return Outcome(job, "failed", error=error, seconds=time.perf_counter() - began)
+    if job.failure is not None:
+        forget_failure(job)
     return Outcome(job, status, record, seconds=time.perf_counter() - began)
 
 

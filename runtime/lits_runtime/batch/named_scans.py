@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lits_runtime.batch.job import Remote
+from lits_runtime.batch.lists.manifest import Row
 from lits_runtime.errors import LitsError
 from lits_runtime.finding.path_problems import why_no_file
 from lits_runtime.finding.series import dicom_kind
 from lits_runtime.messages import without_uids
-from lits_runtime.records.own_outputs import made_by_us
+from lits_runtime.records.own_outputs import made_by_us, made_here
+from lits_runtime.stores.uri import is_uri, name_of, shown
 from lits_runtime.volumes.names import stem_and_ending
 
 if TYPE_CHECKING:
@@ -28,14 +32,20 @@ class NamedScan:
     """Its folder, relative to the one on the command line."""
     problem: str | None = None
     series: "Series | None" = None
+    remote: Remote | None = None
+    """Where the scan is, if it is in a store; `path` is then its name."""
+    id: str | None = None
+    """What its results are called, by a manifest."""
+    formats: tuple[str, ...] | None = None
+    """Of its results, by a manifest."""
 
 
 @dataclass(frozen=True)
 class Search:
     """What to look for, and how."""
 
-    outputs: Sequence[Path] = ()
-    """Folders of results, which are not searched."""
+    outputs: Sequence[Path | str] = ()
+    """Folders and prefixes of results, which are not searched."""
     pattern: str | None = None
     """For names of files in folders, in place of the usual endings."""
     wanted: str | None = None
@@ -47,9 +57,70 @@ class Search:
 
 
 def named_scans(
-    scans: Sequence[Path | str], search: Search, left_out: "list[LeftOut]"
+    scans: Sequence[Path | str | Row], search: Search, left_out: "list[LeftOut]"
 ) -> Iterator[NamedScan]:
     """Every scan that is named, and every name under which there is none, with the reason.
+
+    Args:
+        scans: files and folders, URIs, and rows of manifests.
+        search: what to look for.
+        left_out: gets what else there is in folders.
+    """
+    plain = [scan for scan in scans if not isinstance(scan, Row) and not is_uri(scan)]
+    yield from _here(plain, search, left_out)
+    for scan in scans:
+        if isinstance(scan, Row):
+            yield from _of_row(scan, search, left_out)
+        elif is_uri(scan):
+            yield from _in_store(str(scan), search, left_out)
+
+
+def _of_row(row: Row, search: Search, left_out: "list[LeftOut]") -> Iterator[NamedScan]:
+    """What a row of a manifest names: one scan, if it has an id."""
+    options = row.options
+    search = replace(
+        search,
+        wanted=options.get("series", search.wanted),
+        fill_missing=options.get("fill_missing", search.fill_missing),
+        single=search.single or row.id is not None,
+    )
+    formats = tuple(options["formats"]) if "formats" in options else None
+    if is_uri(row.uri):
+        named = [*_in_store(row.uri, search, left_out)]
+    else:
+        named = [*_here([row.scan], search, left_out)]
+    if row.id is not None and len(named) > 1:
+        path = named[0].path if len(named) == 1 else Path(name_of(row.uri) or row.uri)
+        problem = f"{len(named)} scans, where the manifest gives one name; list each"
+        named = [NamedScan(path, problem=problem)]
+    for one in named:
+        yield replace(one, id=row.id, formats=formats)
+
+
+def _in_store(uri: str, search: Search, left_out: "list[LeftOut]") -> Iterator[NamedScan]:
+    from lits_runtime.batch.lists.named_objects import named_objects
+    from lits_runtime.finding.find import LeftOut
+
+    try:
+        found, others = named_objects(uri, [one for one in search.outputs if is_uri(one)])
+    except LitsError as error:
+        problem = str(error).removeprefix(f"{shown(uri)}: ")
+        yield NamedScan(Path(name_of(uri)), problem=problem, remote=Remote(uri))
+        return
+    left_out += (LeftOut(Path(shown(one.uri)), str(one.problem)) for one in others)
+    for one in found:
+        why = one.problem
+        if why is None and search.wanted is not None and not one.is_series:
+            why = "not DICOM, so that it has no series to choose"
+        options = (one.is_series, search.wanted, search.fill_missing)
+        remote = Remote(one.uri, None, *options)
+        yield NamedScan(Path(name_of(one.uri)), one.place, why, remote=remote)
+
+
+def _here(
+    scans: Sequence[Path | str], search: Search, left_out: "list[LeftOut]"
+) -> Iterator[NamedScan]:
+    """Every scan on this machine that is named, and every name under which there is none.
 
     Args:
         scans: files and folders.
@@ -57,6 +128,7 @@ def named_scans(
         left_out: gets what else there is in folders.
     """
     ours, objects = list[NamedScan](), list[Path]()
+    made = cache(made_here)
     for name in scans:
         path = Path(name)
         if problem := why_no_file(name):
@@ -70,7 +142,7 @@ def named_scans(
                 objects.append(path)
         elif search.wanted is not None:
             yield NamedScan(path, problem="not DICOM, so that it has no series to choose")
-        elif why := made_by_us(path):
+        elif why := made_by_us(path, made):
             ours.append(NamedScan(path, problem=why))
         else:
             yield NamedScan(path)
@@ -93,7 +165,7 @@ def _in_folder(folder: Path, search: Search, left_out: "list[LeftOut]") -> Itera
     found = find_scans(
         folder,
         pattern=search.pattern,
-        outputs=search.outputs,
+        outputs=[Path(one) for one in search.outputs if not is_uri(one)],
         fill_missing=search.fill_missing,
     )
     left_out += (one for one in found.left_out if not one.lost)
@@ -158,7 +230,7 @@ def unique(names: Iterable[NamedScan], *, beside: bool) -> Iterator[NamedScan]:
         entry = _identity(name)
         place = os.path.dirname(entry_of(name.path)) if beside else name.place
         file = (_real(name.path), place, _stem(name.path))
-        plain = name.series is None and name.problem is None
+        plain = name.series is None and name.problem is None and name.remote is None
         if entry in entries or (plain and file in files):
             continue
         entries.add(entry)
@@ -167,6 +239,8 @@ def unique(names: Iterable[NamedScan], *, beside: bool) -> Iterator[NamedScan]:
 
 
 def _identity(name: NamedScan) -> object:
+    if name.remote is not None:
+        return (name.remote.source, name.problem)
     if name.series is not None:
         return (name.series.uid, name.series.part, *map(_real, name.series.files))
     return entry_of(name.path) if name.problem is None else (entry_of(name.path), name.problem)

@@ -6,8 +6,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.batch.failures import check_quarantine
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import JobFiles, OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.record import JobRecord
 from lits_runtime.batch.settings import Settings
 from lits_runtime.errors import CancelledError, OutputBusyError, OutputError, VolumeError
@@ -46,7 +47,7 @@ class OneJob:
         )
         with_probability = job.probability is not None
         self._applied = settings.options.applied(engine.metadata, with_probability)
-        self._record = JobRecord(engine.model_sha256, self._applied, self._output, self._files, job)
+        self.record = JobRecord(engine.model_sha256, self._applied, self._output, self._files, job)
         self._committed: dict[str, Any] | None = None
         self._seen: State | None = None
         self._scan: OneScan | None = None
@@ -91,6 +92,8 @@ class OneJob:
         self._committed = self._find_committed()
         if self._committed is not None:
             return
+        if not self._settings.force:
+            check_quarantine(self._job)
         self._seen = state_of(self._targets)
         try:
             self._check()
@@ -116,29 +119,29 @@ class OneJob:
             if state_of(self._targets) != self._seen:
                 self._check()
             facts.update(written)
-            older.extend(self._record.begin_naming(facts))
+            older.extend(self.record.begin_naming(facts))
 
         with self._record_restored():
             report = scan.to_files(self._output, progress, cancel, before_naming)
         for path in older:
             path.unlink(missing_ok=True)
-        return self._record.commit(report, facts, self._engine.metadata)
+        return self.record.commit(report, facts, self._engine.metadata)
 
     @property
     def _targets(self) -> tuple[Path, ...]:
         return *self._files.results, self._files.record
 
     def _find_committed(self) -> dict[str, Any] | None:
-        return None if self._settings.force else self._record.committed()
+        return None if self._settings.force else self.record.committed()
 
     def _check(self) -> None:
         """Check the files at the targets by the rule for outputs."""
         force, inputs = self._settings.force, self._plan.inputs
         for path in self._targets:
             found = "exists, and no record of ours explains it"
-            if path in self._files.results and self._record.names(path):
+            if path in self._files.results and self.record.names(path):
                 found = "was changed after we wrote it, and is kept"
-            ours = not force and path.exists() and self._record.ours(path)
+            ours = not force and path.exists() and self.record.ours(path)
             check_target(path, inputs, force=force, ours=ours, found=found)
 
     @contextmanager

@@ -1,13 +1,13 @@
 """The record of a job: what decides its mask, and the commit of its results."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import JobFiles
-from lits_runtime.batch.jobs import Job
 from lits_runtime.errors import LitsError
 from lits_runtime.files.atomic import FileFacts
 from lits_runtime.measure.report import Report
@@ -57,13 +57,22 @@ class JobRecord:
         }
 
     def _of_series(self) -> dict[str, Any]:
-        if self.job.series is None:
+        if not self.job.of_series:
             return {}
         formats = [] if self.output.mask is None else ["nifti"]
         return {"formats": [*formats, *self.output.objects]} | asdict(self.output.object_options)
 
-    def committed(self) -> dict[str, Any] | None:
-        """The record, if it commits this scan, model and settings, and its files are intact."""
+    def committed(
+        self,
+        scan_is_same: Callable[[dict[str, Any]], bool] | None = None,
+        files_are_intact: Callable[[dict[str, Any], Path], bool] | None = None,
+    ) -> dict[str, Any] | None:
+        """The record, if it commits this scan, model and settings, and its files are intact.
+
+        Args:
+            scan_is_same: says it of the record's scan, where that is not read here.
+            files_are_intact: says it of the files of a record at a path, where they are not here.
+        """
         record = read_record(self.path)
         if record is None or not is_complete(record):
             return None
@@ -71,8 +80,15 @@ class JobRecord:
             return None
         if record["model"]["sha256"] != self.model_sha256:
             return None
-        if not all(facts is not None and matches(*facts) for facts in self._recorded(record)):
+        if files_are_intact is None:
+            facts = self._recorded(record)
+            intact = all(one is not None and matches(*one) for one in facts)
+        else:
+            intact = files_are_intact(record, self.path)
+        if not intact:
             return None
+        if scan_is_same is not None:
+            return record if scan_is_same(record) else None
         try:
             return record if record["scan"]["sha256"] == self._scan_sha256() else None
         except (OSError, LitsError):  # opening it will say what is wrong
@@ -84,7 +100,7 @@ class JobRecord:
         What is made of a series depends on the labels: no SEG where there are none, and a picture
         for each slice with some. The record says what there is.
         """
-        if self.job.series is not None:
+        if self.job.of_series:
             files: dict[str, Any] = record["files"]
             yield from ((self.path.parent / name, facts) for name, facts in files.items())
             return

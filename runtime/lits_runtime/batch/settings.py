@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.messages import printable
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
@@ -30,6 +30,8 @@ class Settings:
     """Of the largest scan to accept; None: `volumes.scan.MAX_VOXELS`."""
     force: bool = False
     """Redo what is committed, and overwrite files of others; never a scan or the model."""
+    scratch_bytes: int | None = None
+    """Of fetched scans that lie on this machine at once; None: `stores.scratch.DEFAULT_BYTES`."""
     lock_wait_s: float = 600.0
     """How long to wait for another process that writes the same output."""
 
@@ -49,7 +51,7 @@ class Outcome:
         """One JSON object: paths, status, and the record or the error."""
         return {
             "scan": self.job.shown,
-            "mask": str(self.job.mask),
+            "mask": self.job.target,
             "status": self.status,
             "error": None if self.error is None else printable(str(self.error)),
             "record": self.record,

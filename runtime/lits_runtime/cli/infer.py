@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PROVIDERS
+from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PLACE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.dicom_options import dicom_options
+from lits_runtime.cli.engines import engine_options, opened
 from lits_runtime.system.process import keep_freed_memory
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
 if TYPE_CHECKING:
-    from lits_runtime.batch import Outcome, Settings
-    from lits_runtime.batch.jobs import Job
+    from lits_runtime.batch import Settings
+    from lits_runtime.batch.engine import BatchEngine
+    from lits_runtime.batch.job import Job
+    from lits_runtime.cli.outcome_log import Tally
 
 
 def _thresholds(
@@ -44,8 +47,9 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_scans(
     "--list",
     "listed",
-    type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
-    help="File that lists scans, one per line; - is stdin.",
+    metavar="FILE",
+    help="List of scans: one per line, or a .csv or .parquet with a column uri, and perhaps id and "
+    "options; a path, a URI, or - for stdin.",
 )
 @_scans(
     "--pattern", help="Names of scans in folders.  [default: *.nii, *.nii.gz, *.hdr with *.img]"
@@ -57,9 +61,9 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_outputs(
     "-o",
     "--output",
-    type=NEW,
+    type=PLACE,
     help="Mask to write (.nii, .nii.gz), SEG of a series (.dcm), or a folder, with a folder for "
-    "each series.  [default: SCAN_mask.nii.gz beside SCAN; series need one]",
+    "each series; s3:// and gs:// too.  [default: SCAN_mask.nii.gz beside SCAN; series need one]",
 )
 @_outputs(
     "--mask",
@@ -146,52 +150,64 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
     type=click.IntRange(1),
     help="Axial slices to segment at once.  [default: by model and provider]",
 )
+@engine_options
 @shared_options
 def main(
     scan: tuple[str, ...],
-    listed: Any,
+    listed: str | None,
     shard: str | None,
     list_series: bool,
     report: Path | None,
     as_json: bool,
+    engine: str,
+    ray_address: str | None,
+    workers: int | None,
     **settings: Any,
 ) -> None:
     """Segment CT scans and write masks on their own grids, or DICOM objects.
 
-    SCAN is a NIfTI file, a DICOM series (a file, ZIP archive or DICOMDIR), or a folder to search;
-    masks, outputs of earlier runs, hidden files and other formats in it are skipped and named.
-    Labels are those of LiTS: 0 background, 1 liver, 2 lesion. A record (.json) is written beside
-    the results, last of all; a rerun skips a scan whose record shows the same scan, model and
-    settings. An existing file is replaced only if a record identifies its content as ours, or with
-    --force; a scan or the model never is. The exit status is 0 only if all scans succeeded.
+    SCAN is a NIfTI file, a DICOM series (a file, ZIP archive or DICOMDIR), a folder to search, or
+    the s3://, gs:// or https:// URI of one; masks, outputs of earlier runs, hidden files and other
+    formats in folders are skipped and named. Labels are those of LiTS: 0 background, 1 liver, 2
+    lesion. A record (.json) is written beside the results, last of all; a rerun skips a scan whose
+    record shows the same scan, model and settings. An existing file is replaced only if a record
+    identifies its content as ours, or with --force; a scan or the model never is. The exit status
+    is 0 only if all scans succeeded.
     """
     keep_freed_memory()
     load_nibabel()
-    from lits_runtime.batch.jobs import plan, read_list
+    from lits_runtime.batch.jobs import plan
     from lits_runtime.batch.jobs import shard as shard_of
+    from lits_runtime.batch.lists.manifest import Row
     from lits_runtime.cli.dicom_options import print_series
+    from lits_runtime.cli.scan_lists import scans_of
 
     if report is not None and report.suffix not in (".json", ".csv"):
         raise click.UsageError(f"{report}: expected a name ending in .json or .csv")
     try:
-        scans = (*scan, *(read_list(listed) if listed is not None else ()))
+        scans = (*scan, *(scans_of(listed) if listed is not None else ()))
         if not scans:
             raise ValueError("no scan: name files or folders, or give --list")
         if list_series:
-            print_series(scans, fill_missing=settings["fill_missing"], as_json=as_json)
+            print_series(
+                [name for name in scans if not isinstance(name, Row)],
+                fill_missing=settings["fill_missing"],
+                as_json=as_json,
+            )
             return
         planned = plan(scans, **{name: settings.pop(name) for name in _OF_THE_PLAN})
         jobs = shard_of(planned, shard) if shard else planned
     except ValueError as error:
         _raise_as_usage_error(error)
-    outcomes, signal_number = _run(jobs, _settings(settings), as_json, report, _list_file(listed))
-    _end(jobs, outcomes, signal_number)
+    chosen = _settings(settings)
+    with opened(engine, chosen, ray_address, workers) as running:
+        tally, signal_number = _run(jobs, chosen, running, as_json, report, _list_file(listed))
+    _end(jobs, tally, signal_number)
 
 
-def _list_file(listed: Any) -> list[Path]:
+def _list_file(listed: str | None) -> list[Path]:
     """The file that --list reads; nothing for stdin."""
-    name = getattr(listed, "name", None)
-    return [Path(name)] if isinstance(name, str) and os.path.exists(name) else []
+    return [Path(listed)] if listed is not None and os.path.exists(listed) else []
 
 
 def _settings(settings: dict[str, Any]) -> "Settings":
@@ -203,6 +219,8 @@ def _settings(settings: dict[str, Any]) -> "Settings":
 
     for name in ("search", "postprocessing"):
         settings[name] = not settings.pop(f"no_{name}")
+    gigabytes = settings.pop("scratch_gb")
+    settings["scratch_bytes"] = None if gigabytes is None else int(gigabytes * 1e9)
     options = {field.name: settings.pop(field.name) for field in fields(Options)}
     objects = {field.name: settings.pop(field.name) for field in fields(ObjectOptions)}
     return Settings(options=Options(**options), objects=ObjectOptions(**objects), **settings)
@@ -211,12 +229,13 @@ def _settings(settings: dict[str, Any]) -> "Settings":
 def _run(
     jobs: "list[Job]",
     settings: "Settings",
+    engine: "str | BatchEngine",
     as_json: bool,
     report: Path | None,
     also_read: list[Path],
-) -> "tuple[list[Outcome], int | None]":
+) -> "tuple[Tally, int | None]":
     from lits_runtime.batch import run_batch
-    from lits_runtime.cli.outcome_log import log_outcome
+    from lits_runtime.cli.outcome_log import Tally, log_outcome
     from lits_runtime.cli.progress import ProgressBar, stopping_on_signals
 
     file = None
@@ -224,10 +243,11 @@ def _run(
         from lits_runtime.batch.results_file import ReportFile
 
         file = ReportFile(report, force=settings.force)
-    outcomes: list[Outcome] = []
+    tally, reported = Tally(), list[dict[str, Any]]()
     with stopping_on_signals() as stop, ProgressBar(len(jobs)) as bar:
         batch = run_batch(
             *(jobs, settings),
+            engine=engine,
             progress=bar.show,
             cancel=stop.requested,
             report=file,
@@ -235,7 +255,9 @@ def _run(
         )
         try:
             for outcome in batch:
-                outcomes.append(outcome)
+                tally.add(outcome)
+                if file is not None:
+                    reported.append(outcome.to_json())
                 bar.scan_done()
                 log_outcome(outcome, len(jobs))
                 if as_json:
@@ -244,8 +266,9 @@ def _run(
         except ValueError as error:
             _raise_as_usage_error(error)
     if file is not None:
-        file.write([outcome.to_json() for outcome in outcomes])
-    return outcomes, stop.signal_number
+        places = {(job.shown, job.target): place for place, job in enumerate(jobs)}
+        file.write(sorted(reported, key=lambda one: places[one["scan"], one["mask"]]))
+    return tally, stop.signal_number
 
 
 def _raise_as_usage_error(error: ValueError) -> NoReturn:
@@ -256,16 +279,15 @@ def _raise_as_usage_error(error: ValueError) -> NoReturn:
     raise click.UsageError(str(error)) from None
 
 
-def _end(jobs: "list[Job]", outcomes: "list[Outcome]", signal_number: int | None) -> None:
+def _end(jobs: "list[Job]", tally: "Tally", signal_number: int | None) -> None:
     from lits_runtime.cli.outcome_log import log_summary
 
     interrupted = signal_number is not None
     if len(jobs) > 1 or interrupted:
-        log_summary(outcomes, len(jobs), interrupted=interrupted)
+        log_summary(tally, len(jobs), interrupted=interrupted)
     context = click.get_current_context()
     if signal_number is not None:
         context.exit(128 + signal_number)
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if errors and len(jobs) == 1:
-        raise errors[0]
-    context.exit(1 if errors else 0)
+    if tally.first_error is not None and len(jobs) == 1:
+        raise tally.first_error
+    context.exit(0 if tally.first_error is None else 1)

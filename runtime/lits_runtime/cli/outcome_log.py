@@ -1,7 +1,7 @@
 """What a batch logs: a line for each scan, its warnings, and a summary."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lits_runtime.messages import printable
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 def log_outcome(outcome: "Outcome", of: int) -> None:
     """Log the outcome of one of so many jobs; of a single one the caller raises the error."""
-    scan, mask = outcome.job.name, printable(str(outcome.job.mask))
+    scan, mask = outcome.job.name, printable(outcome.job.target)
     record = outcome.record
     if record is None:
         if outcome.status == "failed" and of > 1:
@@ -36,11 +36,24 @@ def log_outcome(outcome: "Outcome", of: int) -> None:
         logger.debug("%s: not streamed: %s", scan, printable(reason))
 
 
-def log_summary(outcomes: Sequence["Outcome"], of: int, *, interrupted: bool) -> None:
+class Tally:
+    """How many jobs ended how; of 100,000 outcomes nothing else is kept."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first_error: Exception | None = None
+
+    def add(self, outcome: "Outcome") -> None:
+        """Count an outcome."""
+        self.counts[outcome.status] += 1
+        self.first_error = self.first_error or outcome.error
+
+
+def log_summary(tally: Tally, of: int, *, interrupted: bool) -> None:
     """Log how many of so many jobs were done, skipped, failed, and left."""
-    count: Callable[[str], int] = [outcome.status for outcome in outcomes].count
-    summary = f"{count('done')} done, {count('skipped')} done before, {count('failed')} failed"
-    if left := of - count("done") - count("skipped") - count("failed"):
+    done, skipped, failed = (tally.counts[status] for status in ("done", "skipped", "failed"))
+    summary = f"{done} done, {skipped} done before, {failed} failed"
+    if left := of - done - skipped - failed:
         summary += f", {left} left"
     logger.log(logging.ERROR if interrupted else logging.INFO, "%s", summary)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.messages import printable
 
 

@@ -24,8 +24,13 @@ def made_here(
     return {path.name: "made by lits-infer" for path in sorted(ours) if path.parent == real}
 
 
-def made_by_us(file: Path) -> str | None:
-    """Why a file is no scan: the record beside it says that we wrote it; else None."""
-    if file.name in made_here(file.parent):
+def made_by_us(file: Path, made: Callable[[Path], dict[str, str]] = made_here) -> str | None:
+    """Why a file is no scan: the record beside it says that we wrote it; else None.
+
+    Args:
+        file: in question.
+        made: `made_here`, or a cache of it where many files are asked about.
+    """
+    if file.name in made(file.parent):
         return "made by lits-infer; name the scan that it was made from"
     return None

@@ -36,8 +36,16 @@ def read_record(path: Path) -> dict[str, Any] | None:
     It lists its files, but need not be complete; see `record_shape.is_complete`.
     """
     try:
-        content = json.loads(read_bounded(path, MAX_RECORD_BYTES, LitsError))
-    except (OSError, ValueError, RecursionError, MemoryError, LitsError):
+        return record_of(read_bounded(path, MAX_RECORD_BYTES, LitsError))
+    except (OSError, LitsError):
+        return None
+
+
+def record_of(text: bytes) -> dict[str, Any] | None:
+    """The record that is the content of a file; None if that is no sound record."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError, MemoryError):
         return None
     return content if is_record(content, RECORD_VERSION) else None
 

@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from lits_runtime.batch import Settings, run_batch, segment_scan
-from lits_runtime.batch.jobs import Job, plan, read_list, shard
+from lits_runtime.batch.job import Job
+from lits_runtime.batch.jobs import plan, read_list, shard
 from lits_runtime.cli.infer import main
 from lits_runtime.model.checked_file import check
 from lits_runtime.segment.options import Options
@@ -172,6 +173,11 @@ def test_shards_share_the_work(archive: Path, tiny_model_path: Path, tmp_path: P
         result = invoke(tiny_model_path, archive, "-o", tmp_path / "out", "--shard", part, "--json")
         done += [json.loads(line)["scan"] for line in result.stdout.splitlines()]
     assert len(done) == len(set(done)) == 4
+    jobs = [Job(Path(f"{n}.nii"), Path(f"out/{n}_mask.nii.gz")) for n in range(300)]
+    parts = [shard(jobs, f"{number}/3") for number in (1, 2, 3)]
+    assert [len(part) for part in parts] == [102, 99, 99]  # for ever: arrays are resumed
+    assert [job.scan.name for job in parts[0]][:3] == ["2.nii", "4.nii", "6.nii"]
+    assert [job for job in parts[1] if job in jobs[7:]] == shard(jobs[7:], "2/3")
     for wrong in ("0/3", "4/3", "x", "1", "1/0"):
         with pytest.raises(ValueError, match="expected I/N"):
             shard([], wrong)
@@ -311,6 +317,7 @@ def test_no_room_for_a_mask_is_a_clear_error_and_the_others_go_on(
     assert "File too large" in errors
     assert "Traceback" not in errors
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        ".a_mask.nii.gz.failed.json",
         "b_mask.json",
         "b_mask.nii.gz",
     ]

@@ -13,8 +13,8 @@ import pytest
 
 from lits_runtime import OutputBusyError, OutputError, Segmenter
 from lits_runtime.batch import run_batch, segment_scan
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from lits_runtime.batch.one_job import OneJob
 from lits_runtime.batch.results_file import ReportFile, write_report
 from lits_runtime.files.atomic import atomic_path
@@ -41,7 +41,9 @@ def test_only_the_jobs_that_collide_fail(tiny_model_path: Path, tmp_path: Path) 
     assert done == ["b.nii.gz", "d.nii"]
     assert "would come from both" in told["a.nii"]["error"]
     assert sorted(contents(tmp_path / "out")) == [
-        "b_mask.json", "b_mask.nii.gz", "d_mask.json", "d_mask.nii.gz",
+        ".Caps_mask.nii.gz.failed.json", ".a_mask.nii.gz.failed.json",
+        ".caps_mask.nii.gz.failed.json", "b_mask.json", "b_mask.nii.gz", "d_mask.json",
+        "d_mask.nii.gz",
     ]  # fmt: skip
 
 

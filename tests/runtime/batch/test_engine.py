@@ -9,8 +9,8 @@ import pytest
 from lits_runtime import OptionsError
 from lits_runtime.batch import Outcome, Settings, run_batch, segment_scan
 from lits_runtime.batch.engine import BatchEngine, JobProgress, open_engine
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
-from lits_runtime.batch.jobs import Job
 from support.batches import contents, settings
 from support.scans import write_scan
 
@@ -60,5 +60,5 @@ def test_another_engine_gives_the_outcomes_of_the_local_one(
 
 
 def test_an_engine_that_does_not_exist_is_refused(jobs: list[Job], tiny_model_path: Path) -> None:
-    with pytest.raises(OptionsError, match=r"engine 'abacus': expected one of local"):
+    with pytest.raises(OptionsError, match=r"engine 'abacus': expected one of local, ray"):
         next(run_batch(jobs, settings(tiny_model_path), engine="abacus"))

@@ -13,7 +13,7 @@ import pytest
 
 from lits_runtime import Segmenter, VolumeError
 from lits_runtime.batch import run_batch
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.volumes.scan import Scan
 from support.batches import contents, litter, settings
 from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan

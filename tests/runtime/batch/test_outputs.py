@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from lits_runtime import ModelError, OutputError, Scan, Segmenter, VolumeError
 from lits_runtime.batch import run_batch, segment_scan
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import JobFiles
-from lits_runtime.batch.jobs import Job
 from lits_runtime.model.checked_file import read_content
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.records.record_file import read_record

@@ -12,7 +12,7 @@ import pytest
 
 from lits_runtime import OutputError
 from lits_runtime.batch import run_batch, segment_scan
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.batch.results_file import write_report
 from lits_runtime.cli.outcome_log import log_outcome
 from lits_runtime.records.record_file import our_files, record_path

@@ -16,7 +16,8 @@ import pytest
 import lits_runtime
 from lits_runtime import LitsError, Options, OutOfMemoryError, Scan, Segmenter, VolumeError
 from lits_runtime.batch import Settings, run_batch, segment_scan
-from lits_runtime.batch.jobs import Job, plan
+from lits_runtime.batch.job import Job
+from lits_runtime.batch.jobs import plan
 from lits_runtime.model.description import describe
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, random_hu

@@ -20,7 +20,7 @@ import pytest
 import lits_runtime
 from lits_runtime import ClosedError, LitsError, ModelError, Options, ProviderError, Segmenter
 from lits_runtime.batch import Outcome, Settings, run_batch, segment_scan
-from lits_runtime.batch.jobs import Job
+from lits_runtime.batch.job import Job
 from lits_runtime.system.threads import Prefetched, ordered_map
 from support.models import tiny_model
 from support.scans import LPS_AFFINE, random_hu

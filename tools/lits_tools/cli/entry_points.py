@@ -3,6 +3,11 @@
 from lits_runtime.system.launch import launch
 
 
+def archive() -> None:
+    """lits-archive."""
+    launch("lits_tools.cli.archive", "lits-archive")
+
+
 def evaluate() -> None:
     """lits-eval."""
     launch("lits_tools.cli.eval", "lits-eval")

@@ -1,0 +1,1 @@
+"""The engine that sends jobs to the workers of a Ray cluster; the only room that imports ray."""

@@ -1,0 +1,1 @@
+"""Object stores and web servers: objects listed, fetched to local scratch, and put whole."""
