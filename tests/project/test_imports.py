@@ -11,9 +11,17 @@ import pytest
 from support.paths import OURS, ROOT
 
 BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
+SERVE = {
+    "fastapi",
+    "prometheus_client",
+    "pydantic",
+    "python_multipart",
+    "starlette",
+    "uvicorn",
+}
 TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
-    "lits_runtime": BASE | {"highdicom", "PIL", "pydicom"},
+    "lits_runtime": BASE | SERVE | {"highdicom", "PIL", "pydicom"},
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx", "openvino"},
     "lits_tools": BASE

@@ -1,0 +1,82 @@
+"""What a server and its worker processes say to each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Order: segment a scan into a mask; one at a time."""
+
+    job_id: str
+    scan: Path
+    mask: Path
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Order: stop after the current slab."""
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Order: run a slab through the model, beside the scan in hand."""
+
+    number: int
+    slab_hu: "NDArray[np.float32]"
+    outputs: tuple[str, ...]
+    """"labels", "probability" or both."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is open."""
+
+    provider: str
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """The model does not open; the worker ends."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Slices of the scan in hand."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The mask is on disk."""
+
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """There is no mask."""
+
+    error: str
+    cancelled: bool = False
+    no_room: bool = False
+    """The disk is full, which is not the scan's fault."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The answer to `Infer`: outputs in the order asked for, or an error."""
+
+    number: int
+    outputs: "tuple[NDArray[Any], ...]" = ()
+    error: str | None = None

@@ -1,0 +1,118 @@
+"""The folder of a server: its lock, uploads under way, and the files of each job."""
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from lits_runtime.errors import OutputBusyError
+from lits_runtime.files.locks import try_lock
+from lits_runtime.messages import printable
+from lits_runtime.server.queue.job import Job
+
+MASK = "mask.nii.gz"
+
+
+class StateFolder:
+    """Files of the queue under one folder, which only its owner can read.
+
+        queue.sqlite    the jobs
+        audit.log       a line for each job that ended
+        incoming/ID     an upload under way
+        jobs/ID/        an accepted job: scan.nii.gz, and 1/mask.nii.gz of its first attempt
+
+    Each attempt has a folder of its own, so that a worker that outlives its server by a moment
+    cannot touch the results of the next.
+
+    Raises:
+        OutputBusyError: another server uses the folder.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._incoming, self._jobs = self.path / "incoming", self.path / "jobs"
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._incoming, self._jobs):
+            folder.mkdir(exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._lock = os.open(self.path / "lock", flags, 0o600)
+        if try_lock(self._lock) is False:
+            os.close(self._lock)
+            raise OutputBusyError(
+                f"{printable(str(path))}: another lits-serve uses this folder; end it, or take "
+                "another --state"
+            )
+
+    def close(self) -> None:
+        """Let another server use the folder."""
+        os.close(self._lock)
+
+    @property
+    def queue(self) -> Path:
+        """The file of the jobs."""
+        return self.path / "queue.sqlite"
+
+    @property
+    def audit(self) -> Path:
+        """The log of jobs that ended."""
+        return self.path / "audit.log"
+
+    def incoming(self, job_id: str) -> Path:
+        """Where an upload is written."""
+        return self._incoming / job_id
+
+    def accept(self, job_id: str, ending: str) -> None:
+        """Give an upload that was written and synced its place among the jobs, for good."""
+        folder = self._jobs / job_id
+        folder.mkdir(mode=0o700)
+        self.incoming(job_id).replace(folder / f"scan{ending}")
+        for changed in (folder, self._jobs):
+            _sync(changed)
+
+    def scan(self, job: Job) -> Path:
+        """The scan of a job."""
+        return self._jobs / job.id / f"scan{job.ending}"
+
+    def mask(self, job: Job) -> Path:
+        """The mask of a job's present attempt."""
+        return self._jobs / job.id / str(job.attempts) / MASK
+
+    def begin_attempt(self, job: Job) -> None:
+        """Make the folder of an attempt, and remove those of earlier ones."""
+        folder = self.mask(job).parent
+        for old in folder.parent.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def settle(self, job: Job) -> None:
+        """Make sure that the results of an attempt outlast a loss of power."""
+        for folder in (self.mask(job).parent, self._jobs / job.id):
+            _sync(folder)
+
+    def remove(self, job_id: str) -> None:
+        """Remove all files of a job."""
+        shutil.rmtree(self._jobs / job_id, ignore_errors=True)
+
+    def remove_all_but(self, known: Collection[str]) -> None:
+        """Remove unfinished uploads, and what belongs to no job."""
+        for upload in self._incoming.iterdir():
+            upload.unlink(missing_ok=True)
+        for folder in self._jobs.iterdir():
+            if folder.name not in known:
+                self.remove(folder.name)
+
+    def free_bytes(self) -> int:
+        """Room that is left on its disk."""
+        return shutil.disk_usage(self.path).free
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "nt":  # which cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

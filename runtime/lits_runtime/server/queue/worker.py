@@ -1,0 +1,132 @@
+"""The process that keeps the model open and does what the server orders."""
+
+import errno
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lits_runtime.errors import CancelledError, LitsError
+from lits_runtime.messages import brief, printable
+from lits_runtime.segment.options import Options
+from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.server.queue.orders import (
+    Cancel,
+    Done,
+    Failed,
+    Infer,
+    Inferred,
+    NotReady,
+    Progress,
+    Ready,
+    Segment,
+)
+from lits_runtime.server.settings import Settings
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run_worker(connection: Connection, settings: Settings, device_id: int) -> None:
+    """Open the model, then carry out orders until the connection ends.
+
+    The worker ends with its server however that ends: it reads from the connection all the time.
+    Signals that a terminal or an init system sends to the whole group are the server's business.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        segmenter = Segmenter.open(
+            settings.model,
+            provider=settings.provider,
+            threads=settings.threads,
+            device_id=device_id,
+            sha256=settings.model_sha256,
+        )
+    except (LitsError, OSError, ImportError) as error:
+        connection.send(NotReady(str(error)))
+        return
+    Worker(connection, segmenter).obey()
+
+
+class Worker:
+    """Carries out orders: a scan in a thread of its own, slabs beside it."""
+
+    def __init__(self, connection: Connection, segmenter: Segmenter) -> None:
+        self._connection, self._segmenter = connection, segmenter
+        self._sending = threading.Lock()
+        self._cancelled = threading.Event()
+        self._slabs = ThreadPoolExecutor(1, thread_name_prefix="infer")
+
+    def obey(self) -> None:
+        """Do what is ordered until the server is gone; then end at once, whatever is in hand."""
+        self._send(Ready(self._segmenter.provider))
+        while True:
+            try:
+                order = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(0)
+            if isinstance(order, Segment):
+                self._cancelled.clear()
+                threading.Thread(target=self._segment, args=(order,), daemon=True).start()
+            elif isinstance(order, Cancel):
+                self._cancelled.set()
+            elif isinstance(order, Infer):
+                self._slabs.submit(self._infer, order)
+
+    def _segment(self, order: Segment) -> None:
+        options = dict(order.options)
+        try:
+            report = self._segmenter.segment_file(
+                *(order.scan, order.mask),
+                mask_kind=options.pop("mask_kind", "labels"),
+                options=Options(**options),
+                progress=lambda done, of: self._send(Progress(done, of)),
+                cancel=self._cancelled.is_set,
+            )
+        except Exception as error:
+            self._send(_failed(error, order))
+        else:
+            self._send(Done(report.to_json()))
+
+    def _infer(self, order: Infer) -> None:
+        self._send(self._inferred(order))
+
+    def _inferred(self, order: Infer) -> Inferred:
+        run: dict[str, Callable[[Any], NDArray[Any]]] = {
+            "labels": self._segmenter.labels,
+            "probability": self._segmenter.probability,
+        }
+        try:
+            return Inferred(order.number, tuple(run[name](order.slab_hu) for name in order.outputs))
+        except (LitsError, MemoryError) as error:
+            return Inferred(order.number, error=brief(error))
+
+    def _send(self, message: Any) -> None:
+        with self._sending:
+            try:
+                self._connection.send(message)
+            except OSError:  # the server is gone
+                os._exit(0)
+
+
+def _failed(error: Exception, order: Segment) -> Failed:
+    """What to tell of an error: without the server's paths, and without foreign text of a bug."""
+    if isinstance(error, CancelledError):
+        return Failed("cancelled", cancelled=True)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Failed("the disk of the server is full", no_room=True)
+    if isinstance(error, LitsError | OSError | MemoryError):
+        text = str(error).replace(f"{order.scan.parent}{os.sep}", "")
+        return Failed(printable(" ".join(text.split())) or "out of memory")
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    line = "" if place is None else f" in {place.tb_frame.f_code.co_name}, line {place.tb_lineno}"
+    return Failed(f"{type(error).__name__}{line} (a bug in lits-toolkit: please report it)")
