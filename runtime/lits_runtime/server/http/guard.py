@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lits_runtime.server.settings import Listening
 
-_OPEN = ("/api", "/v2", "/metrics")
+_GUARDED = ("/api", "/v2", "/metrics")
 """Beginnings of paths that need the token; pages and probes do not, and tell nothing of jobs."""
 _POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
@@ -38,7 +38,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, listening: Listening) -> None:
         self._app = app
-        self._token = None if listening.token is None else f"Bearer {listening.token}".encode()
+        self._token = None if listening.token is None else listening.token.encode()
         self._hosts = set(allowed_hosts(listening))
         self._secure = listening.certificate is not None
 
@@ -57,7 +57,7 @@ class Guard:
                 if self._secure:
                     headers["Strict-Transport-Security"] = "max-age=31536000"
                 if "cache-control" not in headers:
-                    kept = not scope["path"].startswith(_OPEN)
+                    kept = not scope["path"].startswith(_GUARDED)
                     headers["Cache-Control"] = "no-cache" if kept else "no-store"
             await send(message)
 
@@ -74,10 +74,10 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit_or_none(origin) != host.lower():
             return 403, "the request comes from a page of another site"
-        if self._token is None or not path.startswith(_OPEN):
+        if self._token is None or not path.startswith(_GUARDED):
             return None
-        given = headers.get("authorization", "").encode("latin-1")
-        if hmac.compare_digest(given, self._token):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._token):
             return None
         return 401, "no token, or a wrong one: send the header Authorization: Bearer TOKEN"
 

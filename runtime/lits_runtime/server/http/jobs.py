@@ -147,7 +147,7 @@ class JobRoutes:
         job_id = secrets.token_hex(16)
         path = self._dispatcher.folder.incoming(job_id)
         try:
-            with path.open("xb", buffering=0) as file:
+            with path.open("xb") as file:
                 upload = Upload(file, boundary, limit)
                 await upload.receive(request)
             options = await run_in_threadpool(self._options, bytes(upload.options))

@@ -21,8 +21,6 @@ _MAX_HEADERS = 4_096
 _MAX_PARTS = 8
 _LEAST_RATE = 20_000.0
 """Bytes a second below which a sender is cut off, counted from the start."""
-_PATIENCE_S = 30.0
-"""That a sender has in any case."""
 
 
 class Upload:
@@ -32,14 +30,17 @@ class Upload:
         file: to write the scan to.
         boundary: of the parts.
         max_bytes: of the scan.
+        patience_s: that a sender has in any case.
     """
 
-    def __init__(self, file: BinaryIO, boundary: bytes, max_bytes: int) -> None:
+    def __init__(
+        self, file: BinaryIO, boundary: bytes, max_bytes: int, patience_s: float = 30.0
+    ) -> None:
         self.size = 0
         self.options = bytearray()
         self.start = b""
         """The first bytes of the scan."""
-        self._file, self._max_bytes = file, max_bytes
+        self._file, self._max_bytes, self._patience_s = file, max_bytes, patience_s
         self._piece = bytearray()
         self._part, self._parts, self._seen = "", 0, set[str]()
         self._header, self._value, self._disposition = b"", b"", b""
@@ -67,7 +68,7 @@ class Upload:
         began, received = time.monotonic(), 0
         body = request.stream().__aiter__()
         while True:
-            left_s = began + _PATIENCE_S + received / _LEAST_RATE - time.monotonic()
+            left_s = began + self._patience_s + received / _LEAST_RATE - time.monotonic()
             chunk = await _next(body, left_s)
             if chunk is None:
                 break
@@ -146,7 +147,7 @@ class Upload:
         if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
         if len(self.start) < _LONGEST_START:
-            self.start += data[start : min(end, start + _LONGEST_START)]
+            self.start += data[start : min(end, start + _LONGEST_START - len(self.start))]
         self._piece += data[start:end]
 
     def _end(self) -> None:

@@ -1,0 +1,126 @@
+"""Workers and servers are killed in the middle of jobs: none is lost, none wrong, none done twice.
+
+`LITS_SERVE_KILLS` sets the number of kills, 4 by default; 30 take about two minutes.
+"""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lits_runtime import Segmenter
+from support.scans import load_nifti, random_hu, save
+from support.served import Server
+
+KILLS = int(os.environ.get("LITS_SERVE_KILLS", "4"))
+EYE = np.diag([1.0, 1, 2, 1])
+
+
+def scan_of(folder: Path, seed: int) -> Path:
+    """A scan that takes about half a second, with labels of its own."""
+    return save(folder / f"{seed}.nii", np.tile(random_hu((64, 64, 8), seed), (1, 1, 60)), EYE)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("scans")
+    return [scan_of(folder, seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def expected(scans: list[Path], tiny_model_path: Path) -> list[Any]:
+    with Segmenter.open(tiny_model_path) as segmenter:
+        return [segmenter.segment(scan).labels for scan in scans]
+
+
+def mask_of(server: Server, job_id: str, folder: Path) -> Any:
+    path = folder / f"{job_id}.nii.gz"
+    path.write_bytes(server.http.get(f"{server.url}/api/jobs/{job_id}/mask.nii.gz").content)
+    return np.asarray(load_nifti(path).dataobj)
+
+
+def kill_worker(server: Server) -> None:
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_lose_nothing(
+    scans: list[Path], expected: list[Any], tmp_path: Path, tiny_model_path: Path
+) -> None:
+    chance, ids = random.Random(KILLS), []
+    arguments = ("-m", tiny_model_path, "--threads", 1, "--attempts", 50)
+    with Server(tmp_path / "state", *arguments) as server:
+        for kill in range(KILLS):
+            ids += [server.accepted(scan) for scan in scans]
+            time.sleep(chance.uniform(0, 1.2))
+            if kill % 2:
+                kill_worker(server)
+            else:
+                server.end(signal.SIGKILL)
+                server.start()
+        for number, job_id in enumerate(ids):
+            server.wait_for(job_id, "done")
+            assert np.array_equal(mask_of(server, job_id, tmp_path), expected[number % 3])
+        folders = {name.split("/")[1] for name in server.files()}
+        assert folders == set(ids)
+        assert len(server.files()) == 2 * len(ids), "a scan and a mask for each"
+        assert server.end() == 0
+        lines = {line["job"]: line for line in server.audit()}
+        assert set(lines) == set(ids)
+        for line in server.audit():  # a kill may repeat a line, and changes none
+            assert line == lines[line["job"]] and line["state"] == "done"
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_each_worker_fails_with_the_reason(
+    scans: list[Path], tmp_path: Path, tiny_model_path: Path
+) -> None:
+    arguments = ("-m", tiny_model_path, "--attempts", 2, "--threads", 1)
+    with Server(tmp_path / "state", *arguments) as server:
+        long = save(tmp_path / "long.nii", np.tile(random_hu((128, 128, 8)), (1, 1, 200)), EYE)
+        job_id, after = server.accepted(long), server.accepted(scans[0])
+        for attempt in (1, 2):
+            while server.job(job_id)["attempts"] < attempt or not server.job(job_id)["progress"]:
+                time.sleep(0.01)
+            kill_worker(server)
+        failed = server.wait_for(job_id, "failed", "done")
+        assert failed["state"] == "failed"
+        assert "killed by signal 9" in failed["error"] and "2 attempts" in failed["error"]
+        server.wait_for(after, "done")
+        assert server.http.get(f"{server.url}/readyz").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grace, state", [("0s", "queued"), ("60s", "done")])
+def test_sigterm_finishes_or_hands_back_the_job_in_hand(
+    grace: str, state: str, scans: list[Path], tmp_path: Path, tiny_model_path: Path
+) -> None:
+    arguments = ("-m", tiny_model_path, "--grace", grace, "--threads", 1)
+    with Server(tmp_path / "state", *arguments) as server:
+        long = save(tmp_path / "long.nii", np.tile(random_hu((128, 128, 8)), (1, 1, 100)), EYE)
+        job_id, after = server.accepted(long), server.accepted(scans[0])
+        while not server.job(job_id)["progress"]:
+            time.sleep(0.01)
+        workers = server.worker_pids()
+        assert server.end(signal.SIGTERM) == 0
+        assert len(workers) == 1 and not Path(f"/proc/{workers[0]}").exists()
+        audited = (server.state / "audit.log").exists()
+        assert audited == (state == "done")
+        server.start()
+        done = server.wait_for(job_id, "done")
+        assert done["attempts"] == 1, "an orderly end is not the job's fault"
+        server.wait_for(after, "done")
+
+
+def test_a_second_server_on_the_folder_is_refused(tmp_path: Path, tiny_model_path: Path) -> None:
+    with Server(tmp_path / "state", "-m", tiny_model_path) as server:
+        second = Server(tmp_path / "state", "-m", tiny_model_path)
+        with pytest.raises(AssertionError, match="another lits-serve uses this folder"), second:
+            pass
+        assert server.http.get(f"{server.url}/healthz").status_code == 200
