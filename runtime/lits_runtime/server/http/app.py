@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from lits_runtime.messages import brief
 from lits_runtime.server.http.guard import Guard
 from lits_runtime.server.http.jobs import JobRoutes, refusals
+from lits_runtime.server.http.kserve import KServeRoutes
 from lits_runtime.server.http.metrics import Metrics
 from lits_runtime.server.http.shapes import Health, Refusal, ServerShown
 from lits_runtime.server.queue.dispatcher import Dispatcher
@@ -49,6 +50,13 @@ def create_app(
         denied = refusals(_401="No token, or a wrong one.")
     app.include_router(
         JobRoutes(dispatcher, is_ending).router, dependencies=guarded, responses=denied
+    )
+    app.include_router(
+        KServeRoutes(dispatcher).router,
+        dependencies=guarded,
+        responses={
+            status: {"description": shown["description"]} for status, shown in denied.items()
+        },
     )
     _add_facts(app, dispatcher, guarded, denied)
     _add_probes(app, dispatcher)
@@ -120,6 +128,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code in (400, 408, 413, 507):  # the rest of the body is not read
         headers["Connection"] = "close"
+    if request.url.path.startswith("/v2"):  # KServe's form
+        return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
     return _answer(error.status_code, str(error.detail), headers)
 
 

@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from itertools import count
 from multiprocessing import Pipe
-from typing import Any, TypeVar
+from typing import Any
 
 from lits_runtime.errors import ProviderError
 from lits_runtime.server.queue.job import Job
@@ -16,20 +15,20 @@ from lits_runtime.server.queue.orders import (
     Cancel,
     Done,
     Failed,
-    Infer,
     Inferred,
     NotReady,
     Progress,
     Ready,
     Segment,
+    Tensor,
 )
+from lits_runtime.server.queue.slabs import Slabs
 from lits_runtime.server.queue.state_folder import StateFolder
 from lits_runtime.server.queue.store import JobStore
 from lits_runtime.server.queue.worker_process import WorkerProcess
 from lits_runtime.server.settings import Settings
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 _LOOK_S = 1.0
 """How often time limits are looked at."""
@@ -64,9 +63,7 @@ class Device:
         self._stop_at: float | None = None
         self._woken, self._wake = Pipe(duplex=False)
         self._waking = threading.Lock()
-        self._slabs: dict[int, Future[tuple[Any, ...]]] = {}
-        self._waiting_slabs: list[Infer] = []
-        self._numbers = count()
+        self._slabs = Slabs()
         self.provider: str | None = None
         self.progress: tuple[str, int, int] | None = None
         """Job, slices done and slices in all."""
@@ -109,12 +106,9 @@ class Device:
         self._cancelled = job_id
         self.wake()
 
-    def infer(self, slab_hu: Any, outputs: tuple[str, ...]) -> "Future[tuple[Any, ...]]":
-        """Run a slab; the result is the outputs' arrays."""
-        answer: Future[tuple[Any, ...]] = Future()
-        number = next(self._numbers)
-        self._slabs[number] = answer
-        self._waiting_slabs.append(Infer(number, slab_hu, outputs))
+    def infer(self, slab: Tensor, outputs: tuple[str, ...]) -> "Future[tuple[Tensor, ...]]":
+        """Run a slab, beside the job in hand; the result is the outputs in their order."""
+        answer = self._slabs.ask(slab, outputs)
         self.wake()
         return answer
 
@@ -139,7 +133,7 @@ class Device:
                 self._rest(_RETRY_S)
         if self._worker is not None:
             self._worker.end()
-        self._forget_slabs("the server is ending")
+        self._slabs.refuse("the server is ending")
 
     def _is_over(self) -> bool:
         return self._stop_at is not None and self._job is None
@@ -177,8 +171,8 @@ class Device:
         self._send(Segment(job.id, self._folder.scan(job), self._folder.mask(job), job.options))
 
     def _give_orders(self) -> None:
-        while self._ready.is_set() and self._waiting_slabs:
-            self._send(self._waiting_slabs.pop(0))
+        while self._ready.is_set() and (order := self._slabs.next()) is not None:
+            self._send(order)
         if self._cancelled is not None:
             job_id, self._cancelled = self._cancelled, None
             if self._job is not None and self._job.id == job_id:
@@ -219,7 +213,7 @@ class Device:
         elif isinstance(message, NotReady):
             self._not_opened(message.error)
         elif isinstance(message, Inferred):
-            self._answer(message)
+            self._slabs.answer(message)
         elif self._job is not None and isinstance(message, Progress):
             self.progress = (self._job.id, message.done, message.of)
         elif self._job is not None:
@@ -267,7 +261,7 @@ class Device:
         """The worker is dead: settle its job, and start another."""
         self._worker = None
         self.deaths += 1
-        self._forget_slabs(reason)
+        self._slabs.refuse(reason)
         if not self._ready.is_set():
             self._pause(f"{reason} before the model was open")
         self._ready.clear()
@@ -332,19 +326,3 @@ class Device:
                 if self._stop_at is not None:
                     return  # the job stays begun, and the next server does it again
                 time.sleep(_RETRY_S)
-
-    def _answer(self, message: Inferred) -> None:
-        answer = self._slabs.pop(message.number, None)
-        if answer is None or answer.cancelled():
-            return
-        if message.error is None:
-            answer.set_result(message.outputs)
-        else:
-            answer.set_exception(ValueError(message.error))
-
-    def _forget_slabs(self, reason: str) -> None:
-        self._waiting_slabs.clear()
-        while self._slabs:
-            answer = self._slabs.popitem()[1]
-            if not answer.cancelled():
-                answer.set_exception(ConnectionError(reason))

@@ -13,6 +13,7 @@ from lits_runtime.model.checked_file import ModelFile
 from lits_runtime.server.queue import audit
 from lits_runtime.server.queue.device import Device
 from lits_runtime.server.queue.job import Job, State
+from lits_runtime.server.queue.orders import Tensor
 from lits_runtime.server.queue.state_folder import StateFolder
 from lits_runtime.server.queue.store import JobStore
 from lits_runtime.server.settings import Settings
@@ -162,13 +163,12 @@ class Dispatcher:
         """The mask of a job that is done."""
         return self.folder.mask(job)
 
-    def infer(self, slab_hu: Any, outputs: tuple[str, ...]) -> "Future[tuple[Any, ...]] | None":
-        """Run a slab on a device that is ready; None if none is."""
+    def infer(self, slab: Tensor, outputs: tuple[str, ...]) -> "Future[tuple[Tensor, ...]] | None":
+        """Run a slab on a device that is ready, rather on an idle one; None if none is ready."""
         ready = [device for device in self.devices if device.is_ready]
-        idle = [device for device in ready if device.progress is None]
-        for device in (*idle, *ready):
-            return device.infer(slab_hu, outputs)
-        return None
+        if not ready:
+            return None
+        return min(ready, key=lambda device: device.progress is not None).infer(slab, outputs)
 
     def _clear_up(self) -> None:
         while not self._stopping.is_set():

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array as it travels: the server needs no NumPy."""
+
+    datatype: str
+    """As NumPy names it: "float32" or "uint8"."""
+    shape: tuple[int, ...]
+    content: bytes
+    """Little-endian, the last axis fastest."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Infer:
     """Order: run a slab through the model, beside the scan in hand."""
 
     number: int
-    slab_hu: "NDArray[np.float32]"
+    slab: Tensor
     outputs: tuple[str, ...]
     """"labels", "probability" or both."""
 
@@ -78,5 +85,5 @@ class Inferred:
     """The answer to `Infer`: outputs in the order asked for, or an error."""
 
     number: int
-    outputs: "tuple[NDArray[Any], ...]" = ()
+    outputs: tuple[Tensor, ...] = ()
     error: str | None = None

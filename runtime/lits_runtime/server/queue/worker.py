@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import CancelledError, LitsError
@@ -26,6 +27,7 @@ from lits_runtime.server.queue.orders import (
     Progress,
     Ready,
     Segment,
+    Tensor,
 )
 from lits_runtime.server.settings import Settings
 
@@ -104,7 +106,9 @@ class Worker:
             "probability": self._segmenter.probability,
         }
         try:
-            return Inferred(order.number, tuple(run[name](order.slab_hu) for name in order.outputs))
+            slab_hu = np.frombuffer(order.slab.content, "<f4").reshape(order.slab.shape)
+            found = [run[name](slab_hu) for name in order.outputs]
+            return Inferred(order.number, tuple(map(_tensor, found)))
         except (LitsError, MemoryError) as error:
             return Inferred(order.number, error=brief(error))
 
@@ -114,6 +118,10 @@ class Worker:
                 self._connection.send(message)
             except OSError:  # the server is gone
                 os._exit(0)
+
+
+def _tensor(array: "NDArray[Any]") -> Tensor:
+    return Tensor(str(array.dtype), array.shape, array.tobytes())
 
 
 def _failed(error: Exception, order: Segment) -> Failed:

@@ -4,7 +4,6 @@ import multiprocessing
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lits_runtime.server.queue.worker import run_worker
 from lits_runtime.server.settings import Settings
 
 _END_S = 5.0
@@ -18,7 +17,7 @@ class WorkerProcess:
         self.connection: Connection[Any, Any]
         self.connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=run_worker, args=(theirs, settings, device_id), daemon=True
+            target=_run, args=(theirs, settings, device_id), daemon=True
         )
         self._process.start()
         theirs.close()  # so that the connection ends with the process
@@ -58,3 +57,10 @@ class WorkerProcess:
         if code is not None and code < 0:
             return f"killed by signal {-code}"
         return f"exit status {code}"
+
+
+def _run(connection: "Connection[Any, Any]", settings: Settings, device_id: int) -> None:
+    """Start in the new process, the only one that imports NumPy and ONNX Runtime."""
+    from lits_runtime.server.queue.worker import run_worker
+
+    run_worker(connection, settings, device_id)

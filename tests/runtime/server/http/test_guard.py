@@ -14,9 +14,7 @@ TOKEN = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path
-) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "token").write_text(f"{TOKEN}\n")
     access = ("--token-file", folder / "token", "--allowed-host", "pacs.example.org")
@@ -71,7 +69,9 @@ def test_an_allowed_host_name_is_served(server: Server, host: str) -> None:
     assert server.http.get(f"{server.url}/healthz", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["]
+)
 def test_a_page_of_another_site_is_refused(server: Server, origin: str) -> None:
     answer = server.http.get(f"{server.url}/healthz", headers={"Origin": origin})
     assert answer.status_code == 403

@@ -20,9 +20,7 @@ EYE = np.diag([1.0, 1, 2, 1])
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path
-) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> Iterator[Server]:
     state = tmp_path_factory.mktemp("served") / "state"
     limits = ("--max-upload", "8M", "--max-jobs", 3)
     with Server(state, "-m", tiny_model_path, "--threads", 1, *limits) as server:

@@ -17,9 +17,7 @@ OPTIONS = b'\r\n--b\r\nContent-Disposition: form-data; name="options"\r\n\r\n{"t
 END = b"\r\n--b--\r\n"
 
 
-def received(
-    pieces: Sequence[bytes], file: Any, pause_s: float = 0.0, **arguments: Any
-) -> Upload:
+def received(pieces: Sequence[bytes], file: Any, pause_s: float = 0.0, **arguments: Any) -> Upload:
     """The upload of pieces that come one by one."""
     waiting = list(pieces)
 
@@ -48,9 +46,8 @@ def test_pieces_of_any_size_make_the_same_scan(seed: int, tmp_path: Path) -> Non
 
 
 def test_a_slow_sender_is_cut_off(tmp_path: Path) -> None:
-    with (tmp_path / "scan").open("xb") as file:
-        with pytest.raises(HTTPException) as caught:
-            received([HEAD, *[b"x"] * 100, END], file, pause_s=0.02, patience_s=0.2)
+    with (tmp_path / "scan").open("xb") as file, pytest.raises(HTTPException) as caught:
+        received([HEAD, *[b"x"] * 100, END], file, pause_s=0.02, patience_s=0.2)
     assert caught.value.status_code == 408
 
 
@@ -61,9 +58,9 @@ def test_a_steady_sender_is_not(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="too large"), largest_file(1000):
-        with (tmp_path / "scan").open("xb") as file:
-            received([HEAD, b"x" * 5000, END], file)
+    file = (tmp_path / "scan").open("xb")
+    with largest_file(1000), pytest.raises(OSError, match="too large"), file:
+        received([HEAD, b"x" * 5000, END], file)
 
 
 @pytest.mark.parametrize("seed", range(200))
