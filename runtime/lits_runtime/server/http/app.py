@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from lits_runtime.messages import brief
 from lits_runtime.server.http.guard import Guard
 from lits_runtime.server.http.jobs import JobRoutes, refusals
-from lits_runtime.server.http.kserve import KServeRoutes
+from lits_runtime.server.http.kserve import DEFINITIONS, KServeRoutes
 from lits_runtime.server.http.metrics import Metrics
 from lits_runtime.server.http.shapes import Health, Refusal, ServerShown
 from lits_runtime.server.queue.dispatcher import Dispatcher
@@ -60,6 +60,7 @@ def create_app(
     )
     _add_facts(app, dispatcher, guarded, denied)
     _add_probes(app, dispatcher)
+    app.openapi()["components"]["schemas"] |= DEFINITIONS
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -126,11 +127,26 @@ _PLAIN: dict[int | str, dict[str, Any]] = {
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     if error.status_code in (400, 408, 413, 507):  # the rest of the body is not read
         headers["Connection"] = "close"
     if request.url.path.startswith("/v2"):  # KServe's form
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
     return _answer(error.status_code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods that a path has; the router knows those of its first route only."""
+    paths = request.app.openapi()["paths"]
+    path = request.url.path.split("/")
+    return {
+        method.upper()
+        for described, methods in paths.items()
+        if len(parts := described.split("/")) == len(path)
+        and all(part in (given, "{id}") for part, given in zip(parts, path, strict=True))
+        for method in methods
+    }
 
 
 async def _malformed(request: Request, error: Exception) -> Response:

@@ -98,7 +98,8 @@ class JobRoutes:
                 _507="The disk is full.",
             ),
         )
-        add("/jobs", self.list, methods=["GET"], response_model=JobList)
+        wrong = refusals(_422="The limit is out of range.")
+        add("/jobs", self.list, methods=["GET"], response_model=JobList, responses=wrong)
         add("/jobs/{id}", self.show, methods=["GET"], response_model=JobShown, responses=_NO_JOB)
         add("/jobs/{id}", self.remove, methods=["DELETE"], status_code=204, responses=_NO_JOB)
         self._add_results(add)

@@ -38,7 +38,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    binary_data_size: int | None = Field(None, ge=1, le=MAX_SLAB_BYTES)
+    binary_data_size: Annotated[int, Field(ge=1, le=MAX_SLAB_BYTES)] | None = None
     binary_data: bool = False
 
 
@@ -78,10 +78,10 @@ class InferRequest(BaseModel):
     parameters: RequestParameters = RequestParameters()
 
 
-_BODY = {
-    "required": True,
-    "content": {"application/json": {"schema": InferRequest.model_json_schema()}},
-}
+_SCHEMA = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+DEFINITIONS: dict[str, Any] = _SCHEMA.pop("$defs")
+"""Parts of the request's schema, for the components of OpenAPI."""
+_BODY = {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}
 
 
 class KServeRoutes:

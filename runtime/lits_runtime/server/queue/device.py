@@ -10,18 +10,9 @@ from multiprocessing import Pipe
 from typing import Any
 
 from lits_runtime.errors import ProviderError
+from lits_runtime.server.queue import orders
 from lits_runtime.server.queue.job import Job
-from lits_runtime.server.queue.orders import (
-    Cancel,
-    Done,
-    Failed,
-    Inferred,
-    NotReady,
-    Progress,
-    Ready,
-    Segment,
-    Tensor,
-)
+from lits_runtime.server.queue.settlement import RETRY_S, Settlement
 from lits_runtime.server.queue.slabs import Slabs
 from lits_runtime.server.queue.state_folder import StateFolder
 from lits_runtime.server.queue.store import JobStore
@@ -32,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 """How often time limits are looked at."""
-_RETRY_S = 2.0
-"""Before another try when the disk is full."""
 _LONGEST_PAUSE_S = 60.0
 """Between starts of a worker that fails to open the model."""
 _CANCEL_S = 10.0
@@ -45,10 +34,22 @@ class Device:
 
     Everything but `infer`, `cancel`, `wake` and `stop` happens in its own thread, so that a worker
     belongs to one thread from its start to its end.
+
+    Args:
+        store: of the jobs.
+        folder: of their files.
+        settings: of the server.
+        device_id: which GPU.
+        changed: called when a job in hand is settled.
     """
 
     def __init__(
-        self, store: JobStore, folder: StateFolder, settings: Settings, device_id: int
+        self,
+        store: JobStore,
+        folder: StateFolder,
+        settings: Settings,
+        device_id: int,
+        changed: Callable[[], None],
     ) -> None:
         self._store, self._folder, self._settings = store, folder, settings
         self._device_id = device_id
@@ -64,6 +65,7 @@ class Device:
         self._woken, self._wake = Pipe(duplex=False)
         self._waking = threading.Lock()
         self._slabs = Slabs()
+        self._settle = Settlement(store, folder, settings.attempts, changed)
         self.provider: str | None = None
         self.progress: tuple[str, int, int] | None = None
         """Job, slices done and slices in all."""
@@ -106,7 +108,9 @@ class Device:
         self._cancelled = job_id
         self.wake()
 
-    def infer(self, slab: Tensor, outputs: tuple[str, ...]) -> "Future[tuple[Tensor, ...]]":
+    def infer(
+        self, slab: orders.Tensor, outputs: tuple[str, ...]
+    ) -> "Future[tuple[orders.Tensor, ...]]":
         """Run a slab, beside the job in hand; the result is the outputs in their order."""
         answer = self._slabs.ask(slab, outputs)
         self.wake()
@@ -115,6 +119,7 @@ class Device:
     def stop(self, grace_s: float) -> None:
         """Take no more jobs; hand back the one in hand, unless it ends within the time given."""
         self._stop_at = time.monotonic() + grace_s
+        self._settle.is_ending = True
         self.wake()
 
     def join(self) -> None:
@@ -127,10 +132,10 @@ class Device:
                 self._step()
             except sqlite3.Error as error:  # a full disk: what is not committed is done again
                 logger.error("the queue cannot be written: %s", error)
-                self._rest(_RETRY_S)
+                self._rest(RETRY_S)
             except Exception:
                 logger.exception("device %d", self._device_id)
-                self._rest(_RETRY_S)
+                self._rest(RETRY_S)
         if self._worker is not None:
             self._worker.end()
         self._slabs.refuse("the server is ending")
@@ -168,7 +173,9 @@ class Device:
         self.progress = (job.id, 0, 0)
         self._deadline = time.monotonic() + self._settings.job_limit_s
         assert self._worker is not None
-        self._send(Segment(job.id, self._folder.scan(job), self._folder.mask(job), job.options))
+        self._send(
+            orders.Segment(job.id, self._folder.scan(job), self._folder.mask(job), job.options)
+        )
 
     def _give_orders(self) -> None:
         while self._ready.is_set() and (order := self._slabs.next()) is not None:
@@ -180,7 +187,7 @@ class Device:
 
     def _stop_job(self) -> None:
         self._deadline = time.monotonic() + _CANCEL_S
-        self._send(Cancel())
+        self._send(orders.Cancel())
 
     def _send(self, order: Any) -> None:
         try:
@@ -206,52 +213,41 @@ class Device:
         self._take(message)
 
     def _take(self, message: Any) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, orders.Ready):
             self.provider, self._pause_s = message.provider, 0.0
             self._ready.set()
             self._tried.set()
-        elif isinstance(message, NotReady):
+        elif isinstance(message, orders.NotReady):
             self._not_opened(message.error)
-        elif isinstance(message, Inferred):
+        elif isinstance(message, orders.Inferred):
             self._slabs.answer(message)
-        elif self._job is not None and isinstance(message, Progress):
+        elif self._job is not None and isinstance(message, orders.Progress):
             self.progress = (self._job.id, message.done, message.of)
         elif self._job is not None:
             self._ended(self._job, message)
 
-    def _ended(self, job: Job, message: Done | Failed) -> None:
-        if isinstance(message, Done):
-            self._folder.settle(job)
-            self._lasting(lambda: self._store.complete(job, message.report))
+    def _ended(self, job: Job, message: orders.Done | orders.Failed) -> None:
+        if isinstance(message, orders.Done):
+            self._settle.done(job, message.report)
         elif message.no_room:
             self._no_room(message.error)
-            return
         elif message.cancelled:
-            self._lasting(lambda: self._store.give_back(job, counted=False))
+            self._settle.handed_back(job)
         else:
-            self._lasting(lambda: self._store.fail(job, message.error))
+            self._settle.failed(job, message.error)
         self._leave_job()
 
     def _leave_job(self) -> None:
-        """The job in hand is settled; remove its files, if it was cancelled meanwhile."""
-        job, self._job, self._deadline, self.progress = self._job, None, None, None
-        if job is not None:
-            found = self._store.get(job.id)
-            if found is None or not (found.is_open or found.report or found.error):
-                self._folder.remove(job.id)
-        self.changed()
-
-    changed: Callable[[], None] = staticmethod(lambda: None)
-    """Called when a job in hand is settled."""
+        """The job in hand is settled."""
+        self._job, self._deadline, self.progress = None, None, None
 
     def _no_room(self, error: str) -> None:
         """Put the job back, and wait for the disk to have room."""
         logger.error("%s: the queue waits", error)
-        job = self._job
-        if job is not None:
-            self._lasting(lambda: self._store.give_back(job, counted=False))
+        if self._job is not None:
+            self._settle.handed_back(self._job)
         self._leave_job()
-        self._rest(_RETRY_S)
+        self._rest(RETRY_S)
 
     def _died(self) -> None:
         assert self._worker is not None
@@ -265,16 +261,9 @@ class Device:
         if not self._ready.is_set():
             self._pause(f"{reason} before the model was open")
         self._ready.clear()
-        job = self._job
-        if job is None:
-            return
-        logger.error("job %s, attempt %d: %s", job.id, job.attempts, reason)
-        if job.attempts < self._settings.attempts:
-            self._lasting(lambda: self._store.give_back(job, counted=True))
-        else:
-            error = f"{reason} in each of {job.attempts} attempts; is there enough memory?"
-            self._lasting(lambda: self._store.fail(job, error))
-        self._leave_job()
+        if self._job is not None:
+            self._settle.worker_died(self._job, reason)
+            self._leave_job()
 
     def _not_opened(self, error: str) -> None:
         assert self._worker is not None
@@ -304,25 +293,11 @@ class Device:
     def _take_too_long(self, job: Job) -> None:
         """End a worker that did not end in time by itself."""
         assert self._worker is not None
-        found = self._store.get(job.id)
         if self._stop_at == float("inf"):
-            self._lasting(lambda: self._store.give_back(job, counted=False))
-        elif found is not None and found.is_open:
+            self._settle.handed_back(job)
+        else:
             limit = f"{self._settings.job_limit_s:g}"
-            error = f"not done after {limit} s, the limit of --job-limit"
-            self._lasting(lambda: self._store.fail(job, error))
+            self._settle.failed(job, f"not done after {limit} s, the limit of --job-limit")
         self._worker.kill()
         self._leave_job()
         self._gone("the worker process was ended")
-
-    def _lasting(self, change: Callable[[], object]) -> None:
-        """Commit a change, as soon as the disk has room for it."""
-        while True:
-            try:
-                change()
-                return
-            except sqlite3.Error as error:
-                logger.error("the queue cannot be written: %s", error)
-                if self._stop_at is not None:
-                    return  # the job stays begun, and the next server does it again
-                time.sleep(_RETRY_S)

@@ -34,8 +34,9 @@ class Dispatcher:
         self.settings, self.model = settings, model
         self.folder = StateFolder(settings.state)
         self.store = JobStore(self.folder.queue)
+        self._clear_up_now = threading.Event()
         self.devices = [
-            Device(self.store, self.folder, settings, device_id)
+            Device(self.store, self.folder, settings, device_id, self._clear_up_now.set)
             for device_id in settings.device_ids
         ]
         self.ended: Counter[State] = Counter()
@@ -43,7 +44,6 @@ class Dispatcher:
         self._receiving, self._room = 0, threading.Lock()
         self._auditing = threading.Lock()
         self._stopping = threading.Event()
-        self._clear_up_now = threading.Event()
         self._cleaner = threading.Thread(target=self._clear_up, name="clear up")
 
     def start(self) -> None:
@@ -62,7 +62,6 @@ class Dispatcher:
         started: list[Device] = []
         try:
             for device in self.devices:
-                device.changed = self._clear_up_now.set
                 device.start()
                 started.append(device)
         except BaseException:

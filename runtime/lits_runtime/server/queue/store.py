@@ -99,7 +99,8 @@ class JobStore:
         if job.state != State.QUEUED:
             return 0
         query = "select count(*) from jobs where state = ? and number <= ?"
-        return int(self._read(query, State.QUEUED, job.number)[0][0])
+        found: int = self._read(query, State.QUEUED, job.number)[0][0]
+        return max(1, found)  # it may have been begun since it was read
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""

@@ -1,6 +1,7 @@
 """Scans over HTTP: from the upload to the mask, and what is refused on the way."""
 
 import io
+import shutil
 import socket
 import time
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from lits_runtime import Options, Segmenter
+from support import dicom_ct
 from support.scans import load_nifti, random_hu, save, write_scan
 from support.served import Server, events
 
@@ -57,6 +59,20 @@ def test_the_mask_is_that_of_lits_infer(
     assert found["volumes_ml"] == report.volumes_ml
     assert found["scan_sha256"] == report.scan_sha256
     assert done["warnings"] == list(report.warnings)
+
+
+def test_a_zip_of_a_dicom_series_is_a_scan(
+    server: Server, tmp_path: Path, tiny_model_path: Path
+) -> None:
+    dicom_ct.save(dicom_ct.slices_of(dicom_ct.body_hu()), tmp_path / "series")
+    archive = Path(shutil.make_archive(str(tmp_path / "scan"), "zip", tmp_path / "series"))
+    done = server.wait_for(server.accepted(archive), "done", "failed")
+    assert done["state"] == "done", done["error"]
+    assert dicom_ct.PATIENT_NAME not in server.log.read_text() + str(done)
+    mask = tmp_path / "mask.nii.gz"
+    mask.write_bytes(server.http.get(server.url + done["links"]["mask"]).content)
+    with Segmenter.open(tiny_model_path) as segmenter:
+        assert np.array_equal(load_nifti(mask).dataobj, segmenter.segment(archive).labels)
 
 
 def test_nothing_tells_the_name_of_the_file(server: Server, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 import os
 import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -118,9 +119,21 @@ def test_sigterm_finishes_or_hands_back_the_job_in_hand(
         server.wait_for(after, "done")
 
 
-def test_a_second_server_on_the_folder_is_refused(tmp_path: Path, tiny_model_path: Path) -> None:
-    with Server(tmp_path / "state", "-m", tiny_model_path) as server:
-        second = Server(tmp_path / "state", "-m", tiny_model_path)
-        with pytest.raises(AssertionError, match="another lits-serve uses this folder"), second:
-            pass
+@pytest.mark.slow
+def test_a_full_disk_delays_the_queue_and_loses_nothing(
+    scans: list[Path], expected: list[Any], tmp_path: Path, tiny_model_path: Path
+) -> None:
+    """Files of the server cannot grow, as on a full disk, while the worker ends a job."""
+    with Server(tmp_path / "state", "-m", tiny_model_path, "--threads", 1) as server:
+        job_id = server.accepted(scans[0])
+        before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, before[1]))
+        assert server.send(scans[1]).status_code == 507
+        time.sleep(2)
+        assert server.job(job_id)["state"] in ("queued", "running")
         assert server.http.get(f"{server.url}/healthz").status_code == 200
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+        server.wait_for(job_id, "done")
+        assert np.array_equal(mask_of(server, job_id, tmp_path), expected[0])
+        server.wait_for(server.accepted(scans[1]), "done")
+        assert not list((server.state / "incoming").iterdir())
