@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from lits_runtime.messages import brief
 from lits_runtime.server.http.guard import Guard
 from lits_runtime.server.http.jobs import JobRoutes, refusals
-from lits_runtime.server.http.kserve import DEFINITIONS, KServeRoutes
+from lits_runtime.server.http.kserve import DEFINITIONS, InferRefusal, KServeRoutes
 from lits_runtime.server.http.metrics import Metrics
 from lits_runtime.server.http.shapes import Health, Refusal, ServerShown
 from lits_runtime.server.queue.dispatcher import Dispatcher
@@ -126,14 +126,16 @@ _PLAIN: dict[int | str, dict[str, Any]] = {
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
-    if error.status_code in (400, 408, 413, 507):  # the rest of the body is not read
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    known = _methods(request) if status in (404, 405) else set()
+    if known and request.method not in known:  # the folder of pages answers for any path
+        status, detail = 405, f"expected {' or '.join(sorted(known))}"
+        headers["Allow"] = ", ".join(sorted(known))
+    if status in (400, 408, 413, 507):  # the rest of the body may not have been read
         headers["Connection"] = "close"
-    if request.url.path.startswith("/v2"):  # KServe's form
-        return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
-    return _answer(error.status_code, str(error.detail), headers)
+    if request.url.path.startswith("/v2"):
+        return JSONResponse(InferRefusal(error=detail).model_dump(), status, headers)
+    return _answer(status, detail, headers)
 
 
 def _methods(request: Request) -> set[str]:

@@ -19,6 +19,7 @@ from lits_runtime.server.http.upload import (
     Upload,
     boundary_of,
     declared_bytes,
+    drain,
     ending_of,
     no_room,
     parsed_options,
@@ -128,6 +129,15 @@ class JobRoutes:
 
     async def submit(self, request: Request, response: Response) -> JobShown:
         """Send a scan. It is on disk and in the queue when the answer comes."""
+        try:
+            job = await self._submitted(request)
+        except HTTPException:
+            await drain(request)
+            raise
+        response.headers["Location"] = f"/api/jobs/{job.id}"
+        return self.shown(job)
+
+    async def _submitted(self, request: Request) -> Job:
         boundary, declared = boundary_of(request), declared_bytes(request)
         limit = self._dispatcher.settings.max_upload_bytes
         if declared > limit + 2**20:
@@ -138,11 +148,9 @@ class JobRoutes:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             raise HTTPException(503, "the queue is full: try again later", retry)
         try:
-            job = await self._received(request, boundary, limit)
+            return await self._received(request, boundary, limit)
         finally:
             self._dispatcher.release()
-        response.headers["Location"] = f"/api/jobs/{job.id}"
-        return self.shown(job)
 
     async def _received(self, request: Request, boundary: bytes, limit: int) -> Job:
         job_id = secrets.token_hex(16)

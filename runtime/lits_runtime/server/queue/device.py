@@ -67,10 +67,8 @@ class Device:
         self._slabs = Slabs()
         self._settle = Settlement(store, folder, settings.attempts, changed)
         self.provider: str | None = None
-        self.progress: tuple[str, int, int] | None = None
-        """Job, slices done and slices in all."""
-        self.deaths = 0
-        """Of workers."""
+        self.progress: tuple[str, int, int] | None = None  # job, slices done and slices in all
+        self.deaths = 0  # of workers
         self._thread = threading.Thread(target=self._run, name=f"device {device_id}")
 
     def start(self) -> None:

@@ -16,8 +16,9 @@ from support.served import Server
 
 CASES = os.environ.get("LITS_SERVE_CASES", "5")
 TOKEN = "correct-horse-battery"
-ALL_BUT = "positive_data_acceptance"
-"""Random bytes are a scan as far as OpenAPI can say; that they are none, their job says."""
+ALL_BUT = "positive_data_acceptance,use_after_free"
+"""Random requests are often refused for what OpenAPI cannot say; a job that was deleted before it
+was done is shown as cancelled."""
 
 
 @pytest.fixture(scope="module")
