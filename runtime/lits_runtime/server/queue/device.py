@@ -89,12 +89,6 @@ class Device:
         """Whether the model is open in a worker that lives."""
         return self._ready.is_set()
 
-    @property
-    def worker_pid(self) -> int | None:
-        """Process ID of the worker."""
-        worker = self._worker
-        return None if worker is None else worker.pid
-
     def wake(self) -> None:
         """Look at the queue now."""
         with self._waking:

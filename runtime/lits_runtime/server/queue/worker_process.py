@@ -22,11 +22,6 @@ class WorkerProcess:
         self._process.start()
         theirs.close()  # so that the connection ends with the process
 
-    @property
-    def pid(self) -> int | None:
-        """Process ID."""
-        return self._process.pid
-
     def receive(self, timeout_s: float, *others: Any) -> Any:
         """The next message, or None if none comes in time or one of `others` is ready first.
 
