@@ -1,9 +1,10 @@
 """What OpenAPI says is what the server does, by requests that schemathesis makes from it.
 
-`LITS_SERVE_CASES` sets the number of requests for each route and phase, 5 by default.
+`LITS_SERVE_CASES` sets the number of requests for each route and phase, 2 by default.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import requests
 
 from support.served import Server
 
-CASES = os.environ.get("LITS_SERVE_CASES", "5")
+CASES = os.environ.get("LITS_SERVE_CASES", "2")
 TOKEN = "correct-horse-battery"
 ALL_BUT = "positive_data_acceptance,use_after_free"
 """Random requests are often refused for what OpenAPI cannot say; a job that was deleted before it
@@ -45,7 +46,8 @@ def test_the_server_does_what_its_schema_says(served: Server, tmp_path: Path) ->
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "No issues found" in done.stdout, done.stdout
+    found = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert found is not None and found[1] == found[2] and int(found[1]) > 100, done.stdout
     assert "Traceback" not in served.log.read_text()
     assert served.http.get(f"{served.url}/healthz").status_code == 200
 
