@@ -59,7 +59,7 @@ def fetched(library: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
             for path in library["files"]:
                 member = archive.extractfile(f"package/{path}")
                 assert member is not None
-                yield Path(path).name, _without_map(member.read())
+                yield _name(path), _without_map(member.read())
 
 
 def stored(path: Path) -> bytes:
@@ -75,6 +75,15 @@ def store(path: Path, content: bytes) -> None:
         path = path.with_name(f"{path.name}.gz")
         content = gzip.compress(content, 9, mtime=0)
     path.write_bytes(content)
+
+
+def _name(path: str) -> str:
+    """The name under which a file is kept: static hosts do not all serve .mjs as JavaScript.
+
+    >>> _name("dist/ort.wasm.min.mjs")
+    'ort.wasm.min.js'
+    """
+    return Path(path).with_suffix(".js").name if path.endswith(".mjs") else Path(path).name
 
 
 def _without_map(content: bytes) -> bytes:
