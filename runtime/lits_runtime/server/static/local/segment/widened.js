@@ -62,7 +62,8 @@ function tensor(bytes) {
 
 function asFloat({ dims, raw }, name) {
   const halves = new Uint16Array(raw.slice().buffer); // little-endian, as all machines with a browser are
-  const floats = Float32Array.from(halves, (bits) => FLOATS[bits]);
+  const floats = new Float32Array(halves.length);
+  for (let at = 0; at < halves.length; at++) floats[at] = FLOATS[halves[at]];
   return [
     ...dims, number(TYPE, FLOAT), ...packed(NAME, [new TextEncoder().encode(name)]),
     ...packed(RAW, [new Uint8Array(floats.buffer)]),
