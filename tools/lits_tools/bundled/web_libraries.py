@@ -59,7 +59,7 @@ def fetched(library: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
             for path in library["files"]:
                 member = archive.extractfile(f"package/{path}")
                 assert member is not None
-                yield _name(path), _without_map(member.read())
+                yield _name(path, library["package"]), _without_map(member.read())
 
 
 def stored(path: Path) -> bytes:
@@ -77,12 +77,14 @@ def store(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _name(path: str) -> str:
+def _name(path: str, package: str) -> str:
     """The name under which a file is kept: static hosts do not all serve .mjs as JavaScript.
 
-    >>> _name("dist/ort.wasm.min.mjs")
-    'ort.wasm.min.js'
+    >>> _name("dist/ort.wasm.min.mjs", "onnxruntime-web"), _name("index.js", "client-zip")
+    ('ort.wasm.min.js', 'client-zip.js')
     """
+    if Path(path).stem == "index":
+        return f"{package.rpartition('/')[2]}.js"
     return Path(path).with_suffix(".js").name if path.endswith(".mjs") else Path(path).name
 
 
