@@ -31,9 +31,9 @@ class Job:
     attempts: int
     """How often it was begun."""
     ending: str
-    """Of the scan's file, by its content: ".nii", ".nii.gz" or ".zip"."""
+    """Of the scan's file, by its content: ".nii", ".nii.gz" or ".zip"; "" for a folder."""
     bytes: int
-    """Of the scan's file."""
+    """Of the scan's files."""
     options: dict[str, Any]
     """Of `segment.options.Options`, and `mask_kind`; those given."""
     client: str
