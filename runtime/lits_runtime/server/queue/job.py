@@ -35,7 +35,8 @@ class Job:
     bytes: int
     """Of the scan's files."""
     options: dict[str, Any]
-    """Of `segment.options.Options`, and `mask_kind`; those given."""
+    """Of `segment.options.Options`, and `mask_kind`; those given. Of a series that came by DICOM
+    also `notes`, reasons to doubt it."""
     client: str
     """Address of the sender."""
     created: float

@@ -5,9 +5,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from lits_runtime.server.queue.orders import (
     Tensor,
 )
 from lits_runtime.server.settings import Settings
+from lits_runtime.volumes.open import choose_dicom
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -84,9 +87,10 @@ class Worker:
 
     def _segment(self, order: Segment) -> None:
         options = dict(order.options)
+        notes = options.pop("notes", ())
         try:
             report = self._segmenter.segment_file(
-                *(order.scan, order.mask),
+                *(_with_notes(order.scan, notes), order.mask),
                 mask_kind=options.pop("mask_kind", "labels"),
                 options=Options(**options),
                 progress=lambda done, of: self._send(Progress(done, of)),
@@ -118,6 +122,14 @@ class Worker:
                 self._connection.send(message)
             except OSError:  # the server is gone
                 os._exit(0)
+
+
+def _with_notes(scan: Path, notes: Sequence[str]) -> Any:
+    """A scan as it is given, or a DICOM series with reasons to doubt it that its sender gave."""
+    if not notes:
+        return scan
+    series = choose_dicom([scan])
+    return replace(series, notes=(*series.notes, *notes))
 
 
 def _tensor(array: "NDArray[Any]") -> Tensor:
