@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 
 from lits_runtime.messages import brief
 from lits_runtime.server.http.guard import Guard
-from lits_runtime.server.http.jobs import JobRoutes, refusals
+from lits_runtime.server.http.jobs import JobRoutes
 from lits_runtime.server.http.kserve import DEFINITIONS, InferRefusal, KServeRoutes
 from lits_runtime.server.http.metrics import Metrics
 from lits_runtime.server.http.pacs import PacsRoutes
-from lits_runtime.server.http.shapes import Health, Refusal, ServerShown
+from lits_runtime.server.http.results import ResultRoutes
+from lits_runtime.server.http.shapes import Health, Refusal, ServerShown, refusals
 from lits_runtime.server.queue.dispatcher import Dispatcher
 from lits_runtime.server.settings import Listening
 from lits_runtime.system.extras import DISTRIBUTION
@@ -56,9 +57,8 @@ def create_app(
     if listening.token is not None:
         guarded = [Depends(HTTPBearer(auto_error=False, description="The token of the server."))]
         denied = refusals(_401="No token, or a wrong one.")
-    app.include_router(
-        JobRoutes(dispatcher, is_ending).router, dependencies=guarded, responses=denied
-    )
+    for routes in (JobRoutes(dispatcher, is_ending), ResultRoutes(dispatcher)):
+        app.include_router(routes.router, dependencies=guarded, responses=denied)
     app.include_router(
         KServeRoutes(dispatcher).router,
         dependencies=guarded,

@@ -1,4 +1,4 @@
-"""The routes of jobs: send a scan, follow it, fetch its results, remove it."""
+"""The routes of jobs: send a scan, follow it, remove it."""
 
 import asyncio
 import secrets
@@ -6,15 +6,17 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from lits_runtime.errors import LitsError
 from lits_runtime.messages import brief
 from lits_runtime.segment.options import Options
-from lits_runtime.server.http.shapes import ID, JobList, JobShown, Refusal, ScanOptions
+from lits_runtime.server.http.found_jobs import NO_JOB, FoundJobs, JobId, no_job
+from lits_runtime.server.http.results import links_of
+from lits_runtime.server.http.shapes import JobList, JobShown, ScanOptions, refusals
 from lits_runtime.server.http.upload import (
     Upload,
     boundary_of,
@@ -35,7 +37,6 @@ _SPARE_BYTES = 2**28
 """That an upload must leave on the disk."""
 _LISTED = 200
 
-JobId = Annotated[str, Path(alias="id", pattern=ID, description="As the answer to POST says.")]
 _BODY = {
     "required": True,
     "content": {
@@ -60,17 +61,6 @@ _BODY = {
 }
 
 
-def refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
-    """Entries of OpenAPI for refusals: `refusals(_404="no such job")`."""
-    return {
-        int(status.strip("_")): {"model": Refusal, "description": reason}
-        for status, reason in reasons.items()
-    }
-
-
-_NO_JOB = refusals(_404="There is no such job.", _422="The id is malformed.")
-
-
 class JobRoutes:
     """The routes of one dispatcher.
 
@@ -81,6 +71,7 @@ class JobRoutes:
 
     def __init__(self, dispatcher: Dispatcher, is_ending: Callable[[], bool]) -> None:
         self._dispatcher, self._is_ending = dispatcher, is_ending
+        self._jobs = FoundJobs(dispatcher)
         self.router = APIRouter(prefix="/api", tags=["jobs"])
         add = self.router.add_api_route
         add(
@@ -101,30 +92,14 @@ class JobRoutes:
         )
         wrong = refusals(_422="The limit is out of range.")
         add("/jobs", self.list, methods=["GET"], response_model=JobList, responses=wrong)
-        add("/jobs/{id}", self.show, methods=["GET"], response_model=JobShown, responses=_NO_JOB)
-        add("/jobs/{id}", self.remove, methods=["DELETE"], status_code=204, responses=_NO_JOB)
-        self._add_results(add)
-
-    def _add_results(self, add: Callable[..., None]) -> None:
-        missing = _NO_JOB | refusals(_409="The job is not done.")
+        add("/jobs/{id}", self.show, methods=["GET"], response_model=JobShown, responses=NO_JOB)
+        add("/jobs/{id}", self.remove, methods=["DELETE"], status_code=204, responses=NO_JOB)
         stream = {"description": "An event `job` at each change.", "content": {_EVENTS: {}}}
         add(
             *("/jobs/{id}/events", self.events),
             methods=["GET"],
             response_class=StreamingResponse,
-            responses=_NO_JOB | {200: stream},
-        )
-        add(
-            *("/jobs/{id}/mask.nii.gz", self.mask),
-            methods=["GET"],
-            response_class=FileResponse,
-            responses=missing | {200: {"description": "The mask.", "content": {_GZIP: {}}}},
-        )
-        add(
-            *("/jobs/{id}/report.json", self.report),
-            methods=["GET"],
-            response_model=dict[str, Any],
-            responses=missing,
+            responses=NO_JOB | {200: stream},
         )
 
     async def submit(self, request: Request, response: Response) -> JobShown:
@@ -191,28 +166,17 @@ class JobRoutes:
 
     def show(self, job_id: JobId) -> JobShown:
         """A job: its state, place in the queue, progress, report."""
-        return self.shown(self._job(job_id))
+        return self.shown(self._jobs.get(job_id))
 
     def remove(self, job_id: JobId) -> Response:
         """Cancel a job that is not done, or forget one that is; its files are removed."""
         if not self._dispatcher.remove(job_id):
-            raise _no_job()
+            raise no_job()
         return Response(status_code=204)
-
-    def mask(self, job_id: JobId) -> FileResponse:
-        """The mask on the scan's own grid."""
-        job = self._done(job_id)
-        return FileResponse(
-            self._dispatcher.mask(job), media_type=_GZIP, filename=f"{job.id[:8]}_mask.nii.gz"
-        )
-
-    def report(self, job_id: JobId) -> JSONResponse:
-        """Warnings, volumes and lesions."""
-        return JSONResponse(self._done(job_id).report)
 
     async def events(self, job_id: JobId) -> StreamingResponse:
         """Server-sent events: the job at once and at each change, until it has ended."""
-        await run_in_threadpool(self._job, job_id)
+        await run_in_threadpool(self._jobs.get, job_id)
         return StreamingResponse(self._changes(job_id), media_type=_EVENTS)
 
     async def _changes(self, job_id: str) -> AsyncIterator[str]:
@@ -238,7 +202,7 @@ class JobRoutes:
         own = f"/api/jobs/{job.id}"
         links = {"self": own, "events": f"{own}/events"}
         if job.state == State.DONE:
-            links |= {name: f"{own}/{file}" for name, file in _RESULTS.items()}
+            links |= links_of(self._dispatcher, job)
         return JobShown(
             id=job.id,
             state=job.state.value,
@@ -256,25 +220,8 @@ class JobRoutes:
             links=links,
         )
 
-    def _job(self, job_id: str) -> Job:
-        job = self._dispatcher.store.get(job_id)
-        if job is None:
-            raise _no_job()
-        return job
 
-    def _done(self, job_id: str) -> Job:
-        job = self._job(job_id)
-        if job.state != State.DONE:
-            raise HTTPException(409, f"the job is {job.state.value}: there are no results")
-        return job
-
-
-_EVENTS, _GZIP = "text/event-stream", "application/gzip"
-_RESULTS = {"mask": "mask.nii.gz", "report": "report.json"}
-
-
-def _no_job() -> HTTPException:
-    return HTTPException(404, "no such job: it was removed, is past its time, or never was")
+_EVENTS = "text/event-stream"
 
 
 def _told(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from lits_runtime.messages import brief
 from lits_runtime.server.queue.dispatcher import Dispatcher
-from lits_runtime.server.queue.orders import Tensor
+from lits_runtime.server.queue.orders import Infer, Tensor
 
 MAX_SLAB_BYTES = 2**26
 """16 slices of 1024 x 1024; JSON may take twice as much."""
@@ -146,7 +146,7 @@ class KServeRoutes:
         body = await _body(request)
         asked, slab = await run_in_threadpool(_parsed, body, request.headers.get(_SPLIT))
         names = tuple(output.name for output in asked.outputs)
-        answer = self._dispatcher.infer(slab, names)
+        answer = self._dispatcher.ask(Infer(slab, names))
         if answer is None:
             raise HTTPException(503, "no worker is ready: try again later")
         try:

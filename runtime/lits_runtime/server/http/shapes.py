@@ -13,6 +13,14 @@ class Refusal(BaseModel):
     detail: str = Field(description="What was found, and what would work.")
 
 
+def refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """Entries of OpenAPI for refusals: `refusals(_404="no such job")`."""
+    return {
+        int(status.strip("_")): {"model": Refusal, "description": reason}
+        for status, reason in reasons.items()
+    }
+
+
 class ScanOptions(BaseModel):
     """Options of one job; what is left out is as the model says."""
 

@@ -12,8 +12,8 @@ from typing import Any
 from lits_runtime.errors import ProviderError
 from lits_runtime.server.queue import orders
 from lits_runtime.server.queue.job import Job
+from lits_runtime.server.queue.questions import Questions
 from lits_runtime.server.queue.settlement import RETRY_S, Settlement
-from lits_runtime.server.queue.slabs import Slabs
 from lits_runtime.server.queue.state_folder import StateFolder
 from lits_runtime.server.queue.store import JobStore
 from lits_runtime.server.queue.worker_process import WorkerProcess
@@ -27,12 +27,14 @@ _LONGEST_PAUSE_S = 60.0
 """Between starts of a worker that fails to open the model."""
 _CANCEL_S = 10.0
 """How long a worker may take to stop."""
+_FORMATS = ("nifti", "seg", "sr")
+"""Of a DICOM series."""
 
 
 class Device:
     """Runs the jobs of the queue on one device, one after the other.
 
-    Everything but `infer`, `cancel`, `wake` and `stop` happens in its own thread, so that a worker
+    Everything but `ask`, `cancel`, `wake` and `stop` happens in its own thread, so that a worker
     belongs to one thread from its start to its end.
 
     Args:
@@ -64,7 +66,7 @@ class Device:
         self._stop_at: float | None = None
         self._woken, self._wake = Pipe(duplex=False)
         self._waking = threading.Lock()
-        self._slabs = Slabs()
+        self._questions = Questions()
         self._settle = Settlement(store, folder, settings.attempts, changed)
         self.provider: str | None = None
         self.progress: tuple[str, int, int] | None = None  # job, slices done and slices in all
@@ -100,11 +102,9 @@ class Device:
         self._cancelled = job_id
         self.wake()
 
-    def infer(
-        self, slab: orders.Tensor, outputs: tuple[str, ...]
-    ) -> "Future[tuple[orders.Tensor, ...]]":
-        """Run a slab, beside the job in hand; the result is the outputs in their order."""
-        answer = self._slabs.ask(slab, outputs)
+    def ask(self, order: orders.Infer | orders.Show) -> "Future[tuple[orders.Tensor, ...]]":
+        """Have an order carried out beside the job in hand."""
+        answer = self._questions.ask(order)
         self.wake()
         return answer
 
@@ -130,7 +130,7 @@ class Device:
                 self._rest(RETRY_S)
         if self._worker is not None:
             self._worker.end()
-        self._slabs.refuse("the server is ending")
+        self._questions.refuse("the server is ending")
 
     def _is_over(self) -> bool:
         return self._stop_at is not None and self._job is None
@@ -165,12 +165,11 @@ class Device:
         self.progress = (job.id, 0, 0)
         self._deadline = time.monotonic() + self._settings.job_limit_s
         assert self._worker is not None
-        self._send(
-            orders.Segment(job.id, self._folder.scan(job), self._folder.mask(job), job.options)
-        )
+        files = self._folder.scan(job), self._folder.mask(job)
+        self._send(orders.Segment(job.id, *files, job.options, _FORMATS if job.is_dicom else ()))
 
     def _give_orders(self) -> None:
-        while self._ready.is_set() and (order := self._slabs.next()) is not None:
+        while self._ready.is_set() and (order := self._questions.next()) is not None:
             self._send(order)
         if self._cancelled is not None:
             job_id, self._cancelled = self._cancelled, None
@@ -211,8 +210,8 @@ class Device:
             self._tried.set()
         elif isinstance(message, orders.NotReady):
             self._not_opened(message.error)
-        elif isinstance(message, orders.Inferred):
-            self._slabs.answer(message)
+        elif isinstance(message, orders.Answer):
+            self._questions.answer(message)
         elif self._job is not None and isinstance(message, orders.Progress):
             self.progress = (self._job.id, message.done, message.of)
         elif self._job is not None:
@@ -249,7 +248,7 @@ class Device:
         """The worker is dead: settle its job, and start another."""
         self._worker = None
         self.deaths += 1
-        self._slabs.refuse(reason)
+        self._questions.refuse(reason)
         if not self._ready.is_set():
             self._pause(f"{reason} before the model was open")
         self._ready.clear()

@@ -14,7 +14,7 @@ from lits_runtime.model.checked_file import ModelFile
 from lits_runtime.server.queue import audit
 from lits_runtime.server.queue.device import Device
 from lits_runtime.server.queue.job import Job, State
-from lits_runtime.server.queue.orders import Tensor
+from lits_runtime.server.queue.orders import Infer, Show, Tensor
 from lits_runtime.server.queue.state_folder import StateFolder
 from lits_runtime.server.queue.store import JobStore
 from lits_runtime.server.settings import Settings
@@ -172,16 +172,30 @@ class Dispatcher:
                 return found[1] / found[2] if found[2] else 0.0
         return None
 
-    def mask(self, job: Job) -> Path:
-        """The mask of a job that is done."""
-        return self.folder.mask(job)
+    def shown(self, job: Job, name: str) -> tuple[Path, "Future[tuple[Tensor, ...]] | None"]:
+        """A file for the eye of a job that is done: its name, and when it is there.
 
-    def infer(self, slab: Tensor, outputs: tuple[str, ...]) -> "Future[tuple[Tensor, ...]] | None":
-        """Run a slab on a device that is ready, rather on an idle one; None if none is ready."""
+        Args:
+            job: whose scan and mask are shown.
+            name: "overlay.png", or "scan.nii.gz".
+
+        Returns:
+            The path, and None in place of a future if no worker is ready to make it.
+        """
+        scan, mask, path = (
+            self.folder.scan(job),
+            self.folder.mask(job),
+            self.folder.shown(job, name),
+        )
+        kind = str(job.options.get("mask_kind", "labels"))
+        return path, self.ask(Show(scan, mask, kind, path))
+
+    def ask(self, order: Infer | Show) -> "Future[tuple[Tensor, ...]] | None":
+        """Give an order to a device that is ready, rather to an idle one; None if none is ready."""
         ready = [device for device in self.devices if device.is_ready]
         if not ready:
             return None
-        return min(ready, key=lambda device: device.progress is not None).infer(slab, outputs)
+        return min(ready, key=lambda device: device.progress is not None).ask(order)
 
     def _clear_up(self) -> None:
         while not self._stopping.is_set():

@@ -31,7 +31,7 @@ class Job:
     attempts: int
     """How often it was begun."""
     ending: str
-    """Of the scan's file, by its content: ".nii", ".nii.gz" or ".zip"; "" for a folder."""
+    """Of the scan's file, by its content: ".nii", ".nii.gz" or ".zip"; "" for a folder of DICOM."""
     bytes: int
     """Of the scan's files."""
     options: dict[str, Any]
@@ -45,6 +45,11 @@ class Job:
     finished: float | None
     error: str | None
     report: dict[str, Any] | None
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether the scan is a DICOM series, of which SEG and SR are written too."""
+        return self.ending in ("", ".zip")
 
     @property
     def is_open(self) -> bool:

@@ -24,6 +24,8 @@ class Segment:
     scan: Path
     mask: Path
     options: dict[str, Any]
+    formats: tuple[str, ...] = ()
+    """To write beside the mask, of `records.result_files.FORMATS`; of a DICOM series only."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,22 @@ class Cancel:
 class Infer:
     """Order: run a slab through the model, beside the scan in hand."""
 
-    number: int
     slab: Tensor
     outputs: tuple[str, ...]
     """"labels", "probability" or both."""
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Order: make a file for the eye of a finished job, beside the scan in hand."""
+
+    scan: Path
+    mask: Path
+    mask_kind: str
+    shown: Path
+    """Ending in .png a picture of the masks, else the scan as NIfTI; one that exists is kept."""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,14 +79,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """The mask is on disk."""
+    """The results are on disk."""
 
     report: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """There is no mask."""
+    """There are no results."""
 
     error: str
     cancelled: bool = False
@@ -81,8 +95,8 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """The answer to `Infer`: outputs in the order asked for, or an error."""
+class Answer:
+    """To `Infer` the outputs in the order asked for, to `Show` nothing; or an error."""
 
     number: int
     outputs: tuple[Tensor, ...] = ()

@@ -10,7 +10,8 @@ from lits_runtime.files.locks import try_lock
 from lits_runtime.messages import printable
 from lits_runtime.server.queue.job import Job
 
-MASK = "mask.nii.gz"
+RESULTS = {"mask": "mask.nii.gz", "seg": "seg.dcm", "sr": "sr.dcm"}
+"""Files of an attempt, as `records.result_files` names them."""
 
 
 class StateFolder:
@@ -19,8 +20,9 @@ class StateFolder:
         queue.sqlite    the jobs
         audit.log       a line for each job that ended
         incoming/ID     an upload under way
-        jobs/ID/        an accepted job: scan.nii.gz, and 1/mask.nii.gz of its first attempt; a
-                        series that comes in by DICOM has a folder scan/ from its first image on
+        jobs/ID/        an accepted job: scan.nii.gz, and 1/mask.nii.gz of its first attempt;
+                        shown/ has files for the eye; a series that comes in by DICOM has a
+                        folder scan/ from its first image on
 
     Each attempt has a folder of its own, so that a worker that outlives its server by a moment
     cannot touch the results of the next.
@@ -94,7 +96,17 @@ class StateFolder:
 
     def mask(self, job: Job) -> Path:
         """The mask of a job's present attempt."""
-        return self._jobs / job.id / str(job.attempts) / MASK
+        return self._jobs / job.id / str(job.attempts) / RESULTS["mask"]
+
+    def results(self, job: Job) -> dict[str, Path]:
+        """The files that a job which is done has, by name; a SEG only if something is labelled."""
+        folder = self.mask(job).parent
+        files = {name: folder / file for name, file in RESULTS.items()}
+        return {name: path for name, path in files.items() if path.exists()}
+
+    def shown(self, job: Job, name: str) -> Path:
+        """A file for the eye, made from the results when it is asked for."""
+        return self._jobs / job.id / "shown" / name
 
     def begin_attempt(self, job: Job) -> None:
         """Make the folder of an attempt, and remove those of earlier ones."""

@@ -16,22 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.errors import CancelledError, LitsError
-from lits_runtime.messages import brief, printable
+from lits_runtime.messages import printable
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.server.queue.orders import (
+    Answer,
     Cancel,
     Done,
     Failed,
     Infer,
-    Inferred,
     NotReady,
     Progress,
     Ready,
     Segment,
+    Show,
     Tensor,
 )
 from lits_runtime.server.settings import Settings
+from lits_runtime.server.shown.shown_file import make_shown
 from lits_runtime.volumes.open import choose_dicom
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -61,13 +63,13 @@ def run_worker(connection: Connection, settings: Settings, device_id: int) -> No
 
 
 class Worker:
-    """Carries out orders: a scan in a thread of its own, slabs beside it."""
+    """Carries out orders: a scan in a thread of its own, slabs and pictures beside it."""
 
     def __init__(self, connection: Connection, segmenter: Segmenter) -> None:
         self._connection, self._segmenter = connection, segmenter
         self._sending = threading.Lock()
         self._cancelled = threading.Event()
-        self._slabs = ThreadPoolExecutor(1, thread_name_prefix="infer")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
 
     def obey(self) -> None:
         """Do what is ordered until the server is gone; then end at once, whatever is in hand."""
@@ -82,15 +84,19 @@ class Worker:
                 threading.Thread(target=self._segment, args=(order,), daemon=True).start()
             elif isinstance(order, Cancel):
                 self._cancelled.set()
-            elif isinstance(order, Infer):
-                self._slabs.submit(self._infer, order)
+            elif isinstance(order, Infer | Show):
+                self._beside.submit(self._answer, order)
 
     def _segment(self, order: Segment) -> None:
         options = dict(order.options)
         notes = options.pop("notes", ())
         try:
             report = self._segmenter.segment_file(
-                *(_with_notes(order.scan, notes), order.mask),
+                *(
+                    _with_notes(order.scan, notes),
+                    order.mask.parent if order.formats else order.mask,
+                ),
+                formats=order.formats,
                 mask_kind=options.pop("mask_kind", "labels"),
                 options=Options(**options),
                 progress=lambda done, of: self._send(Progress(done, of)),
@@ -101,20 +107,25 @@ class Worker:
         else:
             self._send(Done(report.to_json()))
 
-    def _infer(self, order: Infer) -> None:
-        self._send(self._inferred(order))
+    def _answer(self, order: Infer | Show) -> None:
+        try:
+            if isinstance(order, Infer):
+                outputs = self._infer(order)
+            else:
+                outputs = ()
+                make_shown(order.scan, order.mask, order.mask_kind, order.shown)
+        except Exception as error:
+            self._send(Answer(order.number, error=_told(error, order)))
+        else:
+            self._send(Answer(order.number, outputs))
 
-    def _inferred(self, order: Infer) -> Inferred:
+    def _infer(self, order: Infer) -> tuple[Tensor, ...]:
         run: dict[str, Callable[[Any], NDArray[Any]]] = {
             "labels": self._segmenter.labels,
             "probability": self._segmenter.probability,
         }
-        try:
-            slab_hu = np.frombuffer(order.slab.content, "<f4").reshape(order.slab.shape)
-            found = [run[name](slab_hu) for name in order.outputs]
-            return Inferred(order.number, tuple(map(_tensor, found)))
-        except (LitsError, MemoryError) as error:
-            return Inferred(order.number, error=brief(error))
+        slab_hu = np.frombuffer(order.slab.content, "<f4").reshape(order.slab.shape)
+        return tuple(_tensor(run[name](slab_hu)) for name in order.outputs)
 
     def _send(self, message: Any) -> None:
         with self._sending:
@@ -137,16 +148,22 @@ def _tensor(array: "NDArray[Any]") -> Tensor:
 
 
 def _failed(error: Exception, order: Segment) -> Failed:
-    """What to tell of an error: without the server's paths, and without foreign text of a bug."""
     if isinstance(error, CancelledError):
         return Failed("cancelled", cancelled=True)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return Failed("the disk of the server is full", no_room=True)
+    return Failed(_told(error, order))
+
+
+def _told(error: Exception, order: Segment | Infer | Show) -> str:
+    """What to tell of an error: without the server's paths, and without foreign text of a bug."""
     if isinstance(error, LitsError | OSError | MemoryError):
-        text = str(error).replace(f"{order.scan.parent}{os.sep}", "")
-        return Failed(printable(" ".join(text.split())) or "out of memory")
+        text = " ".join(str(error).split()) or "out of memory"
+        if not isinstance(order, Infer):
+            text = text.replace(f"{order.scan.parent}{os.sep}", "")
+        return printable(text)
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     line = "" if place is None else f" in {place.tb_frame.f_code.co_name}, line {place.tb_lineno}"
-    return Failed(f"{type(error).__name__}{line} (a bug in lits-toolkit: please report it)")
+    return f"{type(error).__name__}{line} (a bug in lits-toolkit: please report it)"

@@ -56,6 +56,9 @@ class WorkerProcess:
 
 def _run(connection: "Connection[Any, Any]", settings: Settings, device_id: int) -> None:
     """Start in the new process, the only one that imports NumPy and ONNX Runtime."""
+    from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
+
+    load_nibabel()
     from lits_runtime.server.queue.worker import run_worker
 
     run_worker(connection, settings, device_id)

@@ -6,14 +6,18 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
 
 from lits_runtime import Options, Segmenter
+from lits_runtime.labels import COLOURS
+from lits_runtime.volumes.scan import Scan
 from support import dicom_ct
 from support.scans import load_nifti, random_hu, save, write_scan
 from support.served import Server, events
@@ -72,7 +76,40 @@ def test_a_zip_of_a_dicom_series_is_a_scan(
     mask = tmp_path / "mask.nii.gz"
     mask.write_bytes(server.http.get(server.url + done["links"]["mask"]).content)
     with Segmenter.open(tiny_model_path) as segmenter:
-        assert np.array_equal(load_nifti(mask).dataobj, segmenter.segment(archive).labels)
+        labels = segmenter.segment(archive).labels
+        segmenter.segment_file(archive, tmp_path / "own", formats=("nifti", "seg", "sr"))
+    assert np.array_equal(load_nifti(mask).dataobj, labels)
+    assert mask.read_bytes() == (tmp_path / "own/mask.nii.gz").read_bytes()
+    for name in ("seg", "sr"):
+        answer = server.http.get(server.url + done["links"][name])
+        assert answer.headers["content-type"] == "application/dicom"
+        assert answer.content == (tmp_path / f"own/{name}.dcm").read_bytes()
+    found = server.http.get(server.url + done["links"]["scan"])
+    shown = tmp_path / "scan.nii.gz"
+    shown.write_bytes(found.content)
+    with closing(Scan.open(archive)) as scan, closing(Scan.open(shown)) as same:
+        assert np.array_equal(load_nifti(shown).affine, scan.geometry.affine)
+        slices = scan.geometry.canonical_shape[0]
+        assert np.array_equal(same.read_slab(0, slices), scan.read_slab(0, slices))
+
+
+def test_the_overlay_has_the_colours_of_liver_and_lesion(
+    server: Server, tmp_path: Path, tiny_model_path: Path
+) -> None:
+    scan = write_scan(tmp_path / "scan.nii.gz")
+    done = server.wait_for(server.accepted(scan), "done")
+    assert not {"seg", "sr"} & set(done["links"])
+    answer = server.http.get(server.url + done["links"]["overlay"])
+    assert answer.headers["content-type"] == "image/png"
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+    with Segmenter.open(tiny_model_path) as segmenter:
+        labels = segmenter.segment(scan).labels
+    assert {1, 2} <= set(np.unique(labels))
+    for colour in COLOURS.values():
+        assert (picture == ImageColor.getrgb(colour)).all(axis=2).any(), "its outline"
+    for name in ("seg.dcm", "sr.dcm"):
+        answer = server.http.get(f"{server.url}/api/jobs/{done['id']}/{name}")
+        assert answer.status_code == 409 and "not DICOM" in answer.json()["detail"]
 
 
 def test_nothing_tells_the_name_of_the_file(server: Server, tmp_path: Path) -> None:

@@ -1,41 +1,42 @@
-"""Slabs that wait for a worker, and the answers that their senders wait for."""
+"""Orders that a worker carries out beside its job, and the answers that their senders wait for."""
 
 import threading
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 
-from lits_runtime.server.queue.orders import Infer, Inferred, Tensor
+from lits_runtime.server.queue.orders import Answer, Infer, Show, Tensor
 
 
-class Slabs:
-    """The slabs of one device; used by the threads of requests and by the device's own."""
+class Questions:
+    """Those to one device; used by the threads of requests and by the device's own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[int, Future[tuple[Tensor, ...]]] = {}
-        self._waiting: list[Infer] = []
-        self._numbers = count()
+        self._waiting: list[Infer | Show] = []
+        self._numbers = count(1)
 
-    def ask(self, slab: Tensor, outputs: tuple[str, ...]) -> "Future[tuple[Tensor, ...]]":
-        """Queue a slab.
+    def ask(self, order: Infer | Show) -> "Future[tuple[Tensor, ...]]":
+        """Queue an order.
 
-        The result raises `ValueError` for a slab that the model does not take, and
-        `ConnectionError` if the worker ends.
+        The result raises `ValueError` for what cannot be done, and `ConnectionError` if the worker
+        ends.
         """
         answer: Future[tuple[Tensor, ...]] = Future()
         with self._lock:
             number = next(self._numbers)
             self._answers[number] = answer
-            self._waiting.append(Infer(number, slab, outputs))
+            self._waiting.append(replace(order, number=number))
         return answer
 
-    def next(self) -> Infer | None:
-        """The next slab to send to the worker."""
+    def next(self) -> Infer | Show | None:
+        """The next order to send to the worker."""
         with self._lock:
             return self._waiting.pop(0) if self._waiting else None
 
-    def answer(self, message: Inferred) -> None:
+    def answer(self, message: Answer) -> None:
         """Give an answer to its sender, if that still waits."""
         with self._lock:
             answer = self._answers.pop(message.number, None)
