@@ -87,6 +87,10 @@ class Node:
         self._stopping.set()
         self._thread.join()
         self._courier.stop(_CLOSING_S)
+        try:
+            self._tidy()
+        except (OSError, sqlite3.Error) as error:  # at the next start
+            logger.error("the audit log cannot be written: %s", _told(error))
 
     @property
     def has_peers(self) -> bool:
@@ -117,11 +121,15 @@ class Node:
                 self._courier.fill()
                 if time.monotonic() - tidied >= _TIDY_S:
                     tidied = time.monotonic()
-                    self._clerk.tidy(time.time() - self._dispatcher.settings.keep_s)
-                    self._courier.tidy()
+                    self._tidy()
             except Exception as error:
                 logger.error("series and results wait: %s", _told(error))
                 self._stopping.wait(_RETRY_S)
+
+    def _tidy(self) -> None:
+        self._listener.tidy()
+        self._clerk.tidy(time.time() - self._dispatcher.settings.keep_s)
+        self._courier.tidy()
 
 
 def _told(error: Exception) -> str:

@@ -91,11 +91,9 @@ class Worker:
         options = dict(order.options)
         notes = options.pop("notes", ())
         try:
+            scan = _with_notes(order.scan, notes)
             report = self._segmenter.segment_file(
-                *(
-                    _with_notes(order.scan, notes),
-                    order.mask.parent if order.formats else order.mask,
-                ),
+                *(scan, order.mask.parent if order.formats else order.mask),
                 formats=order.formats,
                 mask_kind=options.pop("mask_kind", "labels"),
                 options=Options(**options),

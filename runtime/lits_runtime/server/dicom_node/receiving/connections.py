@@ -4,6 +4,8 @@ import logging
 import socket
 import ssl
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pynetdicom.association import Association
@@ -57,14 +59,31 @@ class LimitedSocket(AssociationSocket):
 
 
 class LimitedHandler(RequestHandler):
-    """Gives each association its limited socket."""
+    """Gives each association its limited socket, and ends its two threads with each other."""
 
     def _create_association(self) -> Association:
         association = super()._create_association()
         association.dul.event_queue.get_nowait()  # the usual socket said that it is open
         association.dul.socket = None
         association.set_socket(LimitedSocket(association, client_socket=self.request))
+        read, serve = association.dul.run, association.run
+
+        def read_to_the_end() -> None:
+            _run(read)
+            if association.requestor.primitive is None:  # else the other thread would wait for it
+                association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+
+        association.dul.run = read_to_the_end  # type: ignore[method-assign]
+        association.run = partial(_run, serve)  # type: ignore[method-assign]
         return association
+
+
+def _run(thread: Callable[[], None]) -> None:
+    """Run a thread; what ends it before its time is told without text that may be the sender's."""
+    try:
+        thread()
+    except Exception as error:
+        logger.warning("an association ended by %s", type(error).__name__)
 
 
 class LimitedServer(ThreadedAssociationServer):

@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ _SYNTAXES = (
 _TAKEN, _NO_ROOM, _NOT_WANTED, _NOT_READ = 0x0000, 0xA700, 0xA900, 0xC000
 _SPARE_BYTES = 2**28
 """That an image must leave on the disk."""
-_NEGOTIATE_S, _IDLE_S = 15.0, 60.0
+_NEGOTIATE_S, _IDLE_S, _UNFINISHED_S = 15.0, 60.0, 300.0
 
 
 class Listener:
@@ -106,6 +107,14 @@ class Listener:
             time.sleep(0.05)
         for association in server.active_associations:
             association.abort()
+
+    def tidy(self) -> None:
+        """Remove images that their senders left unfinished."""
+        oldest = time.time() - _UNFINISHED_S
+        for file in self._folder.arrivals.glob("*.dcm"):
+            with suppress(OSError):
+                if file.stat().st_mtime < oldest:
+                    file.unlink()
 
     def _store_image(self, event: Any) -> int:
         association, path = event.assoc, Path(event.dataset_path)

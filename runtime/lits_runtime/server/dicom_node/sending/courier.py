@@ -17,8 +17,8 @@ from lits_runtime.server.queue.dispatcher import Dispatcher
 from lits_runtime.server.queue.job import Job, State
 
 logger = logging.getLogger(__name__)
-KINDS = {"seg": "seg.dcm", "sr": "sr.dcm"}
-"""What is sent, and its name among the results of a job."""
+KINDS = ("seg", "sr")
+"""What is sent of the results of a job."""
 _LOOK_S = 1.0
 
 
@@ -86,15 +86,13 @@ class Courier:
         return len(made)
 
     def _made(self, job: Job) -> list[Made]:
-        found = list[Made]()
-        for kind in KINDS:
-            file = self._file(job, kind)
-            if file.is_file():  # there is no SEG of nothing
-                found += [(kind, name, _key(file)) for name in self._senders]
-        return found
-
-    def _file(self, job: Job, kind: str) -> Path:
-        return self._dispatcher.mask(job).with_name(KINDS[kind])
+        files = self._dispatcher.folder.results(job)
+        return [
+            (kind, name, _key(files[kind]))
+            for kind in KINDS
+            if kind in files  # there is no SEG of nothing
+            for name in self._senders
+        ]
 
     def tidy(self) -> None:
         """Write missing lines of the audit log.
@@ -122,12 +120,12 @@ class Courier:
         if not due:
             return False
         job = self._dispatcher.store.get(due[0].job)
-        files = [] if job is None else [self._file(job, one.kind) for one in due]
-        if not all(file.is_file() for file in files) or not files:
+        files = {} if job is None else self._dispatcher.folder.results(job)
+        if any(one.kind not in files for one in due):
             self._failed(due, "the files are gone", give_up_s=0.0)
             return True
         try:
-            errors = self._senders[peer].send(files)
+            errors = self._senders[peer].send([files[one.kind] for one in due])
         except PeerError as error:  # all that waits for it waits longer
             self._failed(self._outbox.waiting(peer), str(error), self._give_up_s)
             return True
