@@ -1,9 +1,11 @@
 """A real lits-serve with its DICOM node on loopback, and senders of the field."""
 
 import re
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,11 @@ class NodeServer(Server):
         found: dict[str, Any] = self.until(lambda: len(settled()) >= count and settled())[0]
         return found
 
+    def wait_until_known(self, job_id: str, state: str) -> dict[str, Any]:
+        """Wait until a series is a job, and that is in a state."""
+        self.until(lambda: any(one["id"] == job_id for one in self.get("jobs")["jobs"]))
+        return self.wait_for(job_id, state)
+
     def sent(self, folder: Path, *options: object) -> "subprocess.CompletedProcess[str]":
         """Send a folder with dcmtk's storescu."""
         return storescu(self.dicom_port, folder, *options)
@@ -75,13 +82,21 @@ def storescu(
     port: int, folder: Path, *options: object, sender: str = SENDER, called: str = AE_TITLE
 ) -> "subprocess.CompletedProcess[str]":
     """Send a folder by C-STORE."""
-    titles = ["-aet", sender, "-aec", called]
     return subprocess.run(
-        [STORESCU, "-R", *titles, *map(str, options), "127.0.0.1", str(port), "+sd", str(folder)],
+        command(port, folder, *options, sender=sender, called=called),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
     )
+
+
+def command(
+    port: int, folder: Path, *options: object, sender: str = SENDER, called: str = AE_TITLE
+) -> list[str]:
+    """What sends the files of a folder in the order of their names."""
+    files = map(str, sorted(folder.iterdir()))
+    titles = ["-aet", sender, "-aec", called]
+    return [STORESCU, "-R", *titles, *map(str, options), "127.0.0.1", str(port), *files]
 
 
 def angled() -> NDArray[np.uint8]:
@@ -105,5 +120,34 @@ def datasets(name: str = "a", labels: NDArray[np.uint8] | None = None) -> list[D
     labels = angled() if labels is None else labels
     hu = np.array([-800, 70, 250])[labels].transpose(2, 1, 0)
     slices = slices_of(hu, AFFINE, name)
-    set_all(slices, WindowCenter=0, WindowWidth=400, SeriesDescription="CT portal venous")
+    set_all(slices, WindowCenter=-100, WindowWidth=300, SeriesDescription="CT venous")
     return slices
+
+
+@contextmanager
+def storescp(port: int, folder: Path, *options: object) -> Iterator[Path]:
+    """dcmtk's storescp, a peer with the AE title PACS; the folder that it writes to."""
+    folder.mkdir(exist_ok=True)
+    command = ["/usr/bin/storescp", "-aet", "PACS", "-od", str(folder), *map(str, options)]
+    process = subprocess.Popen([*command, str(port)], stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while not _listens(port):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield folder
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    """Whether a port is taken, without a connection that its program would log."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
