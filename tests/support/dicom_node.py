@@ -129,11 +129,11 @@ def storescp(port: int, folder: Path, *options: object) -> Iterator[Path]:
     """dcmtk's storescp, a peer with the AE title PACS; the folder that it writes to."""
     folder.mkdir(exist_ok=True)
     command = ["/usr/bin/storescp", "-aet", "PACS", "-od", str(folder), *map(str, options)]
-    process = subprocess.Popen([*command, str(port)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, str(port)])
     try:
         end = time.monotonic() + PATIENCE_S
         while not _listens(port):
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
         yield folder

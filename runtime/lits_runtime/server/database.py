@@ -110,6 +110,10 @@ class Database:
                     self._rows.execute("rollback")
                 raise
 
+    def counts(self, table: str) -> dict[str, int]:
+        """How many rows of a table there are in each state."""
+        return dict(self.read(f"select state, count(*) from {table} group by state"))
+
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         with self._lock:

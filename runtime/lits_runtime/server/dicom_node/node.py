@@ -107,7 +107,7 @@ class Node:
 
     def retry(self) -> int:
         """Try all deliveries that are not made once more; how many there are."""
-        return self._outbox.retry()
+        return self._courier.retry()
 
     def send_again(self, job: Job) -> int:
         """Deliver the results of a job that is done once more; how many deliveries that makes."""

@@ -1,12 +1,11 @@
 """pynetdicom's server with limits: no sender can hold it up, or make it take what has no end."""
 
 import logging
-import os
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pynetdicom.association import Association
@@ -69,27 +68,14 @@ class LimitedHandler(RequestHandler):
         association.set_socket(LimitedSocket(association, client_socket=self.request))
         read, serve = association.dul.run, association.run
 
-        def serve_to_the_end() -> None:
-            _run(serve)
-            _discard_unfinished(association)
-
         def read_to_the_end() -> None:
             _run(read)
             if association.requestor.primitive is None:  # else the other thread would wait for it
                 association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
 
         association.dul.run = read_to_the_end  # type: ignore[method-assign]
-        association.run = serve_to_the_end  # type: ignore[method-assign]
+        association.run = partial(_run, serve)  # type: ignore[method-assign]
         return association
-
-
-def _discard_unfinished(association: Association) -> None:
-    """Remove the file of an image that was broken off."""
-    unfinished = getattr(association.dimse.message, "_data_set_file", None)
-    if unfinished is not None:
-        with suppress(OSError):
-            unfinished.close()
-            os.unlink(unfinished.name)
 
 
 def _run(thread: Callable[[], None]) -> None:

@@ -111,11 +111,6 @@ class SeriesStore:
         """Those that began last, newest first."""
         return self._series("order by number desc limit ?", limit)
 
-    def counts(self) -> dict[SeriesState, int]:
-        """How many there are in each state."""
-        found = dict(self._read("select state, count(*) from series group by state"))
-        return {state: found.get(state, 0) for state in SeriesState}
-
     def earlier_job(self, series: Incoming) -> tuple[str, bool] | None:
         """The last job of the same series that has not failed, and whether it is still open."""
         found = self._read(

@@ -50,7 +50,7 @@ class Courier:
     ) -> None:
         self._dispatcher, self._store, self._outbox = dispatcher, store, outbox
         self._senders, self._give_up_s = senders, give_up_s
-        self._stopping = threading.Event()
+        self._stopping, self._tidying = threading.Event(), threading.Lock()
         self._threads = [
             threading.Thread(target=self._deliver, args=(name,), name=f"to {name}", daemon=True)
             for name in senders
@@ -79,8 +79,14 @@ class Courier:
             made = [] if job is None or job.state != State.DONE else self._made(job)
             self._outbox.fill(job_id, made)
 
+    def retry(self) -> int:
+        """Try all deliveries that are not made once more; how many there are."""
+        self.tidy()  # what is given up stays in the audit log
+        return self._outbox.retry()
+
     def send_again(self, job: Job) -> int:
         """Put the results of a job that is done in again; how many deliveries that makes."""
+        self.tidy()
         made = self._made(job)
         self._outbox.send_again(job.id, made)
         return len(made)
@@ -100,10 +106,11 @@ class Courier:
         Raises:
             OSError, sqlite3.Error: the disk is full; it is done later.
         """
-        settled = self._outbox.unaudited()
-        if settled:
-            self._dispatcher.note([_entry(one) for one in settled])
-            self._outbox.audited(settled)
+        with self._tidying:
+            settled = self._outbox.unaudited()
+            if settled:
+                self._dispatcher.note([_entry(one) for one in settled])
+                self._outbox.audited(settled)
 
     def _deliver(self, peer: str) -> None:
         while not self._stopping.is_set():

@@ -137,11 +137,6 @@ class Outbox:
         order = "order by state = ?, number desc limit ?"
         return self._deliveries(order, DeliveryState.SENT, limit)
 
-    def counts(self) -> dict[DeliveryState, int]:
-        """How many there are in each state."""
-        found = dict(self._read("select state, count(*) from outbox group by state"))
-        return {state: found.get(state, 0) for state in DeliveryState}
-
     def unaudited(self) -> list[Delivery]:
         """Settled deliveries without a line in the audit log."""
         return self._deliveries("where settled is not null and not audited order by settled")
