@@ -44,13 +44,13 @@ class _Figures(Collector):
         series = GaugeMetricFamily(
             "lits_series", "Series that came in by DICOM and are kept, by state.", labels=["state"]
         )
-        for state, count in dispatcher.store.database.counts("series").items():
-            series.add_metric([state], count)
+        for name, count in dispatcher.store.database.counts("series").items():
+            series.add_metric([name], count)
         sent = GaugeMetricFamily(
             "lits_deliveries", "Results on their way to peers, by state.", labels=["state"]
         )
-        for state, count in dispatcher.store.database.counts("outbox").items():
-            sent.add_metric([state], count)
+        for name, count in dispatcher.store.database.counts("outbox").items():
+            sent.add_metric([name], count)
         yield from (series, sent)
         free = GaugeMetricFamily("lits_disk_free_bytes", "Room on the disk of the state folder.")
         free.add_metric([], dispatcher.folder.free_bytes())
