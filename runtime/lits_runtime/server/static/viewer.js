@@ -2,14 +2,17 @@
 
 import "./vendor/niivue.umd.js";
 
-const { Niivue, SHOW_RENDER, SLICE_TYPE } = globalThis.niivue;
+const { Niivue, SLICE_TYPE } = globalThis.niivue;
 const PLANES = {
-  all: SLICE_TYPE.MULTIPLANAR,
   axial: SLICE_TYPE.AXIAL,
   coronal: SLICE_TYPE.CORONAL,
   sagittal: SLICE_TYPE.SAGITTAL,
   "3d": SLICE_TYPE.RENDER,
 };
+// All at once, as [left, top, width, height]: the axial plane large, or in a narrow canvas four of a size.
+const WIDE = { axial: [0, 0, 0.66, 1], coronal: [0.66, 0, 0.34, 1 / 3], sagittal: [0.66, 1 / 3, 0.34, 1 / 3], "3d": [0.66, 2 / 3, 0.34, 1 / 3] };
+const SQUARE = { axial: [0, 0, 0.5, 0.5], coronal: [0.5, 0, 0.5, 0.5], sagittal: [0, 0.5, 0.5, 0.5], "3d": [0.5, 0.5, 0.5, 0.5] };
+const WIDE_FROM = 1.25; // width over height
 const KEYS = {
   ArrowLeft: [1, 0, 0], // the patient's right is on the left
   ArrowRight: [-1, 0, 0],
@@ -35,7 +38,8 @@ export class Viewer {
   constructor(niivue) {
     this.niivue = niivue;
     this.window = WINDOWS.abdomen;
-    this.opacity = 0.5;
+    this.opacity = 0.35;
+    this.plane = "all";
     niivue.onLocationChange = ({ mm, values }) => this.onMove([...mm].slice(0, 3), values[0]?.value);
   }
 
@@ -47,17 +51,21 @@ export class Viewer {
     const niivue = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.34, 0.71, 0.91, 0.8],
+      crosshairGap: 6,
+      crosshairWidth: 0.4,
+      crosshairWidthUnit: "percent",
       dragAndDropEnabled: false,
+      fontColor: [1, 1, 1, 1],
       isOrientCube: true,
       isRadiologicalConvention: true,
       loadingText: "",
       logLevel: "silent",
-      multiplanarShowRender: SHOW_RENDER.ALWAYS,
       show3Dcrosshair: true,
     });
     await niivue.attachToCanvas(canvas);
     const viewer = new Viewer(niivue);
     canvas.addEventListener("keydown", (event) => viewer.#key(event));
+    new ResizeObserver(() => viewer.setPlane(viewer.plane)).observe(canvas.parentElement);
     return viewer;
   }
 
@@ -88,7 +96,16 @@ export class Viewer {
 
   // One of "all", "axial", "coronal", "sagittal", "3d".
   setPlane(plane) {
-    this.niivue.setSliceType(PLANES[plane]);
+    this.plane = plane;
+    if (plane !== "all") {
+      this.niivue.clearCustomLayout();
+      this.niivue.setSliceType(PLANES[plane]);
+      return;
+    }
+    const { clientWidth, clientHeight } = this.niivue.canvas.parentElement;
+    const layout = clientWidth > WIDE_FROM * clientHeight ? WIDE : SQUARE;
+    this.niivue.setSliceType(SLICE_TYPE.MULTIPLANAR);
+    this.niivue.setCustomLayout(Object.entries(layout).map(([name, position]) => ({ sliceType: PLANES[name], position })));
   }
 
   // HU shown as black and as white.
@@ -119,7 +136,7 @@ export class Viewer {
     if (step === undefined || !this.niivue.volumes.length) return;
     event.preventDefault();
     const { niivue } = this;
-    if (niivue.opts.sliceType !== PLANES["3d"]) niivue.moveCrosshairInVox(...step);
+    if (this.plane !== "3d") niivue.moveCrosshairInVox(...step);
     else niivue.setRenderAzimuthElevation(niivue.scene.renderAzimuth + 5 * step[0], niivue.scene.renderElevation + 5 * step[1]);
   }
 }

@@ -1,0 +1,16 @@
+// Cross-origin isolation, without which a browser allows no threads, on hosts that do not set its headers.
+
+const TRIED = "isolation-tried";
+
+// Reloads the page once under a service worker that sets them. Where that is not possible, one thread is used.
+export async function isolate() {
+  if (globalThis.crossOriginIsolated || navigator.serviceWorker === undefined || sessionStorage.getItem(TRIED)) return;
+  try {
+    await navigator.serviceWorker.register(new URL("../isolation.js", import.meta.url));
+    await navigator.serviceWorker.ready;
+    sessionStorage.setItem(TRIED, "yes");
+    location.reload();
+  } catch {
+    // The browser or the host does not allow it.
+  }
+}
