@@ -64,7 +64,7 @@ function choose(volumes) {
 function segment(index) {
   find("#choice").hidden = true;
   work("Reading the scan");
-  worker.postMessage({ index, model: MODEL, gpu: find("#gpu").checked });
+  worker.postMessage({ index, model: MODEL, token: sessionStorage.getItem("token"), gpu: find("#gpu").checked });
 }
 
 function work(stage, done = 0, total = 0) {
