@@ -51,9 +51,9 @@ export class Viewer {
     const niivue = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.34, 0.71, 0.91, 0.8],
-      crosshairGap: 12,
-      crosshairWidth: 0.7,
-      crosshairWidthUnit: "mm",
+      crosshairGap: 6,
+      crosshairWidth: 0.4,
+      crosshairWidthUnit: "percent",
       dragAndDropEnabled: false,
       fontColor: [1, 1, 1, 1],
       isOrientCube: true,

@@ -68,15 +68,9 @@ function showFigures(job) {
 
 function showLesions(job, jump) {
   const lesions = job.report?.lesions ?? [];
-  const place = find("#lesions");
-  if (!lesions.length) {
-    place.replaceChildren();
-    return;
-  }
-  const body = make("tbody");
-  lesionTable(body, lesions, jump);
-  const head = ["Lesion", "Volume", "Longest", "Mean", "Slices"].map((text) => make("th", { scope: "col" }, text));
-  place.replaceChildren(make("table", {}, make("caption", {}, "Lesions, largest first"), make("thead", {}, make("tr", {}, ...head)), body));
+  const table = make("table");
+  if (lesions.length) lesionTable(table, lesions, (lesion) => jump(lesion.centroid_mm));
+  find("#lesions").replaceChildren(...(lesions.length ? [table] : []));
 }
 
 function showDownloads(job, told) {

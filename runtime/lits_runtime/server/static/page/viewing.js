@@ -70,11 +70,11 @@ export async function view(job) {
   }
   const { id } = job;
   document.body.dataset.viewed = shown.mask ? id : "";
-  if (shown.failed || shown.mask || shown.loading) return;
   if (job.state === "failed" || job.state === "cancelled") {
     cover(stateOf(job), job.error === null ? "Its files were removed." : explain(job.error).what);
     return;
   }
+  if (shown.failed || shown.mask || shown.loading) return;
   if (job.state !== "done" && (shown.scan || !held.has(id))) {
     cover(shown.scan ? null : stateOf(job), "Images appear when the scan is done.", job.progress);
     return;
@@ -84,8 +84,9 @@ export async function view(job) {
     await load(job, id);
   } catch (error) {
     if (shown.id !== id) return;
-    shown.failed = true;
-    cover("The images cannot be shown here.", `${error.message} The report and the files are complete.`);
+    shown.failed = job.state === "done";
+    if (shown.failed) cover("The images cannot be shown here.", `${error.message} The report and the files are complete.`);
+    else held.delete(id); // the server may read what this browser does not
   } finally {
     if (shown.id === id) shown.loading = false;
   }
