@@ -2,15 +2,17 @@
 
 const TRIED = "isolation-tried";
 
-// Reloads the page once under a service worker that sets them. Where that is not possible, one thread is used.
+// Reloads the page once under a service worker that sets them; false if it does. Where that is not possible, one thread
+// is used.
 export async function isolate() {
-  if (globalThis.crossOriginIsolated || navigator.serviceWorker === undefined || sessionStorage.getItem(TRIED)) return;
+  if (globalThis.crossOriginIsolated || navigator.serviceWorker === undefined || sessionStorage.getItem(TRIED)) return true;
   try {
     await navigator.serviceWorker.register(new URL("../isolation.js", import.meta.url));
     await navigator.serviceWorker.ready;
     sessionStorage.setItem(TRIED, "yes");
     location.reload();
+    return false;
   } catch {
-    // The browser or the host does not allow it.
+    return true; // the browser or the host does not allow it
   }
 }
