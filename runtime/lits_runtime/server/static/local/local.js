@@ -156,4 +156,5 @@ function listen() {
 }
 
 listen();
-if (await isolate()) document.body.dataset.ready = "yes";
+await isolate(() => worker !== null || result !== null);
+document.body.dataset.ready = "yes";
