@@ -11,6 +11,7 @@ from lits_runtime.errors import OptionsError
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import check, read_content
 from lits_runtime.server.http.app import create_app
+from lits_runtime.server.http.limited_head import LimitedHead
 from lits_runtime.server.queue.dispatcher import Dispatcher
 from lits_runtime.server.settings import Listening, Settings
 
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 500
 _CLOSING_S = 10
 """That requests under way have when the server ends."""
+_IDLE_S = 30
+"""That a connection lasts between requests, or while the rest of a refused one still comes: closed
+earlier, the sender would miss the answer."""
 
 
 def serve(settings: Settings, listening: Listening) -> None:
@@ -48,11 +52,13 @@ def _run(dispatcher: Dispatcher, listening: Listening, listener: socket.socket) 
         create_app(dispatcher, listening, ending),
         access_log=False,
         date_header=True,
+        http=LimitedHead,
         limit_concurrency=_MAX_CONNECTIONS,
         log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_CLOSING_S,
+        timeout_keep_alive=_IDLE_S,
         ws="none",
         **options,
     )

@@ -134,8 +134,6 @@ async def _refused(request: Request, error: Exception) -> Response:
     if known and request.method not in known:  # the folder of pages answers for any path
         status, detail = 405, f"expected {' or '.join(sorted(known))}"
         headers["Allow"] = ", ".join(sorted(known))
-    if status in (400, 408, 413, 507):  # the rest of the body may not have been read
-        headers["Connection"] = "close"
     if request.url.path.startswith("/v2"):
         return JSONResponse(InferRefusal(error=detail).model_dump(), status, headers)
     return _answer(status, detail, headers)

@@ -109,7 +109,7 @@ def urlsplit_or_none(origin: str) -> str | None:
 
 
 async def _refuse(status: int, detail: str, send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers = [(b"content-type", b"application/json")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     body = json.dumps({"detail": detail}).encode()

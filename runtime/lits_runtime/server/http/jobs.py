@@ -21,7 +21,6 @@ from lits_runtime.server.http.upload import (
     Upload,
     boundary_of,
     declared_bytes,
-    drain,
     ending_of,
     no_room,
     parsed_options,
@@ -104,11 +103,7 @@ class JobRoutes:
 
     async def submit(self, request: Request, response: Response) -> JobShown:
         """Send a scan. It is on disk and in the queue when the answer comes."""
-        try:
-            job = await self._submitted(request)
-        except HTTPException:
-            await drain(request)
-            raise
+        job = await self._submitted(request)
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return self.shown(job)
 

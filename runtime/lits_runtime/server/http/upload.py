@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 
 _PIECE = 2**20
 """Bytes written at once."""
-_DRAIN_BYTES, _DRAIN_S = 2**28, 20.0
 _MAX_OPTIONS = 16_384
 _MAX_HEADERS = 4_096
 _MAX_PARTS = 8
@@ -156,19 +155,6 @@ class Upload:
 
 
 _LONGEST_START = 4
-
-
-async def drain(request: Request) -> None:
-    """Read what is left of a refused body, within limits: else the sender may miss the answer."""
-    read = 0
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for chunk in request.stream():
-                read += len(chunk)
-                if read > _DRAIN_BYTES:
-                    return
-    except (TimeoutError, ClientDisconnect, RuntimeError):  # the last: it was read to its end
-        return
 
 
 def boundary_of(request: Request) -> bytes:
