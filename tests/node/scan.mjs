@@ -11,12 +11,12 @@ const { measured } = await import(`${pages}/local/segment/measure.js`);
 
 for (const { scan, labels: stored, postprocessing } of JSON.parse(readFileSync(`${folder}/plan.json`, "utf8"))) {
   const volume = await NiftiVolume.read(new Uint8Array(readFileSync(`${folder}/${scan}`)), scan);
-  const { canonicalShape: shape, voxelMl } = volume.geometry;
+  const { canonicalShape: shape } = volume.geometry;
   const hu = new Float32Array(shape[0] * shape[1] * shape[2]);
   volume.readSlices(0, shape[0], hu);
   writeFileSync(`${folder}/${scan}.hu`, hu);
   const labels = new Uint8Array(readFileSync(`${folder}/${stored}`));
-  cleanUp(labels, shape, voxelMl, postprocessing);
+  cleanUp(labels, volume.geometry, postprocessing);
   writeFileSync(`${folder}/${scan}.labels`, labels);
   writeFileSync(`${folder}/${scan}.mask.nii.gz`, await volume.maskFile(labels));
   writeFileSync(`${folder}/${scan}.json`, JSON.stringify(measured(labels, volume, ["liver", "lesion"])));

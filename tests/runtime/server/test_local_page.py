@@ -28,7 +28,7 @@ from support.served import Server
 
 CLEANED = {
     "search_mm": 8,
-    "postprocessing": {"keep_largest_liver": True, "min_lesion_ml": 0.01},
+    "postprocessing": {"keep_largest_liver": True, "min_lesion_ml": 0.01, "min_liver_contact": 0.2},
 }
 pytestmark = pytest.mark.slow
 

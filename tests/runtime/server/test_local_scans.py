@@ -25,6 +25,8 @@ STEPS = (
     Postprocessing(keep_largest_liver=True, min_lesion_ml=0.004),
     Postprocessing(drop_lesions_outside_liver=True, min_lesion_ml=0.003),
     Postprocessing(keep_largest_liver=True, drop_lesions_outside_liver=True),
+    Postprocessing(min_liver_contact=0.4),
+    Postprocessing(keep_largest_liver=True, min_liver_contact=0.3, min_lesion_ml=0.004),
 )
 
 
@@ -83,7 +85,7 @@ def test_clean_up_and_figures_are_those_of_the_runtime(folder: Path) -> None:
         geometry, labels = scan.geometry, some_labels(number)
         slabs = [(0, labels)]
         steps = STEPS[number % len(STEPS)]
-        ((_, expected),) = cleaned_up(slabs, geometry.canonical_shape, geometry.voxel_ml, steps)
+        ((_, expected),) = cleaned_up(slabs, geometry, steps)
         found = np.fromfile(folder / f"{codes}.nii.gz.labels", np.uint8).reshape(labels.shape)
         np.testing.assert_array_equal(found, expected, str(steps))
         changed += int((expected != labels).any())

@@ -43,7 +43,7 @@ async function segment({ index, model: address, token, gpu }) {
   const result = await segmentSlabs(volume, engine, metadata, (done, total) => progress("Segmenting", done, total));
   await engine.close();
   progress("Measuring", 0, 0);
-  cleanUp(result.labels, volume.geometry.canonicalShape, volume.geometry.voxelMl, metadata.postprocessing);
+  cleanUp(result.labels, volume.geometry, metadata.postprocessing);
   const report = measured(result.labels, volume, metadata.classes);
   report.warnings.push(...valueWarnings(result.lowest, result.highest), ...(chosen.warnings ?? []));
   Object.assign(report, {
