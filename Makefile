@@ -3,12 +3,13 @@
 # make lint: ruff, mypy, import-linter with the layers of setup.cfg, and codespell.
 # make bench: speed and memory of lits-infer; BENCH='-m fp16=model.onnx --checkpoint baseline.pth'.
 # make bench-model: PyTorch and the file of each precision; BENCH='--checkpoint baseline.pth'.
+# make web-libraries: the libraries of the server's pages, fetched anew by npm.
 # make bench-loader: loading of training data; BENCH='path/to/LiTS/cases'.
 PYTHON ?= python3
 WORKERS ?= 2
 SOURCES := setup.cfg pyproject.toml
 
-.PHONY: demo lint test test-fast bench bench-model bench-loader clean
+.PHONY: demo lint test test-fast bench bench-model bench-loader web-libraries clean
 
 demo: .venv/installed
 	.venv/bin/lits-data phantom demo --seed 7 --lesions 3 --quiet
@@ -39,6 +40,9 @@ bench-model: .venv-test/installed
 
 bench-loader: .venv-test/installed
 	.venv-test/bin/python -m lits_tools.benchmark.loader_cli $(BENCH)
+
+web-libraries: .venv-test/installed
+	.venv-test/bin/python -m lits_tools.bundled.web_libraries
 
 .venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv

@@ -11,9 +11,19 @@ import pytest
 from support.paths import OURS, ROOT
 
 BASE = {"cc3d", "click", "isal", "nibabel", "numpy", "onnxruntime", "tqdm"}
+SERVE = {
+    "fastapi",
+    "prometheus_client",
+    "pydantic",
+    "python_multipart",
+    "starlette",
+    "uvicorn",
+}
 TRAIN = {"safetensors", "torch", "torchvision"}
 ALLOWED = {
-    "lits_runtime": BASE | {"aiohttp", "fsspec", "highdicom", "PIL", "pyarrow", "pydicom", "ray"},
+    "lits_runtime": BASE
+    | SERVE
+    | {"aiohttp", "fsspec", "highdicom", "PIL", "pyarrow", "pydicom", "ray"},
     "lits_train": BASE | TRAIN | {"lits_runtime", "kagglehub", "matplotlib", "requests", "rich"},
     "lits_export": BASE | TRAIN | {"lits_runtime", "lits_train", "matplotlib", "onnx", "openvino"},
     "lits_tools": BASE

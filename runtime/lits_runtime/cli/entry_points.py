@@ -11,3 +11,8 @@ def infer() -> None:
 def doctor() -> None:
     """lits-doctor."""
     launch("lits_runtime.cli.doctor", "lits-doctor")
+
+
+def serve() -> None:
+    """lits-serve."""
+    launch("lits_runtime.cli.serve", "lits-serve")

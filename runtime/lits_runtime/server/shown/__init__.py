@@ -1,0 +1,1 @@
+"""Files for the eye, made from a scan and its mask when somebody asks for them."""
