@@ -73,6 +73,8 @@ def leaves(
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Commands and subcommands, with the words that name them."""
     if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            yield words, command
         for name, inner in command.commands.items():
             yield from leaves(inner, (*words, name))
     else:

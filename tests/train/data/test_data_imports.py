@@ -16,7 +16,7 @@ from lits_train.data.cases import check_case, find_cases
 from lits_train.data.imports.image_folders import find_image_folders
 from lits_train.data.imports.label_names import label_values
 from lits_train.data.imports.layouts import find_layout
-from lits_train.data.imports.splits import validation_cases
+from lits_train.data.imports.splits import cases_of_fold
 from lits_train.data.imports.write import import_pairs
 from support.dicom_ct import save, set_pixels, slices_of
 
@@ -84,26 +84,34 @@ def test_nnunet_has_channels_and_splits(
     output = run(source, "-o", tmp_path / "pairs", "--copy")
     assert "copied" in output
     assert "b_0001.nii.gz: a further channel" in output
+    again = CliRunner().invoke(main, ["import", str(source), "-o", str(tmp_path / "2"), "--json"])
+    records = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [(one["case"], one["how"]) for one in records[:2]] == [("a", "linked"), ("b", "linked")]
+    assert {"left_out", "reason"} == records[-1].keys()
     assert "odd.nii.gz: no number of a channel" in output
     assert not any(path.is_symlink() for path in (tmp_path / "pairs").iterdir())
     assert [case.case_id for case in find_cases(tmp_path / "pairs")] == ["a", "b"]
-    held: list[tuple[str, ...]] = []
+    held: list[tuple[tuple[str, ...], ...]] = []
     monkeypatch.setattr(
-        "lits_train.cli.train._train", lambda data, recipe, run: held.append(run.validation_cases)
+        "lits_train.cli.train._train",
+        lambda data, recipe, run: held.append((run.training_cases, run.validation_cases)),
     )
     arguments = [str(tmp_path / "pairs"), "-o", str(tmp_path / "run"), "--device", "cpu"]
     arguments += ["--splits", str(tmp_path / "pairs/splits_final.json")]
     for more in (["--fold", "0"], ["--fold", "1"]):
         assert CliRunner().invoke(train_main, arguments + more).exit_code == 0
-    assert held == [("b",), ("a",)]
+    assert held == [(("a",), ("b",)), (("b",), ("a",))]
     both = CliRunner().invoke(train_main, [*arguments, "--folds", "2"])
     assert both.exit_code == 2
     assert "give one" in both.output
     with pytest.raises(DatasetError, match="fold 2, expected 0 to 1"):
-        validation_cases(splits, 2)
+        cases_of_fold(splits, 2)
+    splits.write_text('[{"train": ["a", "b"], "val": ["b"]}]')
+    with pytest.raises(DatasetError, match="trains on b and holds it out as well"):
+        cases_of_fold(splits, 0)
     splits.write_text("[3]")
     with pytest.raises(DatasetError, match="expected a list of"):
-        validation_cases(splits, 0)
+        cases_of_fold(splits, 0)
 
 
 def test_labels_of_other_values_are_rewritten_and_others_refused(

@@ -32,6 +32,19 @@ def test_named_cases_are_held_out() -> None:
     assert ids(training) == ["0", "1", "3", "4", "6"]
 
 
+def test_cases_in_neither_list_of_a_split_are_left_out_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = RunSettings(Path("r"), validation_cases=("5", "2"), training_cases=("0", "3", "9"))
+    with caplog.at_level("WARNING"):
+        training, validation = held_out(CASES, run)
+    assert (ids(training), ids(validation)) == (["0", "3"], ["2", "5"])
+    assert [record.message for record in caplog.records] == [
+        "in neither list of the split, not used: 1, 4, 6",
+        "no usable case to train on: 9",
+    ]
+
+
 def test_what_cannot_be_held_out() -> None:
     with pytest.raises(DatasetError, match="no usable case 9 to hold out; usable are 0, 1"):
         held_out(CASES, RunSettings(Path("r"), validation_cases=("9", "2")))
@@ -48,6 +61,7 @@ def test_what_cannot_be_held_out() -> None:
         ({"folds": 1}, "2 or more"),
         ({"fold": 1}, "2 or more"),
         ({"folds": 2, "validation_cases": ("1",)}, "not both"),
+        ({"training_cases": ("1",)}, "needs validation_cases"),
         ({"precision": "fp16"}, "needs CUDA"),
         ({"precision": "fp64"}, "one of"),
     ],

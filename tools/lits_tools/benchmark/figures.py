@@ -31,13 +31,13 @@ def line(figure: Figure) -> str:
 def machine() -> dict[str, Any]:
     """The machine and the versions that figures were measured with."""
     from lits_runtime.system.processors import usable_processors
-    from lits_runtime.system.versions import versions
+    from lits_runtime.system.versions import version, versions
 
     return {
         "machine": platform.machine(),
         "processors": usable_processors(),
         "python": platform.python_version(),
-        "versions": versions(),
+        "versions": versions() | {"torch": version("torch") or "none"},
     }
 
 

@@ -70,8 +70,11 @@ def download(folder: Path, space_check: bool) -> None:
 )
 @click.option("--copy", is_flag=True, help="Copy files instead of linking to them.")
 @click.option("--splits", type=EXISTING_FILE, help="nnU-Net's splits_final.json, if not beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per case.")
 @shared_options
-def import_(source: Path, output: Path, layout: str, copy: bool, splits: Path | None) -> None:
+def import_(
+    source: Path, output: Path, layout: str, copy: bool, splits: Path | None, as_json: bool
+) -> None:
     """Import a data set of others to a new folder of pairs.
 
     SOURCE is the folder with dataset.json, imagesTr and labelsTr, or the one with the patients'
@@ -85,15 +88,19 @@ def import_(source: Path, output: Path, layout: str, copy: bool, splits: Path | 
     from rich.console import Console
 
     from lits_train.data.imports.layouts import find_layout
-    from lits_train.data.imports.report import left_out_lines, report_table
+    from lits_train.data.imports.report import left_out_lines, report_records, report_table
     from lits_train.data.imports.splits import find_splits
     from lits_train.data.imports.write import import_pairs
 
     found = find_layout(source, layout)
     found = replace(found, splits=splits or find_splits(source))
     imported, left_out = import_pairs(found, output, copy=copy)
-    console = Console(width=max(Console().width, 120), soft_wrap=True)
-    console.print(report_table(imported), *left_out_lines(left_out), sep="\n")
+    if as_json:
+        for record in report_records(imported, left_out):
+            click.echo(json.dumps(record))
+    else:
+        console = Console(width=max(Console().width, 120), soft_wrap=True)
+        console.print(report_table(imported), *left_out_lines(left_out), sep="\n")
     failed = len(found.pairs) - len(imported)
     logger.info("%s: %d cases of %s, %d failed", output, len(imported), found.layout, failed)
     if failed:

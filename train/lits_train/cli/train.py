@@ -68,7 +68,7 @@ _settings, _validation, _device, _output = map(
 @_validation(
     "--splits",
     type=EXISTING_FILE,
-    help="Hold out what --fold of this splits_final.json of nnU-Net holds out instead.",
+    help="Train on and hold out what --fold of this splits_final.json of nnU-Net says instead.",
 )
 @_validation(
     "--validate-every",
@@ -182,11 +182,12 @@ def _run_settings(output: Path, options: dict[str, Any]) -> RunSettings:
     workers = options.pop("workers")
     workers = (4 if device.startswith("cuda") else 0) if workers is None else workers
     if splits := options.pop("splits"):
-        from lits_train.data.imports.splits import validation_cases
+        from lits_train.data.imports.splits import cases_of_fold
 
         if options["folds"] or options["validation_cases"]:
             raise ValueError("--splits, --folds and --validation-case are three ways: give one")
-        options["validation_cases"] = tuple(validation_cases(splits, options["fold"]))
+        training, held_out = cases_of_fold(splits, options["fold"])
+        options |= {"training_cases": tuple(training), "validation_cases": tuple(held_out)}
         options["fold"] = 0
     if options.pop("bf16"):
         options["precision"] = "bf16"

@@ -35,6 +35,7 @@ KEPT = (
     "folds",
     "fold",
     "validation_cases",
+    "training_cases",
     "precision",
 )
 """Settings that must not change when a run is resumed, because results depend on them. Others may:

@@ -1,12 +1,16 @@
 """The split of cases into training and validation."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 
 from lits_runtime.errors import DatasetError
+from lits_runtime.messages import brief
 from lits_train.data.cases import Case
 from lits_train.settings.run import RunSettings
+
+logger = logging.getLogger(__name__)
 
 
 def held_out(cases: Sequence[Case], run: RunSettings) -> tuple[list[Case], list[Case]]:
@@ -32,10 +36,22 @@ def held_out(cases: Sequence[Case], run: RunSettings) -> tuple[list[Case], list[
     if run.folds:
         order = np.random.default_rng(run.seed).permutation(len(cases))
         chosen = {present[index] for index in order[run.fold :: run.folds]}
-    training = [case for case in cases if case.case_id not in chosen]
+    training = _to_train_on([case for case in cases if case.case_id not in chosen], run)
     if not training:
         raise DatasetError("all usable cases are held out: none is left to train on")
     return training, [case for case in cases if case.case_id in chosen]
+
+
+def _to_train_on(cases: list[Case], run: RunSettings) -> list[Case]:
+    """Those of the cases that the run names; what it leaves out, or lacks, is logged."""
+    if not run.training_cases:
+        return cases
+    named = set(run.training_cases)
+    if unnamed := [case.case_id for case in cases if case.case_id not in named]:
+        logger.warning("in neither list of the split, not used: %s", brief(", ".join(unnamed)))
+    if absent := sorted(named - {case.case_id for case in cases}):
+        logger.warning("no usable case to train on: %s", brief(", ".join(absent)))
+    return [case for case in cases if case.case_id in named]
 
 
 def split_cases(

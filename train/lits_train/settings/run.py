@@ -33,6 +33,8 @@ class RunSettings:
     """The fold to hold out, from 0."""
     validation_cases: tuple[str, ...] = ()
     """IDs of the cases to hold out."""
+    training_cases: tuple[str, ...] = ()
+    """IDs of the cases to train on. Empty: all that are not held out."""
     device: str = "cpu"
     """"cpu", "cuda", "cuda:N" or "mps"; "cuda" becomes each process's own."""
     precision: str = "auto"
@@ -66,6 +68,8 @@ class RunSettings:
             raise ValueError("allow_changed needs resume: only a resumed run can have changed")
         if self.full_validation_every and not self.full_validation:
             raise ValueError("full_validation_every needs full_validation")
+        if self.training_cases and not self.validation_cases:
+            raise ValueError("training_cases needs validation_cases: a split has both")
         if self.folds and self.validation_cases:
             raise ValueError("cases are held out by fold or by ID, not both")
         if self.folds and not 0 <= self.fold < self.folds:

@@ -3,6 +3,7 @@
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from lits_tools.benchmark.figures import Figure
+from lits_tools.benchmark.gpu.waits import count_waits
 from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.samples.augment import augment
@@ -57,24 +59,22 @@ class Training:
         ]
 
     def waits(self) -> list[Figure]:
-        """How often the host waits for the device in augmentation, and in a whole step."""
-        step = _Step(self.recipe, self.device, _Variant("bf16"))
+        """How often the host waits for the device in augmentation, and in a whole step.
+
+        On a CPU it is counted how often it would, without the optimiser: that keeps
+        its counters on the host, also where the weights are on a GPU.
+        """
+        precision = "bf16" if self.device == "cuda" else "fp32"
+        step = _Step(self.recipe, self.device, _Variant(precision))
         step.take(self.batch, 0)
-        counts = {}
-        for title, action in (
-            ("augmentation", lambda: augment(self.batch, self.recipe, self._seeds(1))),
-            ("a whole step", lambda: step.take(self.batch, 1)),
-        ):
-            torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
-                    action()
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-            counts[title] = sum("synchroniz" in str(one.message) for one in caught)
-        return [Figure(f"waits in {title}", count) for title, count in counts.items()]
+        waits = _waits_on_cuda if self.device == "cuda" else count_waits
+        augmented = waits(lambda: augment(self.batch, self.recipe, self._seeds(1)))
+        title, taken = ("a whole step", step.take)
+        if self.device == "cpu":
+            title, taken = ("a step without its optimiser", step.backward)
+        whole = waits(lambda: taken(self.batch, 1))
+        counted = {"augmentation": augmented, title: whole}
+        return [Figure(f"waits in {title}", count) for title, count in counted.items()]
 
     @property
     def recipe(self) -> Recipe:
@@ -128,6 +128,18 @@ class Training:
         return 1 / statistics.median(seconds)
 
 
+def _waits_on_cuda(action: Callable[[], object]) -> int:
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            action()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in caught)
+
+
 @dataclass(frozen=True)
 class _Variant:
     """One way to take a step."""
@@ -155,6 +167,12 @@ class _Step:
 
     def take(self, batch: Sample, number: int) -> None:
         """Take step `number`."""
+        self.backward(batch, number)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def backward(self, batch: Sample, number: int) -> None:
+        """Step `number` up to its gradients."""
         if self.variant.augmented:
             seeds = [1000 * number + i for i in range(self.recipe.batch_size)]
             batch = augment(batch, self.recipe, seeds)
@@ -167,8 +185,6 @@ class _Step:
         loss = segmentation_loss(logits, targets, known, self.recipe)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
 
 
 def _nearest(batch: Sample, context_slices: int) -> Sample:

@@ -1,4 +1,4 @@
-"""What was imported and what was left out, for a terminal."""
+"""What was imported and what was left out, for a terminal or as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,6 +18,16 @@ def report_table(imported: Sequence[Imported]) -> Table:
     for one in imported:
         table.add_row(Text(printable(one.case_id)), Text(printable(one.volume.name)), one.how)
     return table
+
+
+def report_records(
+    imported: Sequence[Imported], left_out: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """What was imported, then the files or cases that were left out, each with its reason."""
+    for one in imported:
+        yield {"case": one.case_id, "from": str(one.volume), "how": one.how}
+    for name, why in left_out.items():
+        yield {"left_out": name, "reason": why}
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> Iterator[Text]:
