@@ -1,4 +1,4 @@
-"""The page that segments in the browser alone, in a real browser: labels, requests, fallbacks, hosts.
+"""The page that segments in the browser alone, in a browser: labels, requests, fallbacks, hosts.
 
 `LITS_LOCAL_CT=1` adds a real CT of the shared data, which takes minutes.
 """
