@@ -13,7 +13,7 @@ try {
   const waiting = { timeout: 60000 };
   await page.goto(address);
   await page.locator("[data-cy=viewport-pane] canvas").first().waitFor(waiting);
-  await page.locator("[data-cy=study-browser-thumbnail-no-image]").first()
+  await page.locator("[data-cy=study-browser-thumbnail-no-image]", { hasText: "SEG" }).first()
     .dispatchEvent("dblclick", {}, waiting); // a click would reach the guided tour above it
   await page.waitForFunction(
     () => window.services.segmentationService.getSegmentations().length > 0, null, waiting);

@@ -14,7 +14,11 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
+import pytest
 from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
 
 from support import node_runtime
 from support.paths import ROOT
@@ -139,3 +143,19 @@ def look(address: str, picture: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
+
+
+def assert_in_place(picture: Path, labels: NDArray[np.uint8]) -> None:
+    """The CT is bright where the labels (k, j, i) of `angled` are, the lesion of another colour."""
+    seen = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    bright, coloured = seen.max(2) > 180, np.ptp(seen, axis=2) > 40
+    assert np.count_nonzero(bright) > 5000
+    assert np.count_nonzero(bright != coloured) < 0.03 * np.count_nonzero(bright)
+    pixel = np.sqrt(np.count_nonzero(bright) / np.count_nonzero(labels[5]))
+    orange = bright & (seen[:, :, 1] < 0.85 * seen[:, :, 0])
+    rows, columns = (np.nonzero(orange)[axis] for axis in (0, 1))
+    upper, left = (np.nonzero(bright)[axis].min() for axis in (0, 1))
+    assert rows.min() - upper == pytest.approx(2 * pixel, abs=pixel)
+    assert columns.min() - left == pytest.approx(2 * pixel, abs=pixel)
+    assert np.ptp(rows) == pytest.approx(8 * pixel, abs=pixel)
+    assert np.ptp(columns) == pytest.approx(8 * pixel, abs=pixel)

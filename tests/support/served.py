@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 
@@ -29,7 +29,7 @@ class Server:
         self.http = requests.Session()
         self.log = state.with_name(f"{state.name}.log")
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -1,42 +1,17 @@
 """lits-serve: segment scans that come in over HTTP."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lits_runtime.cli.amounts import SIZE, TIME
 from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FOLDER, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
+from lits_runtime.cli.node_options import node_options, node_settings
 
 TOKEN_VARIABLE = "LITS_SERVE_TOKEN"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_BYTES = {"k": 2**10, "M": 2**20, "G": 2**30}
-
-
-class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A number with a unit, as "3d" or "2G".
-
-    >>> Amount("time", _SECONDS).convert("1.5h", None, None)
-    5400.0
-    """
-
-    def __init__(self, name: str, units: dict[str, int]) -> None:
-        self.name, self._units = name, units
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The number in seconds or bytes."""
-        found = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(self._units)}])", str(value))
-        if found is None:
-            units = ", ".join(self._units)
-            self.fail(f"{value!r}: expected a number with one of the units {units}", param, ctx)
-        return float(found[1]) * self._units[found[2]]
-
-
-TIME, SIZE = Amount("time", _SECONDS), Amount("size", _BYTES)
 _address, _access, _queue, _model = map(section, ("Address", "Access", "Queue", "Model"))
 
 
@@ -120,6 +95,7 @@ _address, _access, _queue, _model = map(section, ("Address", "Access", "Queue", 
     help="Which GPU; repeated, a worker process on each.  [default: 0]",
 )
 @_model("--threads", type=click.IntRange(1), help="Threads on the CPU.  [default: all usable]")
+@node_options
 @click.option(
     "--write-static",
     type=NEW_FOLDER,
@@ -143,11 +119,14 @@ def main(
     write_static: Path | None,
     **settings: Any,
 ) -> None:
-    """Serve a queue of scans over HTTP, and a page to use it in a browser.
+    """Serve a queue of scans over HTTP and DICOM, and a page to use it in a browser.
 
     A job that was accepted is on disk, and is done whatever happens: the queue survives the death
     of its workers and of the server. SIGTERM and Ctrl-C end the server in order, exit status 0.
     Other computers are served only with a token, unless --no-token says otherwise.
+
+    With --dicom-port the server is a node of DICOM, too: it takes series of CT by C-STORE, and
+    sends SEG and SR to the peers.
     """
     if write_static is not None:
         _write_static(write_static, settings["model"], settings["model_sha256"])
@@ -161,6 +140,7 @@ def main(
         check_token(token)
     if token_file is not None:
         token = read_token(token_file)
+    node = node_settings(settings, host)
     listening = Listening(host, port, token, allowed_hosts, certificate, key)
     _check(listening, no_token)
     served = Settings(
@@ -172,7 +152,7 @@ def main(
         **settings,
     )
     with stopping_on_signals():  # uvicorn handles signals, and then sends itself the same again
-        serve(served, listening)
+        serve(served, listening, node)
 
 
 def _write_static(folder: Path, model: Path | None, model_sha256: str | None) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import socket
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -11,9 +12,12 @@ from lits_runtime.errors import OptionsError
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import check, read_content
 from lits_runtime.server.http.app import create_app
-from lits_runtime.server.http.limited_head import LimitedHead
+from lits_runtime.server.limited_head import LimitedHead
 from lits_runtime.server.queue.dispatcher import Dispatcher
-from lits_runtime.server.settings import Listening, Settings
+from lits_runtime.server.settings import Listening, NodeSettings, Settings
+
+if TYPE_CHECKING:  # pynetdicom is imported if there is a node
+    from lits_runtime.server.dicom_node.node import Node
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +29,13 @@ _IDLE_S = 30
 earlier, the sender would miss the answer."""
 
 
-def serve(settings: Settings, listening: Listening) -> None:
+def serve(settings: Settings, listening: Listening, node: NodeSettings | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish or hand back the jobs in hand.
+
+    Args:
+        settings: of the queue.
+        listening: of HTTP.
+        node: settings of the DICOM node, if there is to be one.
 
     Raises:
         LitsError: the model does not open, or another server uses the state folder.
@@ -36,20 +45,34 @@ def serve(settings: Settings, listening: Listening) -> None:
     model = check(read_content(settings.model or bundled_model()), settings.model_sha256)
     with _bound(listening) as listener:
         dispatcher = Dispatcher(settings, model)
+        dicom_node = None if node is None else _node(node, dispatcher)
         dispatcher.start()
-        try:
-            _run(dispatcher, listening, listener)
-        finally:
-            dispatcher.stop()
+        with ExitStack() as running:
+            running.callback(dispatcher.stop)
+            if dicom_node is not None:
+                running.callback(dicom_node.stop)
+                dicom_node.start()
+            _run(dispatcher, dicom_node, listening, listener)
 
 
-def _run(dispatcher: Dispatcher, listening: Listening, listener: socket.socket) -> None:
+def _node(settings: NodeSettings, dispatcher: Dispatcher) -> "Node":
+    from lits_runtime.server.dicom_node.node import Node
+
+    return Node(settings, dispatcher)
+
+
+def _run(
+    dispatcher: Dispatcher,
+    dicom_node: "Node | None",
+    listening: Listening,
+    listener: socket.socket,
+) -> None:
     options: dict[str, Any] = {}
     if listening.certificate is not None:
         options = {"ssl_certfile": listening.certificate, "ssl_keyfile": listening.key}
     ending = _Ending()
     config = uvicorn.Config(
-        create_app(dispatcher, listening, ending),
+        create_app(dispatcher, listening, ending, dicom_node),
         access_log=False,
         date_header=True,
         http=LimitedHead,

@@ -49,3 +49,33 @@ class Listening:
     def loopback(self) -> bool:
         """Whether only this computer can reach it."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Settings of the DICOM node; plain values."""
+
+    port: int
+    host: str = "127.0.0.1"
+    ae_title: str = "LITS"
+    calling_aes: tuple[str, ...] | None = ()
+    """AE titles that may send, beside those of the peers; None: any."""
+    peers: tuple[str, ...] = ()
+    """That get the results, as `sending.peers` reads them."""
+    peer_authorization: str | None = None
+    """Header of requests to DICOMweb peers."""
+    rules: Path | None = None
+    """Which series to take; None: CT of at least 10 images."""
+    complete_after_s: float = 60.0
+    """How long after its last image a series is complete."""
+    aborted_after_s: float = 600.0
+    """The same if the sender broke off."""
+    give_up_s: float = 86_400.0
+    """How long the delivery of a result is tried."""
+    max_associations: int = 20
+    certificate: Path | None = None
+    """With it and its key, all is done over TLS, in both directions."""
+    key: Path | None = None
+    ca: Path | None = None
+    """Whose certificates senders and peers must have; None: senders need none, and those of peers
+    are checked against the system's."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from lits_runtime.server.http.jobs import JobRoutes
 from lits_runtime.server.http.kserve import DEFINITIONS, InferRefusal, KServeRoutes
 from lits_runtime.server.http.local_model import local_model_routes
 from lits_runtime.server.http.metrics import Metrics
+from lits_runtime.server.http.pacs import PacsRoutes
 from lits_runtime.server.http.results import ResultRoutes
 from lits_runtime.server.http.shapes import Health, Refusal, ServerShown, refusals
 from lits_runtime.server.queue.dispatcher import Dispatcher
@@ -24,12 +25,18 @@ from lits_runtime.server.settings import Listening
 from lits_runtime.system.extras import DISTRIBUTION
 from lits_runtime.system.versions import version
 
+if TYPE_CHECKING:
+    from lits_runtime.server.dicom_node.node import Node
+
 STATIC = Path(__file__).parents[1] / "static"
 _VERSION = version(DISTRIBUTION) or "unknown"
 
 
 def create_app(
-    dispatcher: Dispatcher, listening: Listening, is_ending: Callable[[], bool]
+    dispatcher: Dispatcher,
+    listening: Listening,
+    is_ending: Callable[[], bool],
+    node: "Node | None" = None,
 ) -> FastAPI:
     """The application of a dispatcher that was started.
 
@@ -37,6 +44,7 @@ def create_app(
         dispatcher: of the jobs.
         listening: to whom the server listens.
         is_ending: whether the server is about to end.
+        node: the DICOM node, if there is one.
     """
     app = FastAPI(
         title="lits-serve",
@@ -61,6 +69,7 @@ def create_app(
             status: {"description": shown["description"]} for status, shown in denied.items()
         },
     )
+    app.include_router(PacsRoutes(dispatcher, node).router, dependencies=guarded, responses=denied)
     _add_facts(app, dispatcher, guarded, denied)
     _add_probes(app, dispatcher)
     app.openapi()["components"]["schemas"] |= DEFINITIONS

@@ -41,6 +41,17 @@ class _Figures(Collector):
             ready.add_metric([str(device_id)], float(device.is_ready))
             deaths.add_metric([str(device_id)], device.deaths)
         yield from (ready, deaths)
+        series = GaugeMetricFamily(
+            "lits_series", "Series that came in by DICOM and are kept, by state.", labels=["state"]
+        )
+        for name, count in dispatcher.store.database.counts("series").items():
+            series.add_metric([name], count)
+        sent = GaugeMetricFamily(
+            "lits_deliveries", "Results on their way to peers, by state.", labels=["state"]
+        )
+        for name, count in dispatcher.store.database.counts("outbox").items():
+            sent.add_metric([name], count)
+        yield from (series, sent)
         free = GaugeMetricFamily("lits_disk_free_bytes", "Room on the disk of the state folder.")
         free.add_metric([], dispatcher.folder.free_bytes())
         yield free

@@ -39,6 +39,12 @@ class ScanOptions(BaseModel):
     drop_lesions_outside_liver: bool | None = Field(
         None, description="Drop lesions that touch no liver."
     )
+    min_liver_contact: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Drop lesions of whose surface a smaller share borders liver; 0: none.",
+    )
     postprocessing: bool | None = Field(
         None, description="Whether the model's own post-processing applies."
     )
@@ -75,6 +81,53 @@ class JobList(BaseModel):
 
     jobs: list[JobShown]
     accepting: bool = Field(description="Whether there is room for another job.")
+
+
+class SeriesShown(BaseModel):
+    """A series that came in by DICOM."""
+
+    id: str = Field(pattern=ID, description="Of the job that it becomes.")
+    state: Literal["receiving", "queued", "skipped", "ended"]
+    transfer: Literal["open", "released", "aborted"] = Field(
+        description="How its last association stands; aborted: it waits for the sender to repeat."
+    )
+    source: str = Field(description="AE title and address of the sender.")
+    created: float = Field(description="When the first image came, in seconds since 1970.")
+    settled: float | None = Field(description="When it became a job, or was skipped.")
+    images: int = Field(description="Counted when it is settled.")
+    reason: str | None = Field(description="Why it was skipped.")
+
+
+class SeriesList(BaseModel):
+    """Series, newest first."""
+
+    node: bool = Field(description="Whether there is a DICOM node.")
+    series: list[SeriesShown]
+
+
+class DeliveryShown(BaseModel):
+    """A result on its way to a peer."""
+
+    job: str = Field(pattern=ID)
+    kind: Literal["seg", "sr"]
+    peer: str
+    state: Literal["waiting", "sent", "dead"]
+    attempts: int
+    due: float | None = Field(description="The next attempt, in seconds since 1970.")
+    settled: float | None = Field(description="When it was sent, or given up.")
+    error: str | None = Field(description="Why the last attempt failed.")
+
+
+class DeliveryList(BaseModel):
+    """Deliveries; those first that are not made."""
+
+    deliveries: list[DeliveryShown]
+
+
+class DeliveriesDue(BaseModel):
+    """How many deliveries are made now."""
+
+    deliveries: int
 
 
 class ServerShown(BaseModel):

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -126,9 +127,22 @@ class Dispatcher:
         except (OSError, sqlite3.Error):
             self.folder.remove(job_id)
             raise
+        self.wake()
+        return job
+
+    def wake(self) -> None:
+        """Let the devices look at the queue now."""
         for device in self.devices:
             device.wake()
-        return job
+
+    def note(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Write entries to the audit log.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        with self._auditing:
+            audit.append(self.folder.audit, entries)
 
     def remove(self, job_id: str) -> bool:
         """Cancel a job that is not done and remove its files, or forget one that is.
@@ -200,6 +214,6 @@ class Dispatcher:
         with self._auditing:
             jobs = self.store.unaudited()
             if jobs:
-                audit.append(self.folder.audit, jobs)
+                audit.append(self.folder.audit, map(audit.entry_of, jobs))
                 self.store.audited(jobs)
                 self.ended.update(job.state for job in jobs)

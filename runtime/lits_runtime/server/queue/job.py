@@ -33,9 +33,10 @@ class Job:
     ending: str
     """Of the scan's file, by its content: ".nii", ".nii.gz" or ".zip"; "" for a folder of DICOM."""
     bytes: int
-    """Of the scan's file."""
+    """Of the scan's files."""
     options: dict[str, Any]
-    """Of `segment.options.Options`, and `mask_kind`; those given."""
+    """Of `segment.options.Options`, and `mask_kind`; those given. Of a series that came by DICOM
+    also `notes`, reasons to doubt it."""
     client: str
     """Address of the sender."""
     created: float

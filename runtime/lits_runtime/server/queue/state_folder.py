@@ -21,7 +21,8 @@ class StateFolder:
         audit.log       a line for each job that ended
         incoming/ID     an upload under way
         jobs/ID/        an accepted job: scan.nii.gz, and 1/mask.nii.gz of its first attempt;
-                        shown/ has files for the eye
+                        shown/ has files for the eye; a series that comes in by DICOM has a
+                        folder scan/ from its first image on
 
     Each attempt has a folder of its own, so that a worker that outlives its server by a moment
     cannot touch the results of the next.
@@ -60,6 +61,11 @@ class StateFolder:
         """The log of jobs that ended."""
         return self.path / "audit.log"
 
+    @property
+    def arrivals(self) -> Path:
+        """The folder of what is under way, which is emptied at the next start."""
+        return self._incoming
+
     def incoming(self, job_id: str) -> Path:
         """Where an upload is written."""
         return self._incoming / job_id
@@ -70,11 +76,23 @@ class StateFolder:
         folder.mkdir(mode=0o700)
         self.incoming(job_id).replace(folder / f"scan{ending}")
         for changed in (folder, self._jobs):
-            _sync(changed)
+            sync(changed)
 
     def scan(self, job: Job) -> Path:
-        """The scan of a job."""
+        """The scan of a job: a file, or a folder of DICOM files."""
         return self._jobs / job.id / f"scan{job.ending}"
+
+    def begin_series(self, job_id: str) -> Path:
+        """Make the folder of a series that comes in image by image."""
+        folder = self._jobs / job_id / "scan"
+        folder.mkdir(parents=True, mode=0o700)
+        for changed in (folder.parent, self._jobs):
+            sync(changed)
+        return folder
+
+    def series(self, job_id: str) -> Path:
+        """The folder of a series that came in, or comes in, image by image."""
+        return self._jobs / job_id / "scan"
 
     def mask(self, job: Job) -> Path:
         """The mask of a job's present attempt."""
@@ -94,14 +112,14 @@ class StateFolder:
         """Make the folder of an attempt, and remove those of earlier ones."""
         folder = self.mask(job).parent
         for old in folder.parent.iterdir():
-            if old.is_dir():
+            if old.name.isdigit():
                 shutil.rmtree(old, ignore_errors=True)
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def settle(self, job: Job) -> None:
         """Make sure that the results of an attempt outlast a loss of power."""
         for folder in (self.mask(job).parent, self._jobs / job.id):
-            _sync(folder)
+            sync(folder)
 
     def remove(self, job_id: str) -> None:
         """Remove all files of a job."""
@@ -120,7 +138,8 @@ class StateFolder:
         return shutil.disk_usage(self.path).free
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make sure that names in a folder outlast a loss of power."""
     if os.name == "nt":  # which cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -2,38 +2,14 @@
 
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lits_runtime.errors import OptionsError
-from lits_runtime.messages import printable
+from lits_runtime.server.database import Database
 from lits_runtime.server.queue.job import Job, State
 
-FORMAT = 1
-"""Of the table, kept as SQLite's user_version."""
-_TABLE = """
-create table if not exists jobs (
-    number integer primary key autoincrement,
-    id text not null unique,
-    state text not null,
-    attempts integer not null default 0,
-    ending text not null,
-    bytes integer not null,
-    options text not null,
-    client text not null,
-    created real not null,
-    started real,
-    finished real,
-    error text,
-    report text,
-    audited integer not null default 0
-);
-create index if not exists jobs_by_state on jobs (state, number);
-"""
 _FIELDS = (
     "id, number, state, attempts, ending, bytes, options, client, created, started, finished, "
     "error, report"
@@ -53,32 +29,17 @@ class JobStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._rows = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._rows.execute("pragma journal_mode = wal")
-        self._rows.execute("pragma synchronous = full")
-        (found,) = self._rows.execute("pragma user_version").fetchone()
-        if found > FORMAT:
-            raise OptionsError(
-                f"{printable(str(path))} has format {found}, expected at most {FORMAT}: it belongs "
-                "to a newer lits-toolkit; install that, or take another --state"
-            )
-        self._rows.executescript(f"begin; {_TABLE} pragma user_version = {FORMAT}; commit;")
+        self.database = Database(path)
+        self._change, self._read = self.database.change, self.database.read
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._rows.close()
+        self.database.close()
 
     def add(self, job_id: str, ending: str, size: int, options: dict[str, Any], client: str) -> Job:
         """Accept a job, whose scan is on disk."""
-        values = (job_id, State.QUEUED, ending, size, json.dumps(options), client, time.time())
         with self._change() as rows:
-            rows.execute(
-                "insert into jobs (id, state, ending, bytes, options, client, created) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            insert_job(rows, job_id, ending, size, options, client)
         return self._known(job_id)
 
     def get(self, job_id: str) -> Job | None:
@@ -91,8 +52,9 @@ class JobStore:
         return self._jobs("order by number desc limit ?", limit)
 
     def ids(self) -> set[str]:
-        """Of all jobs."""
-        return {found for (found,) in self._read("select id from jobs")}
+        """Of all jobs, and of the series that are received and will be jobs."""
+        query = "select id from jobs union select id from series where state = 'receiving'"
+        return {found for (found,) in self._read(query)}
 
     def position(self, job: Job) -> int:
         """The place in the queue, 1 for the next job; 0 for one that no longer waits."""
@@ -159,11 +121,17 @@ class JobStore:
                 "delete from jobs where id = ? and state not in (?, ?)",
                 (job_id, State.QUEUED, State.RUNNING),
             )
+            if done.rowcount == 1:
+                rows.execute("delete from outbox where job = ?", (job_id,))
             return done.rowcount == 1
 
     def finished_before(self, moment: float) -> list[str]:
-        """Ids of jobs that ended before a moment."""
-        return [found for (found,) in self._read("select id from jobs where finished < ?", moment)]
+        """Ids of jobs that ended before a moment, and of which nothing was sent since."""
+        query = (
+            "select id from jobs where finished < ? and id not in "
+            "(select job from outbox where settled is null or settled >= ?)"
+        )
+        return [found for (found,) in self._read(query, moment, moment)]
 
     def interrupted(self) -> list[Job]:
         """Jobs that were running when the last server ended."""
@@ -188,28 +156,28 @@ class JobStore:
             )
             return done.rowcount == 1
 
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, committed at the end of the block and rolled back by any error."""
-        with self._lock:
-            self._rows.execute("begin immediate")
-            try:
-                yield self._rows
-                self._rows.execute("commit")
-            except BaseException:
-                if self._rows.in_transaction:
-                    self._rows.execute("rollback")
-                raise
-
-    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._rows.execute(query, values).fetchall()
-
     def _known(self, job_id: str) -> Job:
         return self._jobs("where id = ?", job_id)[0]
 
     def _jobs(self, which: str, *values: object) -> list[Job]:
         return [_job(row) for row in self._read(f"select {_FIELDS} from jobs {which}", *values)]
+
+
+def insert_job(
+    rows: sqlite3.Connection,
+    job_id: str,
+    ending: str,
+    size: int,
+    options: dict[str, Any],
+    client: str,
+) -> None:
+    """Put a job into the queue, within a transaction."""
+    values = (job_id, State.QUEUED, ending, size, json.dumps(options), client, time.time())
+    rows.execute(
+        "insert into jobs (id, state, ending, bytes, options, client, created) "
+        "values (?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
 
 
 def _job(row: tuple[Any, ...]) -> Job:

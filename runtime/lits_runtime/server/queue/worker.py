@@ -5,9 +5,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from lits_runtime.server.queue.orders import (
 )
 from lits_runtime.server.settings import Settings
 from lits_runtime.server.shown.shown_file import make_shown
+from lits_runtime.volumes.open import choose_dicom
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -66,6 +69,8 @@ class Worker:
         self._connection, self._segmenter = connection, segmenter
         self._sending = threading.Lock()
         self._cancelled = threading.Event()
+        # One thread for all scans: memory would grow with a new one, and its heap, for each.
+        self._scans = ThreadPoolExecutor(1, thread_name_prefix="scans")
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
 
     def obey(self) -> None:
@@ -78,7 +83,7 @@ class Worker:
                 os._exit(0)
             if isinstance(order, Segment):
                 self._cancelled.clear()
-                threading.Thread(target=self._segment, args=(order,), daemon=True).start()
+                self._scans.submit(self._segment, order)
             elif isinstance(order, Cancel):
                 self._cancelled.set()
             elif isinstance(order, Infer | Show):
@@ -86,9 +91,11 @@ class Worker:
 
     def _segment(self, order: Segment) -> None:
         options = dict(order.options)
+        notes = options.pop("notes", ())
         try:
+            scan = _with_notes(order.scan, notes)
             report = self._segmenter.segment_file(
-                *(order.scan, order.mask.parent if order.formats else order.mask),
+                *(scan, order.mask.parent if order.formats else order.mask),
                 formats=order.formats,
                 mask_kind=options.pop("mask_kind", "labels"),
                 options=Options(**options),
@@ -126,6 +133,14 @@ class Worker:
                 self._connection.send(message)
             except OSError:  # the server is gone
                 os._exit(0)
+
+
+def _with_notes(scan: Path, notes: Sequence[str]) -> Any:
+    """A scan as it is given, or a DICOM series with reasons to doubt it that its sender gave."""
+    if not notes:
+        return scan
+    series = choose_dicom([scan])
+    return replace(series, notes=(*series.notes, *notes))
 
 
 def _tensor(array: "NDArray[Any]") -> Tensor:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lits_runtime.errors import OptionsError, OutputBusyError
+from lits_runtime.server.database import FORMAT
 from lits_runtime.server.queue.job import State
 from lits_runtime.server.queue.state_folder import StateFolder
-from lits_runtime.server.queue.store import FORMAT, JobStore
+from lits_runtime.server.queue.store import JobStore
 
 A, B = "a" * 32, "b" * 32
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom_objects.capture import make_sc
@@ -19,6 +17,7 @@ from lits_runtime.volumes.dicom_objects.rtstruct import make_rtstruct
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from support import ohif
 from support.dicom_ct import save, set_all, slices_of
+from support.dicom_node import angled
 from support.labelled_series import ALGORITHM, labelled
 from support.orthanc import Orthanc, missing, orthanc
 
@@ -74,17 +73,6 @@ def test_a_pacs_takes_objects_by_stow_rs(pacs: Orthanc, objects: list[Path]) -> 
     assert_given_back(pacs, objects)
 
 
-def angled() -> NDArray[np.uint8]:
-    """Labels (k, j, i): an L that moves down from slice to slice, a lesion near its upper end."""
-    labels = np.zeros((16, 128, 128), np.uint8)
-    for k in range(3, 13):
-        top = 20 + 4 * k
-        labels[k, top : top + 40, 30:44] = 1
-        labels[k, top + 26 : top + 40, 30:90] = 1
-        labels[k, top + 2 : top + 10, 32:40] = 2
-    return labels
-
-
 def test_a_viewer_draws_the_labels_in_place(pacs: Orthanc, tmp_path: Path) -> None:
     """The CT is bright where the labels are, and black elsewhere, in whichever slice is shown."""
     if reason := ohif.missing():
@@ -104,15 +92,4 @@ def test_a_viewer_draws_the_labels_in_place(pacs: Orthanc, tmp_path: Path) -> No
     pacs.store_by_web(*files, tmp_path / "seg.dcm")
     with ohif.viewer(pacs.url) as address:
         ohif.look(f"{address}/viewer?StudyInstanceUIDs={series.study_uid}", tmp_path / "seen.png")
-    seen = np.asarray(Image.open(tmp_path / "seen.png").convert("RGB")).astype(int)
-    bright, coloured = seen.max(2) > 180, np.ptp(seen, axis=2) > 40
-    assert np.count_nonzero(bright) > 5000
-    assert np.count_nonzero(bright != coloured) < 0.03 * np.count_nonzero(bright)
-    pixel = np.sqrt(np.count_nonzero(bright) / np.count_nonzero(labels[5]))
-    orange = bright & (seen[:, :, 1] < 0.85 * seen[:, :, 0])
-    rows, columns = (np.nonzero(orange)[axis] for axis in (0, 1))
-    upper, left = (np.nonzero(bright)[axis].min() for axis in (0, 1))
-    assert rows.min() - upper == pytest.approx(2 * pixel, abs=pixel)
-    assert columns.min() - left == pytest.approx(2 * pixel, abs=pixel)
-    assert np.ptp(rows) == pytest.approx(8 * pixel, abs=pixel)
-    assert np.ptp(columns) == pytest.approx(8 * pixel, abs=pixel)
+    ohif.assert_in_place(tmp_path / "seen.png", labels)

@@ -1,0 +1,1 @@
+"""Series that come in: which there are, when they are complete, and which become jobs."""

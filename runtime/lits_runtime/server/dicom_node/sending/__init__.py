@@ -1,0 +1,1 @@
+"""Results that go out: where to, by which protocol, and how often it is tried."""
