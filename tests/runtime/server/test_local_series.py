@@ -33,7 +33,8 @@ def truths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Truth, A
     """By fault or transfer syntax: what is true, what the page makes of it, and where HU are."""
     if reason := node_runtime.missing():
         pytest.skip(reason)
-    folder, truths = tmp_path_factory.mktemp("series"), {}
+    folder = tmp_path_factory.mktemp("series")
+    truths: dict[str, Truth] = {}
     for name, make in FAULTS.items():
         truths[name] = make(folder / f"{len(truths)}")
     for name, write in WRITERS.items():
