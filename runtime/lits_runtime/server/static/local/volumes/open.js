@@ -22,7 +22,7 @@ export async function lookAt(files, tell) {
     if (at % 16 === 0) tell(at, all.length);
   }
   const { series, refused } = await findSeries(images, tell);
-  for (const one of series) volumes.push({ name: one.name, text: one.text, warnings: one.warnings, open: () => readSeries(one) });
+  for (const one of series) volumes.push({ name: one.name, text: one.text, open: () => readSeries(one) });
   if (!volumes.length) throw new Error(refused[0] ?? "There is no CT among these files: NIfTI (.nii, .nii.gz) or DICOM is needed.");
   if (notes.length) refused.push(`${notes.length} ${notes.length === 1 ? "file is" : "files are"} neither NIfTI nor DICOM.`);
   return { volumes, notes: refused };
