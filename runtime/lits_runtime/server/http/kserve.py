@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from lits_runtime.messages import brief
 from lits_runtime.server.queue.dispatcher import Dispatcher
@@ -168,10 +169,13 @@ def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > 2 * MAX_SLAB_BYTES:
-            raise HTTPException(413, f"a request of more than {2 * MAX_SLAB_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > 2 * MAX_SLAB_BYTES:
+                raise HTTPException(413, f"a request of more than {2 * MAX_SLAB_BYTES} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the sender hung up") from None
     return bytes(body)
 
 
