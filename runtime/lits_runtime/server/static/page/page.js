@@ -2,6 +2,7 @@
 
 import { Refused, ask, json, send, setToken } from "./api.js";
 import { find, write } from "./elements.js";
+import { showPacs } from "./pacs.js";
 import { remember, showQueue } from "./queue.js";
 import { showReport } from "./report.js";
 import { filesDropped, scansOf } from "./scans.js";
@@ -101,6 +102,7 @@ async function refresh() {
     const id = picked();
     if (id !== null && !jobs.some((job) => job.id === id)) jobs.push(...await older(id));
     show();
+    await showPacs();
   } catch (error) {
     limits = null;
     if (error instanceof Refused && error.status === 401) askForToken();
