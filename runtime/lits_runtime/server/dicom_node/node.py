@@ -1,17 +1,19 @@
 """The DICOM node of a server, from its start to its end."""
 
 import logging
+import os
 import sqlite3
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 from lits_runtime.errors import OptionsError
 from lits_runtime.server.dicom_node.receiving.clerk import Clerk
 from lits_runtime.server.dicom_node.receiving.listener import Listener
 from lits_runtime.server.dicom_node.receiving.reception import Reception
 from lits_runtime.server.dicom_node.receiving.rules import Rules
-from lits_runtime.server.dicom_node.receiving.series_store import Incoming, SeriesStore
+from lits_runtime.server.dicom_node.receiving.series_store import Incoming, SeriesState, SeriesStore
 from lits_runtime.server.dicom_node.sending.c_store import CStore
 from lits_runtime.server.dicom_node.sending.courier import Courier, Sender
 from lits_runtime.server.dicom_node.sending.outbox import Delivery, Outbox
@@ -98,8 +100,15 @@ class Node:
         return bool(self._settings.peers)
 
     def series(self, limit: int) -> list[Incoming]:
-        """The series that began to come in last."""
-        return self._store.latest(limit)
+        """The series that began to come in last, with the images that there are."""
+        return [self._counted(one) for one in self._store.latest(limit)]
+
+    def _counted(self, series: Incoming) -> Incoming:
+        if series.state != SeriesState.RECEIVING:
+            return series
+        folder = self._dispatcher.folder.series(series.id)
+        files = len(os.listdir(folder)) if folder.is_dir() else 0
+        return replace(series, images=files * series.frames)
 
     def deliveries(self, limit: int) -> list[Delivery]:
         """The deliveries, those first that are not made."""

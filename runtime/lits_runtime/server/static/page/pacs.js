@@ -16,13 +16,13 @@ let hasNode = true;
 panel.append(make("h3", {}, "PACS"), list, counted, again, told);
 
 const COMING = {
-  open: "images are coming in",
-  released: "all images so far are here; waiting for more",
+  open: "more are coming in",
+  released: "waiting whether more come",
   aborted: "the sender broke off; waiting for it to send again",
 };
 
 function seriesLine(one) {
-  if (one.state === "receiving") return `From ${one.source}: ${COMING[one.transfer]}.`;
+  if (one.state === "receiving") return `From ${one.source}: ${one.images} images; ${COMING[one.transfer]}.`;
   return `From ${one.source}: not segmented, ${one.reason}.`;
 }
 
