@@ -11,11 +11,11 @@ COPY tools tools
 RUN python3 -m venv /opt/lits
 
 FROM source AS install-cpu
-RUN /opt/lits/bin/pip install --no-cache-dir "/src[cpu,dicom,serve]"
+RUN /opt/lits/bin/pip install --no-cache-dir "/src[cpu,dicom,serve]" && /opt/lits/bin/pip uninstall --yes pip setuptools
 
 # The CUDA libraries come as packages: the base needs none, the host its driver.
 FROM source AS install-cuda
-RUN /opt/lits/bin/pip install --no-cache-dir "/src[cuda,dicom,serve]"
+RUN /opt/lits/bin/pip install --no-cache-dir "/src[cuda,dicom,serve]" && /opt/lits/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE} AS base
 # ONNX Runtime must not report to its maker, whichever way it is started.

@@ -53,6 +53,7 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
 INFERENCE_LIMITS: Mapping[str, Limit] = {
     "thresholds": RECIPE_LIMITS["thresholds"],
     "min_lesion_ml": Limit(0, 1000, "beyond it, no lesion is left"),
+    "min_liver_contact": Limit(0, 1, "a fraction"),
     "search_mm": Limit(0, 1000, "beyond it, no liver is met"),
 }
 RUN_LIMITS: Mapping[str, Limit] = {

@@ -126,6 +126,12 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
     type=click.FloatRange(0),
     help="Turn lesions below this volume into liver; 0: none.  [default: by model]",
 )
+@_postprocessing(
+    "--min-liver-contact",
+    type=click.FloatRange(0, 1),
+    help="Drop lesions of whose surface less than this fraction borders liver; 0: none.  "
+    "[default: by model]",
+)
 @_hardware(
     "--provider",
     type=click.Choice(["auto", *PROVIDERS]),

@@ -96,6 +96,12 @@ _address, _access, _queue, _model = map(section, ("Address", "Access", "Queue", 
 )
 @_model("--threads", type=click.IntRange(1), help="Threads on the CPU.  [default: all usable]")
 @node_options
+@click.option(
+    "--write-static",
+    type=NEW_FOLDER,
+    metavar="DIR",
+    help="Write the page that segments in the browser alone, with the model, and end.",
+)
 @shared_options
 def main(
     host: str,
@@ -110,6 +116,7 @@ def main(
     max_upload: float,
     job_limit: float,
     grace: float,
+    write_static: Path | None,
     **settings: Any,
 ) -> None:
     """Serve a queue of scans over HTTP and DICOM, and a page to use it in a browser.
@@ -121,6 +128,9 @@ def main(
     With --dicom-port the server is a node of DICOM, too: it takes series of CT by C-STORE, and
     sends SEG and SR to the peers.
     """
+    if write_static is not None:
+        _write_static(write_static, settings["model"], settings["model_sha256"])
+        return
     from lits_runtime.cli.progress import stopping_on_signals
     from lits_runtime.server.serving import check_token, read_token, serve
     from lits_runtime.server.settings import Listening, Settings
@@ -143,6 +153,13 @@ def main(
     )
     with stopping_on_signals():  # uvicorn handles signals, and then sends itself the same again
         serve(served, listening, node)
+
+
+def _write_static(folder: Path, model: Path | None, model_sha256: str | None) -> None:
+    from lits_runtime.server import static_site
+
+    size = static_site.write_static(folder, model, model_sha256)
+    click.echo(f"{folder}: {size / 2**20:.0f} MB for any static host, over HTTPS", err=True)
 
 
 def _check(listening: Any, no_token: bool) -> None:

@@ -157,6 +157,8 @@ def _postprocessing(steps: Postprocessing) -> str:
     found = ["largest liver only"] if steps.keep_largest_liver else []
     found += ["no lesions outside the liver"] if steps.drop_lesions_outside_liver else []
     found += [f"lesions from {steps.min_lesion_ml:g} ml"] if steps.min_lesion_ml else []
+    contact = f"lesions of which at least {steps.min_liver_contact:.0%} border liver"
+    found += [contact] if steps.min_liver_contact else []
     return ", ".join(found) or "none"
 
 

@@ -35,16 +35,20 @@ class Postprocessing:
     """Lesions that touch no liver become background."""
     min_lesion_ml: float = 0.0
     """Lesions under this volume become liver."""
+    min_liver_contact: float = 0.0
+    """Lesions become background of whose surface less than this fraction borders the liver, as that
+    of the gallbladder or the stomach does."""
 
     @property
     def cleans_up(self) -> bool:
         """Whether any labels may change, so that all are needed before one can be written."""
-        return self.keep_largest_liver or self.drop_lesions_outside_liver or self.min_lesion_ml > 0
+        return self.needs_liver or self.min_lesion_ml > 0
 
     @property
     def needs_liver(self) -> bool:
         """Whether the liver decides which labels change."""
-        return self.keep_largest_liver or self.drop_lesions_outside_liver
+        flags = self.keep_largest_liver, self.drop_lesions_outside_liver
+        return any(flags) or self.min_liver_contact > 0
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class ModelMetadata:
             ("working size", self.working_size, 0, MAX_WORKING_SIZE),
             ("search_mm", self.search_mm, 0, MAX_SEARCH_MM),
             ("min_lesion_ml", self.postprocessing.min_lesion_ml, 0, MAX_LESION_ML),
+            ("min_liver_contact", self.postprocessing.min_liver_contact, 0, 1),
             *(("threshold", threshold, 0, 1) for threshold in self.thresholds),
         ):
             if not least <= value <= most or (name == "threshold" and value == 0):
@@ -173,6 +178,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 _OPTIONAL: dict[str, Any] = {"postprocessing": {}, "search_mm": 0.0}
 """What a file means that lacks these keys, as early ones do."""
 _STEPS = ("keep_largest_liver", "drop_lesions_outside_liver")
+_LEAST = ("min_lesion_ml", "min_liver_contact")
 _LISTS: dict[str, type | tuple[type, ...]] = {
     "classes": str,
     "label_values": int,
@@ -189,12 +195,13 @@ _LONGEST = {
 def _postprocessing(content: dict[str, Any]) -> Postprocessing:
     """The object under "postprocessing"; steps that it lacks are off, unknown keys are ignored."""
     flags = {name: content.get(name, False) for name in _STEPS}
-    min_lesion_ml = content.get("min_lesion_ml", 0.0)
+    least = {name: content.get(name, 0.0) for name in _LEAST}
     wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
-    wrong += [] if _is(min_lesion_ml, (int, float)) else ["min_lesion_ml"]
+    wrong += [name for name, value in least.items() if not _is(value, (int, float))]
     if wrong:
         raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
-    return Postprocessing(**flags, min_lesion_ml=float(min_lesion_ml))
+    steps: dict[str, Any] = {**flags, **{name: float(value) for name, value in least.items()}}
+    return Postprocessing(**steps)
 
 
 def _parsed(text: str) -> Any:

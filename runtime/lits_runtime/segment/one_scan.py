@@ -186,14 +186,9 @@ class OneScan:
     def _segment(
         self, infer: Inference, sink: Sink, progress: Progress | None, cancel: Cancel | None
     ) -> None:
-        geometry = self.scan.geometry
         with (
             closing(self._labels(infer, sink, progress, cancel)) as slabs,
-            closing(
-                cleaned_up(
-                    slabs, geometry.canonical_shape, geometry.voxel_ml, self._applied.postprocessing
-                )
-            ) as cleaned,
+            closing(cleaned_up(slabs, self.scan.geometry, self._applied.postprocessing)) as cleaned,
         ):
             for start, labels in cleaned:
                 self._findings.count(start, labels)

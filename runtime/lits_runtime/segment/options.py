@@ -32,6 +32,8 @@ class Options:
     """Lesions under this volume become liver; 0: none."""
     drop_lesions_outside_liver: bool | None = None
     """Lesions that touch no liver become background."""
+    min_liver_contact: float | None = None
+    """Lesions become background of whose surface less than this fraction borders liver; 0: none."""
     postprocessing: bool = True
     """Whether the model's own post-processing applies, where no step is given above."""
     search: bool = True
@@ -58,8 +60,9 @@ class Options:
                 for name, value in self.thresholds.items()
             },
         }
-        if self.min_lesion_ml is not None:
-            plain["min_lesion_ml"] = real_number("min_lesion_ml", self.min_lesion_ml)
+        for name in ("min_lesion_ml", "min_liver_contact"):
+            if (least := getattr(self, name)) is not None:
+                plain[name] = real_number(name, least)
         for name in ("tta", "postprocessing", "search", "strict"):
             plain[name] = flag(name, getattr(self, name))
         for name in ("keep_largest_liver", "drop_lesions_outside_liver"):
@@ -100,8 +103,10 @@ class Options:
                 )
         if self.min_lesion_ml is not None and self.min_lesion_ml < 0:
             raise OptionsError(f"min_lesion_ml {self.min_lesion_ml}: expected 0 or more")
+        if self.min_liver_contact is not None and not 0 <= self.min_liver_contact <= 1:
+            raise OptionsError(f"min_liver_contact {self.min_liver_contact}: expected 0 to 1")
         wants_liver = self.keep_largest_liver or self.drop_lesions_outside_liver
-        if wants_liver and "liver" not in metadata.classes:
+        if (wants_liver or self.min_liver_contact) and "liver" not in metadata.classes:
             raise OptionsError(
                 f"clean-up by the liver needs a model with that class: it has {metadata.classes}"
             )

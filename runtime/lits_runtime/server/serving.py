@@ -12,7 +12,7 @@ from lits_runtime.errors import OptionsError
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.checked_file import check, read_content
 from lits_runtime.server.http.app import create_app
-from lits_runtime.server.http.limited_head import LimitedHead
+from lits_runtime.server.limited_head import LimitedHead
 from lits_runtime.server.queue.dispatcher import Dispatcher
 from lits_runtime.server.settings import Listening, NodeSettings, Settings
 

@@ -39,6 +39,7 @@ def test_what_gives_the_same_result_is_not_done_again(model: Path, tmp_path: Pat
         "keep_largest_liver": True,
         "drop_lesions_outside_liver": False,
         "min_lesion_ml": 0.5,
+        "min_liver_contact": 0.0,
         "thresholds": {},
         "tta": False,
         "search_mm": 5.0,
@@ -59,6 +60,7 @@ def test_what_gives_the_same_result_is_not_done_again(model: Path, tmp_path: Pat
         ("--no-search",),
         ("--no-search", "--no-postprocessing"),
         ("--no-search", "--min-lesion-ml", "0"),
+        ("--no-search", "--min-liver-contact", "0.5"),
         ("--no-search", "--no-keep-largest-liver"),
     )
     for options in other:

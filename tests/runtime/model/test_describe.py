@@ -67,7 +67,10 @@ def test_inspect_tells_machines_everything() -> None:
     ]
     assert found["operators"]["Conv"] == len(convolutions) > 80
     postprocessing = {"keep_largest_liver": False, "drop_lesions_outside_liver": False}
-    absent = {"postprocessing": postprocessing | {"min_lesion_ml": 0.0}, "search_mm": 0.0}
+    absent = {
+        "postprocessing": postprocessing | {"min_lesion_ml": 0.0, "min_liver_contact": 0.0},
+        "search_mm": 0.0,
+    }
     assert found["metadata"] == absent | embedded()
 
 

@@ -10,7 +10,12 @@ from lits_runtime.model.checked_file import check
 from lits_runtime.model.metadata import ModelMetadata, Postprocessing
 from support.models import tiny_model
 
-STEPS = {"keep_largest_liver": True, "drop_lesions_outside_liver": True, "min_lesion_ml": 0.05}
+STEPS = {
+    "keep_largest_liver": True,
+    "drop_lesions_outside_liver": True,
+    "min_lesion_ml": 0.05,
+    "min_liver_contact": 0.5,
+}
 LESION_ALONE = {"classes": ["lesion"], "label_values": [2], "thresholds": [0.5]}
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -28,6 +33,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "endless volume": ({"postprocessing": {"min_lesion_ml": 1e400}}, "wrong min_lesion_ml"),
     "negative volume": ({"postprocessing": {"min_lesion_ml": -1}}, "min_lesion_ml -1"),
     "a whole patient": ({"postprocessing": {"min_lesion_ml": 1e5}}, "expected 0 to 1000"),
+    "contact of text": ({"postprocessing": {"min_liver_contact": "1"}}, "wrong min_liver_contact"),
+    "more than all contact": ({"postprocessing": {"min_liver_contact": 1.5}}, "expected 0 to 1"),
     "distance of text": ({"search_mm": "20"}, "wrong search_mm"),
     "distance of null": ({"search_mm": None}, "wrong search_mm"),
     "distance of bool": ({"search_mm": True}, "wrong search_mm"),
@@ -58,7 +65,7 @@ def test_a_file_without_the_keys_has_neither_post_processing_nor_search() -> Non
 
 def test_what_is_written_is_read() -> None:
     metadata = check(tiny_model({"postprocessing": STEPS, "search_mm": 20})).metadata
-    assert metadata.postprocessing == Postprocessing(True, True, 0.05)
+    assert metadata.postprocessing == Postprocessing(True, True, 0.05, 0.5)
     assert metadata.search_mm == 20
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
     assert json.loads(metadata.to_json())["postprocessing"] == STEPS

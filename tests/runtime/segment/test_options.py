@@ -11,13 +11,14 @@ from lits_runtime.model.metadata import Postprocessing
 from support.models import tiny_model
 from support.scans import LPS_AFFINE
 
-ALL = Postprocessing(True, True, 0.5)
+ALL = Postprocessing(True, True, 0.5, 0.1)
 NONE = Postprocessing()
 MODEL = {
     "postprocessing": {
         "keep_largest_liver": True,
         "drop_lesions_outside_liver": True,
         "min_lesion_ml": 0.5,
+        "min_liver_contact": 0.1,
     },
     "search_mm": 20,
 }
@@ -25,10 +26,12 @@ MODEL = {
 GIVEN: tuple[tuple[dict[str, Any], Postprocessing], ...] = (
     ({}, ALL),
     ({"postprocessing": False}, NONE),
-    ({"keep_largest_liver": False}, Postprocessing(False, True, 0.5)),
-    ({"drop_lesions_outside_liver": False}, Postprocessing(True, False, 0.5)),
-    ({"min_lesion_ml": 0}, Postprocessing(True, True, 0.0)),
-    ({"min_lesion_ml": np.float32(2)}, Postprocessing(True, True, 2.0)),
+    ({"keep_largest_liver": False}, Postprocessing(False, True, 0.5, 0.1)),
+    ({"drop_lesions_outside_liver": False}, Postprocessing(True, False, 0.5, 0.1)),
+    ({"min_lesion_ml": 0}, Postprocessing(True, True, 0.0, 0.1)),
+    ({"min_lesion_ml": np.float32(2)}, Postprocessing(True, True, 2.0, 0.1)),
+    ({"min_liver_contact": 0}, Postprocessing(True, True, 0.5)),
+    ({"min_liver_contact": 1}, Postprocessing(True, True, 0.5, 1.0)),
     ({"postprocessing": False, "keep_largest_liver": True}, Postprocessing(True, False, 0.0)),
     ({"postprocessing": False, "min_lesion_ml": 1}, Postprocessing(False, False, 1.0)),
 )
@@ -53,6 +56,12 @@ def test_the_search_is_the_models_unless_it_is_switched_off() -> None:
     assert Options().applied(metadata).search_mm == 20
     assert Options(search=False).applied(metadata).search_mm == 0
     assert Options().applied(metadata, with_probability=True).search_mm == 0
+
+
+@pytest.mark.parametrize("contact", [-0.1, 1.1])
+def test_a_contact_that_is_no_fraction_is_refused(contact: float) -> None:
+    with pytest.raises(OptionsError, match=f"min_liver_contact {contact}: expected 0 to 1"):
+        Options(min_liver_contact=contact).applied(check(tiny_model()).metadata)
 
 
 def test_a_negative_volume_is_refused() -> None:

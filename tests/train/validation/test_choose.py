@@ -78,7 +78,7 @@ def test_the_widest_search_that_costs_no_case_anything() -> None:
 def test_simpler_settings_come_first() -> None:
     compared = candidates(("liver", "lesion"), (0.5, 0.5))
     assert compared[0] == PLAIN
-    assert len(set(compared)) == len(compared) == 25
+    assert len(set(compared)) == len(compared) == 50
     assert compared.index(LARGEST) < compared.index(replace(LARGEST, min_lesion_ml=0.05))
     moved = [one.thresholds != PLAIN.thresholds for one in compared]
     assert moved == sorted(moved)

@@ -82,11 +82,10 @@ def test_scores_are_those_of_the_runtime_s_labels(data: Path, tmp_path: Path) ->
         scan = Scan.open(data / f"volume-{case.case_id}.nii")
         gt = read_labels(data / f"segmentation-{case.case_id}.nii").labels
         slab = scan.read_slab(0, len(gt), 1)
-        for index in (0, 2, 4, 8, 24):
+        for index in (0, 1, 3, 5, 9, 49):
             one = compared[index]
             (raw,) = Bright().labels(slab, [one.thresholds]).values()
-            voxel_ml, last = scan.geometry.voxel_ml, one.postprocessing
-            ((_, labels),) = cleaned_up([(0, raw)], gt.shape, voxel_ml, last)
+            ((_, labels),) = cleaned_up([(0, raw)], scan.geometry, one.postprocessing)
             for name, mask in MASKS.items():
                 pred, true, dice = mask(labels), mask(gt), case.dice(index)[name]
                 if name == "lesion" and case.case_id in ("3", "4"):

@@ -127,9 +127,8 @@ def _processed(
     labels: NDArray[np.uint8], geometry: Geometry, steps: Postprocessing
 ) -> NDArray[np.uint8]:
     """Labels after the model's post-processing."""
-    shape, voxel_ml = geometry.canonical_shape, geometry.voxel_ml
     done = np.empty_like(labels)
-    with closing(cleaned_up(iter([(0, labels)]), shape, voxel_ml, steps)) as slabs:
+    with closing(cleaned_up(iter([(0, labels)]), geometry, steps)) as slabs:
         for start, slab in slabs:
             done[start : start + len(slab)] = slab
     return done

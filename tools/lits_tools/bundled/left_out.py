@@ -99,7 +99,7 @@ def segmented(
         labels[start : start + len(own)] = found
         starts.append(start)
     left = searched(labels, geometry, inference.search_mm)
-    slabs = cleaned_up([(0, left)], shape, geometry.voxel_ml, inference.postprocessing)
+    slabs = cleaned_up([(0, left)], geometry, inference.postprocessing)
     ((_, labels),) = slabs
     for start, marked in zip(starts, volume.labels(), strict=True):
         labels_gt[start : start + len(marked)] = marked

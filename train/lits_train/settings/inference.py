@@ -1,6 +1,6 @@
 """Settings of inference that a training chooses and a model carries."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lits_runtime.model.metadata import Postprocessing
@@ -15,6 +15,7 @@ class Inference:
     keep_largest_liver: bool = False
     drop_lesions_outside_liver: bool = False
     min_lesion_ml: float = 0.0
+    min_liver_contact: float = 0.0
     search_mm: float = 0.0
     """Distance of the slices in which the liver is looked for first. 0: no search."""
 
@@ -25,7 +26,7 @@ class Inference:
     def postprocessing(self) -> Postprocessing:
         """What the runtime does with the labels of a volume."""
         return Postprocessing(
-            self.keep_largest_liver, self.drop_lesions_outside_liver, self.min_lesion_ml
+            **{field.name: getattr(self, field.name) for field in fields(Postprocessing)}
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,4 +63,6 @@ class Inference:
         parts += ["largest liver"] * self.keep_largest_liver
         parts += ["no lesions outside the liver"] * self.drop_lesions_outside_liver
         parts += [f"lesions from {self.min_lesion_ml:g} ml"] * (self.min_lesion_ml > 0)
+        contact = f"lesions of which {self.min_liver_contact:.0%} border liver"
+        parts += [contact] * (self.min_liver_contact > 0)
         return "; ".join(parts + [f"search {self.search_mm:g} mm"] * (self.search_mm > 0))

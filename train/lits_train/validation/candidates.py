@@ -9,6 +9,9 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 """Of one class, while the other's is the recipe's. Coarse: a finer grid would fit the cases."""
 LEAST_ML = (0.05, 0.2)
 """Lesion volumes below which a lesion may be dropped: spheres of 4.6 and 7.3 mm."""
+LIVER_CONTACT = (0.5, 0.7)
+"""Fractions of a lesion's surface that must border liver: less of a gallbladder taken for one does,
+more of most lesions at the capsule."""
 SEARCH_MM = (10.0, 20.0, 30.0, 40.0)
 """Distances of the liver search."""
 
@@ -18,13 +21,17 @@ def candidates(classes: Sequence[str], thresholds: tuple[float, ...]) -> list[In
 
     The largest liver keeps its own lesions only, so that lesions outside are gone with it.
     """
-    plain = Inference(thresholds)
-    cleaned = [plain]
+    cleaned = [Inference(thresholds)]
     if "liver" in classes:
-        largest = replace(plain, keep_largest_liver=True)
-        cleaned += [replace(plain, drop_lesions_outside_liver=True), largest]
+        cleaned.append(replace(cleaned[0], keep_largest_liver=True))
+        if "lesion" in classes:
+            cleaned += [replace(cleaned[1], min_liver_contact=least) for least in LIVER_CONTACT]
     if "lesion" in classes:
-        cleaned += [replace(cleaned[-1], min_lesion_ml=least) for least in LEAST_ML]
+        cleaned += [
+            replace(one, min_lesion_ml=least)
+            for one in cleaned[1:] or cleaned
+            for least in LEAST_ML
+        ]
     moved = [thresholds]
     for channel in range(len(classes)):
         before, after = thresholds[:channel], thresholds[channel + 1 :]

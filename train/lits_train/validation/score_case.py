@@ -44,11 +44,10 @@ def score_case(
         stop_requested: called before every slab.
     """
     geometry = volume.geometry
-    shape, voxel_ml = geometry.canonical_shape, geometry.voxel_ml
-    tallies = [Tally(shape[0]) for _ in candidates]
+    tallies = [Tally(geometry.canonical_shape[0]) for _ in candidates]
     with ExitStack() as stack:
         cleaners = [
-            stack.enter_context(closing(CleanUp(shape, voxel_ml, one.postprocessing)))
+            stack.enter_context(closing(CleanUp(geometry, one.postprocessing)))
             for one in candidates
         ]
         present = _label(labeller, volume, candidates, cleaners, stop_requested)
@@ -62,7 +61,7 @@ def score_case(
         for tally, one in zip(tallies, candidates, strict=True)
     )
     scored = tuple(name for name in labeller.classes if name in classes)
-    return CaseScores(case_id, volume.full_resolution, scored, voxel_ml, totals, counts)
+    return CaseScores(case_id, volume.full_resolution, scored, geometry.voxel_ml, totals, counts)
 
 
 def _label(

@@ -15,6 +15,7 @@ from lits_runtime.messages import brief
 from lits_runtime.server.http.guard import Guard
 from lits_runtime.server.http.jobs import JobRoutes
 from lits_runtime.server.http.kserve import DEFINITIONS, InferRefusal, KServeRoutes
+from lits_runtime.server.http.local_model import local_model_routes
 from lits_runtime.server.http.metrics import Metrics
 from lits_runtime.server.http.pacs import PacsRoutes
 from lits_runtime.server.http.results import ResultRoutes
@@ -59,6 +60,8 @@ def create_app(
         denied = refusals(_401="No token, or a wrong one.")
     for routes in (JobRoutes(dispatcher, is_ending), ResultRoutes(dispatcher)):
         app.include_router(routes.router, dependencies=guarded, responses=denied)
+    local_model = local_model_routes(dispatcher)
+    app.include_router(local_model, dependencies=guarded, responses=denied)
     app.include_router(
         KServeRoutes(dispatcher).router,
         dependencies=guarded,

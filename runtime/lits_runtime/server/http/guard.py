@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lits_runtime.server.settings import Listening
 
-_GUARDED = ("/api", "/v2", "/metrics")
-"""Beginnings of paths that need the token; pages and probes do not, and tell nothing of jobs."""
+_GUARDED = ("/api", "/v2", "/metrics", "/local/model.onnx")
+"""Beginnings of paths that need the token; pages and probes do not, and tell nothing of jobs. A
+model may be as confidential as a job."""
 _POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "

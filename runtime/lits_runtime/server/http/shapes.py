@@ -39,6 +39,12 @@ class ScanOptions(BaseModel):
     drop_lesions_outside_liver: bool | None = Field(
         None, description="Drop lesions that touch no liver."
     )
+    min_liver_contact: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Drop lesions of whose surface a smaller share borders liver; 0: none.",
+    )
     postprocessing: bool | None = Field(
         None, description="Whether the model's own post-processing applies."
     )

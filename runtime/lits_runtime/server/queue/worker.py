@@ -69,6 +69,8 @@ class Worker:
         self._connection, self._segmenter = connection, segmenter
         self._sending = threading.Lock()
         self._cancelled = threading.Event()
+        # One thread for all scans: memory would grow with a new one, and its heap, for each.
+        self._scans = ThreadPoolExecutor(1, thread_name_prefix="scans")
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
 
     def obey(self) -> None:
@@ -81,7 +83,7 @@ class Worker:
                 os._exit(0)
             if isinstance(order, Segment):
                 self._cancelled.clear()
-                threading.Thread(target=self._segment, args=(order,), daemon=True).start()
+                self._scans.submit(self._segment, order)
             elif isinstance(order, Cancel):
                 self._cancelled.set()
             elif isinstance(order, Infer | Show):

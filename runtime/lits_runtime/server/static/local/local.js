@@ -15,6 +15,7 @@ function begin(files) {
   if (!files.length) return;
   cancel();
   find("#result").hidden = true;
+  delete document.body.dataset.shown;
   worker = new Worker(new URL("segment/worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => ANSWERS[data.kind](data);
   worker.onerror = (event) => fail(event.message ?? "The worker of this page does not start.");
@@ -64,7 +65,7 @@ function choose(volumes) {
 function segment(index) {
   find("#choice").hidden = true;
   work("Reading the scan");
-  worker.postMessage({ index, model: MODEL, gpu: find("#gpu").checked });
+  worker.postMessage({ index, model: MODEL, token: sessionStorage.getItem("token"), gpu: find("#gpu").checked });
 }
 
 function work(stage, done = 0, total = 0) {
@@ -103,6 +104,7 @@ async function show(answer) {
   await viewer.show(answer.scan, "scan.nii");
   await viewer.showMask(answer.mask, "mask.nii.gz");
   if (report.lesions.length) viewer.jumpTo(report.lesions[0].centroid_mm);
+  document.body.dataset.shown = "yes";
 }
 
 function figuresOf(report) {
@@ -154,4 +156,5 @@ function listen() {
 }
 
 listen();
-isolate();
+await isolate(() => worker !== null || result !== null);
+document.body.dataset.ready = "yes";

@@ -1,74 +1,67 @@
-// Beside the list of scans: series that come from the PACS, and results on their way to it.
+// What came from the PACS and what goes back to it; shown if the server is a DICOM node.
 
-import { ask, json } from "./api.js";
-import { find, make, write } from "./elements.js";
+import { Refused, ask, json } from "./api.js";
+import { find, make } from "./elements.js";
 import { moment } from "./words.js";
 
-const SHOWN = 8;
-const RECENT_S = 3600;
-const panel = find("#pacs");
-const list = make("ul");
-const counted = make("p", { class: "quiet" });
-const again = make("button", { type: "button", hidden: true, onclick: retry }, "Deliver now");
-const told = make("p", { role: "status", "aria-live": "polite" });
-let hasNode = true;
+const SERIES = { receiving: "arriving", skipped: "not segmented" };
+const DELIVERIES = { waiting: "will be sent again", dead: "could not be sent" };
+const KINDS = { seg: "Masks (SEG)", sr: "Measurements (SR)" };
+const place = find("#pacs");
+const sources = new Map();
+let shown = "";
 
-panel.append(make("h3", {}, "PACS"), list, counted, again, told);
-
-const COMING = {
-  open: "more are coming in",
-  released: "waiting whether more come",
-  aborted: "the sender broke off; waiting for it to send again",
-};
-
-function seriesLine(one) {
-  if (one.state === "receiving") return `From ${one.source}: ${one.images} images; ${COMING[one.transfer]}.`;
-  return `From ${one.source}: not segmented, ${one.reason}.`;
+// Where a job came from, if it came from the PACS.
+export function sourceOf(job) {
+  return sources.get(job.id);
 }
 
-function deliveryLine(one) {
-  const what = `${one.kind.toUpperCase()} of ${one.job.slice(0, 8)} to ${one.peer}`;
-  if (one.state === "dead") return `${what}: given up after ${one.attempts} attempts. ${one.error}.`;
-  if (one.error === null) return `${what}: being delivered.`;
-  return `${what}: not delivered yet, next attempt ${moment(one.due)}. ${one.error}.`;
+export async function followPacs(tellError) {
+  const { node, series } = await json("api/series");
+  place.hidden = !node;
+  if (!node) return;
+  const { deliveries } = await json("api/outbox");
+  for (const one of series) sources.set(one.id, one.source);
+  const now = JSON.stringify([series, deliveries]);
+  if (now === shown) return;
+  shown = now;
+  const open = deliveries.filter(({ state }) => state !== "sent");
+  const sent = deliveries.length - open.length;
+  place.replaceChildren(
+    make("h2", {}, "PACS"),
+    list(series.filter(({ state }) => state in SERIES).map(told), "No series is arriving."),
+    list(open.map(delivery), sent ? `All results were sent (${sent}).` : "No results to send."),
+    ...(open.length ? [make("button", { type: "button", onclick: () => retry().catch(tellError) }, "Send again now")] : []));
 }
 
-function isShown(one) {
-  return one.state === "receiving" || (one.state === "skipped" && Date.now() / 1000 - one.settled < RECENT_S);
+function told({ state, source, images, created, reason, transfer }) {
+  const what = images ? `${images} images from ${source}` : `From ${source}`;
+  const why = reason ?? (transfer === "aborted" ? "the sender broke off; it has to send the series again" : moment(created));
+  return make("li", {}, make("span", {}, `${what}: ${SERIES[state]}`), make("span", { class: "quiet" }, why));
 }
 
-// Lines are changed in place, as those of the queue.
-function showLines(lines) {
-  lines.forEach(([text, wrong], place) => {
-    const item = list.children[place] ?? list.appendChild(make("li"));
-    write(item, text);
-    item.classList.toggle("wrong", wrong);
-  });
-  while (list.children.length > lines.length) list.lastChild.remove();
+function delivery({ job, kind, peer, state, attempts, error }) {
+  return make("li", { class: state === "dead" ? "wrong" : "" },
+    make("span", {}, `${KINDS[kind]} of scan ${job.slice(0, 8)} to ${peer}: ${DELIVERIES[state]}`),
+    make("span", { class: "quiet" }, error === null ? "" : `Attempt ${attempts}: ${error}`));
+}
+
+function list(items, otherwise) {
+  return items.length ? make("ul", {}, ...items) : make("p", { class: "quiet" }, otherwise);
 }
 
 async function retry() {
-  try {
-    const { deliveries } = await (await ask("api/outbox/retry", { method: "POST" })).json();
-    write(told, `Trying to deliver ${deliveries} results.`);
-  } catch (error) {
-    write(told, error.message);
-  }
+  await ask("api/outbox/retry", { method: "POST" });
+  shown = "";
 }
 
-export async function showPacs() {
-  if (!hasNode) return;
-  const { node, series } = await json("api/series");
-  hasNode = node;
-  panel.hidden = !node;
-  if (!node) return;
-  const { deliveries } = await json("api/outbox?limit=500");
-  const open = deliveries.filter((one) => one.state !== "sent");
-  showLines([
-    ...open.map((one) => [deliveryLine(one), one.error !== null]),
-    ...series.filter(isShown).map((one) => [seriesLine(one), one.transfer === "aborted" && one.state === "receiving"]),
-  ].slice(0, SHOWN));
-  const sent = deliveries.length - open.length;
-  write(counted, `${sent} ${sent === 1 ? "result" : "results"} delivered, ${open.length} not.`);
-  again.hidden = !open.some((one) => one.error !== null);
+// Sends the results of a job to all peers; what a person is told.
+export async function sendToPacs(job) {
+  try {
+    const { deliveries } = await (await ask(`api/jobs/${job.id}/send`, { method: "POST" })).json();
+    return `${deliveries === 1 ? "1 object is" : `${deliveries} objects are`} on the way to the PACS.`;
+  } catch (error) {
+    if (error instanceof Refused && error.status === 409) return `Nothing was sent: ${error.message}.`;
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@
 
 import { Refused, ask, json, send, setToken } from "./api.js";
 import { find, write } from "./elements.js";
-import { showPacs } from "./pacs.js";
+import { followPacs, sendToPacs } from "./pacs.js";
 import { remember, showQueue } from "./queue.js";
 import { showReport } from "./report.js";
 import { filesDropped, scansOf } from "./scans.js";
@@ -50,7 +50,7 @@ function show() {
   const id = picked();
   const job = jobs.find((one) => one.id === id) ?? null;
   showQueue(jobs, id, pick, remove);
-  showReport(job, jumpTo, tellError);
+  showReport(job, jumpTo, tellError, async () => tell(await sendToPacs(job)));
   view(job);
 }
 
@@ -102,7 +102,7 @@ async function refresh() {
     const id = picked();
     if (id !== null && !jobs.some((job) => job.id === id)) jobs.push(...await older(id));
     show();
-    await showPacs();
+    await followPacs(tellError);
   } catch (error) {
     limits = null;
     if (error instanceof Refused && error.status === 401) askForToken();

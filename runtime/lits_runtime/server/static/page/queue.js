@@ -1,6 +1,7 @@
 // The list of scans: state, place in the queue, progress; pick, cancel, remove.
 
 import { find, make, write } from "./elements.js";
+import { sourceOf } from "./pacs.js";
 import { lesionsFound, millilitres, moment, stateOf } from "./words.js";
 
 const list = find("#jobs");
@@ -12,7 +13,7 @@ export function remember(job, name) {
 }
 
 export function nameOf(job) {
-  return names[job.id] ?? `Scan ${job.id.slice(0, 8)}`;
+  return names[job.id] ?? `Scan ${job.id.slice(0, 8)}${sourceOf(job) === undefined ? "" : `, ${sourceOf(job)}`}`;
 }
 
 function item(pick, remove) {

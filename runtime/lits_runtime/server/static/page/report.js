@@ -15,7 +15,7 @@ const FILES = [
 ];
 let shown = "";
 
-export function showReport(job, jump, told) {
+export function showReport(job, jump, told, send) {
   find("#report-empty").hidden = job !== null;
   find("#report-body").hidden = job === null;
   if (job === null) {
@@ -31,7 +31,7 @@ export function showReport(job, jump, told) {
   showWarnings(job);
   showFigures(job);
   showLesions(job, jump);
-  showDownloads(job, told);
+  showDownloads(job, told, send);
   showFacts(job);
 }
 
@@ -73,9 +73,12 @@ function showLesions(job, jump) {
   find("#lesions").replaceChildren(...(lesions.length ? [table] : []));
 }
 
-function showDownloads(job, told) {
+function showDownloads(job, told, send) {
   const buttons = FILES.filter(([kind]) => job.links[kind] !== undefined).map(([kind, label, file]) =>
     make("button", { type: "button", onclick: () => save(job, kind, file).catch(told) }, label));
+  if (job.links.sr !== undefined && !find("#pacs").hidden) {
+    buttons.push(make("button", { type: "button", onclick: () => send().catch(told) }, "Send to PACS"));
+  }
   find("#downloads").replaceChildren(...buttons);
 }
 

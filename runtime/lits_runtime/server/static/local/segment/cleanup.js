@@ -1,19 +1,21 @@
 // Clean-up of labels in 3D as the model asks for it: the rules of lits_runtime/cleanup.
 
-import { eachTouching, Forest, runsOf } from "./runs.js";
+import { eachTouching, facesOf, Forest, runsOf } from "./runs.js";
 
 const [BACKGROUND, LIVER, LESION] = [0, 1, 2];
+const ROUNDING = 1e-9; // of sums of areas
 
 export function cleansUp(steps) {
-  return Boolean(steps.keep_largest_liver || steps.drop_lesions_outside_liver || steps.min_lesion_ml > 0);
+  return Boolean(
+    steps.keep_largest_liver || steps.drop_lesions_outside_liver || steps.min_lesion_ml > 0 || steps.min_liver_contact > 0);
 }
 
-// Cleans up labels (slices, height, width) in place.
-export function cleanUp(labels, shape, voxelMl, steps) {
+// Cleans up canonical labels of a geometry, (slices, height, width), in place.
+export function cleanUp(labels, geometry, steps) {
   if (!cleansUp(steps)) return;
-  const runs = runsOf(labels, shape);
-  if (steps.keep_largest_liver) keepLargest(runs, shape);
-  settleLesions(runs, shape, voxelMl, steps);
+  const runs = runsOf(labels, geometry.canonicalShape);
+  if (steps.keep_largest_liver) keepLargest(runs, geometry.canonicalShape);
+  settleLesions(runs, geometry, steps);
   for (let run = 0; run < runs.length; run++) labels.fill(runs.values[run], runs.starts[run], runs.stops[run]);
 }
 
@@ -27,24 +29,40 @@ function keepLargest(runs, shape) {
   for (let run = 0; run < runs.length; run++) if (forest.root(run) !== largest) runs.values[run] = BACKGROUND;
 }
 
-function settleLesions(runs, shape, voxelMl, steps) {
+function settleLesions(runs, geometry, steps) {
   const { values } = runs;
   const forest = new Forest(runs.length);
-  const contacts = [];
-  eachTouching(runs, shape, (one, other) => {
+  eachTouching(runs, geometry.canonicalShape, (one, other) => {
     if (values[one] === values[other]) forest.join(one, other);
-    else if (values[one] === LESION && values[other] === LIVER) contacts.push(one);
-    else if (values[other] === LESION && values[one] === LIVER) contacts.push(other);
   });
   const sizes = sizesOf(runs, forest);
-  const inLiver = new Set(contacts.map((run) => forest.root(run)));
+  const { toLiver, surface } = borders(runs, forest, geometry);
+  const least = (steps.min_liver_contact ?? 0) * (1 - ROUNDING);
   for (let run = 0; run < runs.length; run++) {
     if (values[run] !== LESION) continue;
     const lesion = forest.root(run);
-    const small = sizes[lesion] * voxelMl < (steps.min_lesion_ml ?? 0);
-    if (small) values[run] = inLiver.has(lesion) ? LIVER : BACKGROUND;
-    else if (steps.drop_lesions_outside_liver && !inLiver.has(lesion)) values[run] = BACKGROUND;
+    const inLiver = toLiver[lesion] > 0;
+    const outside = toLiver[lesion] < least * surface[lesion] || (steps.drop_lesions_outside_liver && !inLiver);
+    if (outside) values[run] = BACKGROUND;
+    else if (sizes[lesion] * geometry.voxelMl < (steps.min_lesion_ml ?? 0)) values[run] = inLiver ? LIVER : BACKGROUND;
   }
+}
+
+// The areas, relative to one another, of each component's faces that border liver, and of those that border anything but
+// itself.
+function borders(runs, forest, { canonicalShape, canonicalSpacingMm: [slice, row, column] }) {
+  const { values } = runs;
+  const areas = [1 / slice, 1 / row, 1 / column];
+  const toLiver = new Float64Array(runs.length);
+  const surface = new Float64Array(runs.length);
+  for (let run = 0; run < runs.length; run++) surface[forest.root(run)] += facesOf(runs, run, canonicalShape, areas);
+  eachTouching(runs, canonicalShape, (one, other, axis, faces) => {
+    const area = areas[axis] * faces;
+    if (values[one] === values[other]) surface[forest.root(one)] -= 2 * area;
+    else if (values[one] === LESION && values[other] === LIVER) toLiver[forest.root(one)] += area;
+    else if (values[other] === LESION && values[one] === LIVER) toLiver[forest.root(other)] += area;
+  });
+  return { toLiver, surface };
 }
 
 // Voxels of each component, at the place of its first run.

@@ -6,14 +6,16 @@ const FORMAT_VERSION = 1;
 const KEY = "lits";
 const METADATA_FIELD = 14; // ModelProto.metadata_props; of its entries, field 1 is the key and field 2 the value
 
-// Fetches the model that lies beside the page; `tell` is called with the part that has come, 0 to 1.
-export async function fetchModel(url, tell = () => {}) {
-  const bytes = await fetchBytes(url, tell);
+// Fetches the model that lies beside the page, with the token that the server may ask for, which its first page keeps;
+// `tell` is called with the part that has come, 0 to 1.
+export async function fetchModel(url, token, tell) {
+  const bytes = await fetchBytes(url, tell, token ? { Authorization: `Bearer ${token}` } : {});
   return { bytes, metadata: metadataOf(bytes), sha256: await sha256(bytes) };
 }
 
-export async function fetchBytes(url, tell = () => {}) {
-  const answer = await fetch(url);
+export async function fetchBytes(url, tell = () => {}, headers = {}) {
+  const answer = await fetch(url, { headers });
+  if (answer.status === 401) throw new Error("This server asks for a token: give it on the server's first page, and open this page from there.");
   if (!answer.ok) throw new Error(`${new URL(url).pathname} is missing where this page comes from (status ${answer.status}).`);
   const length = Number(answer.headers.get("Content-Length")) || 0;
   const pieces = [];

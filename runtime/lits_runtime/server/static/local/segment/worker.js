@@ -9,7 +9,7 @@ import { SlabReader, slabSize, segmentSlabs } from "./slabs.js";
 
 let found = [];
 
-// { files } is answered by { kind: "found", volumes, notes }, { index, model, gpu } by progress and { kind: "done", ... }.
+// { files } is answered by { kind: "found", volumes, notes }, { index, model, token, gpu } by progress and { kind: "done", ... }.
 self.onmessage = async ({ data }) => {
   try {
     if (data.files !== undefined) await look(data.files);
@@ -25,12 +25,12 @@ async function look(files) {
   self.postMessage({ kind: "found", volumes: volumes.map(({ name, text }) => ({ name, text })), notes });
 }
 
-async function segment({ index, model: address, gpu }) {
+async function segment({ index, model: address, token, gpu }) {
   const began = performance.now();
   const chosen = found[index];
   progress("Reading the scan", 0, 0);
   const volume = await openVolume(chosen);
-  const model = await fetchModel(address, (part) => progress("Loading the model", part, 1));
+  const model = await fetchModel(address, token, (part) => progress("Loading the model", part, 1));
   const { metadata } = model;
   const [slices] = volume.geometry.canonicalShape;
   const middle = Math.floor(slices / 2);
@@ -43,7 +43,7 @@ async function segment({ index, model: address, gpu }) {
   const result = await segmentSlabs(volume, engine, metadata, (done, total) => progress("Segmenting", done, total));
   await engine.close();
   progress("Measuring", 0, 0);
-  cleanUp(result.labels, volume.geometry.canonicalShape, volume.geometry.voxelMl, metadata.postprocessing);
+  cleanUp(result.labels, volume.geometry, metadata.postprocessing);
   const report = measured(result.labels, volume, metadata.classes);
   report.warnings.push(...valueWarnings(result.lowest, result.highest), ...(chosen.warnings ?? []));
   Object.assign(report, {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from lits_runtime.server.http.limited_head import LimitedHead
+from lits_runtime.server.limited_head import LimitedHead
 from support.served import Server
 
 TOKEN = "correct-horse-battery"
