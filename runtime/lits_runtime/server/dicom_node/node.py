@@ -81,7 +81,9 @@ class Node:
         settings = self._settings
         secure = ", TLS" if settings.certificate is not None else ""
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        logger.info("DICOM node %s on %s:%d%s", settings.ae_title, host, port, secure)
+        loopback = host in ("localhost", "[::1]") or host.startswith("127.")
+        reach = " (this computer only; see --dicom-host)" if loopback else ""
+        logger.info("DICOM node %s on %s:%d%s%s", settings.ae_title, host, port, secure, reach)
 
     def stop(self) -> None:
         """Take nothing more; what is received or not yet delivered goes on at the next start."""
