@@ -24,8 +24,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), CARD
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-FOREIGN_OPTIONS = {"--preload"}
-"""Of gunicorn."""
+FOREIGN_OPTIONS = {"--build-arg", "--gpus", "--preload"}
+"""Of docker, and of gunicorn."""
 
 
 def name_of(page: Path) -> str:

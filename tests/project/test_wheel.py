@@ -36,7 +36,17 @@ def test_wheel_holds_every_module_and_the_model(wheel: Path) -> None:
     sources = {
         path.relative_to(ROOT / folder).as_posix()
         for folder in ("runtime", "train", "export", "tools")
-        for pattern in ("*.py", "py.typed", "*.onnx", "*.md", "*.html", "*.js")
+        for pattern in (
+            "*.py",
+            "py.typed",
+            "*.onnx",
+            "*.md",
+            "*.html",
+            "*.css",
+            "*.js",
+            "*.gz",
+            "*.json",
+        )
         for path in (ROOT / folder).glob(f"lits_*/**/{pattern}")
     }
     # The trainings behind the bundled model need a checkout and the public data.

@@ -39,8 +39,11 @@ def valid(host: str, job_id: str) -> list[bytes]:
     infer = json.dumps({"inputs": [slab]}).encode()
     own = f"/api/jobs/{job_id}"
     requests = [
-        *((method, path, b"", b"") for method, path in (("GET", own), ("DELETE", own))),
-        *(("GET", f"{own}/{name}", b"", b"") for name in ("mask.nii.gz", "seg.dcm", "overlay.png")),
+        ("DELETE", f"/api/jobs/{'0' * 32}", b"", b""),
+        *(
+            ("GET", f"{own}/{name}", b"", b"")
+            for name in ("events", "mask.nii.gz", "seg.dcm", "overlay.png")
+        ),
         *(("GET", path, b"", b"") for path in ("/", "/api/jobs?limit=3", "/metrics", "/healthz")),
         ("POST", "/api/jobs", b"multipart/form-data; boundary=b", body),
         ("POST", "/v2/models/lits/infer", b"application/json", infer),

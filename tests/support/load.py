@@ -12,7 +12,9 @@ import requests
 
 from support.served import Server
 
-RETRY_S = 0.2
+RETRY_S = 1.0
+LONGEST_S = 0.5
+"""After which the next kill comes, once its jobs were accepted."""
 
 
 class Clients:
@@ -26,21 +28,21 @@ class Clients:
     """
 
     def __init__(self, server: Server, scans: Sequence[Path], jobs: int, count: int) -> None:
-        self._server, self._scans = server, scans
-        self._waiting = list(range(jobs))
+        self.server, self.jobs = server, jobs
+        self._scans, self._waiting = scans, list(range(jobs))
         self._lock = threading.Lock()
         self.accepted: dict[str, int] = {}
         """By id of the job, the index of its scan."""
         self.unanswered = 0
         """Requests on which the server was killed: it may have accepted them or not."""
-        self._threads = [threading.Thread(target=self._send) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
-    @property
-    def is_sending(self) -> bool:
-        """Whether there is something left to send."""
-        return any(thread.is_alive() for thread in self._threads)
+    def wait_for(self, count: int) -> None:
+        """Wait until so many jobs were accepted."""
+        while len(self.accepted) < count:
+            time.sleep(0.02)
 
     def join(self) -> None:
         """Wait until all jobs were accepted."""
@@ -63,7 +65,7 @@ class Clients:
         try:
             with scan.open("rb") as file:
                 answer = requests.post(
-                    f"{self._server.url}/api/jobs", files={"scan": file}, timeout=60
+                    f"{self.server.url}/api/jobs", files={"scan": file}, timeout=60
                 )
         except requests.RequestException:
             with self._lock:
@@ -73,16 +75,20 @@ class Clients:
         return str(answer.json()["id"]) if answer.status_code == 202 else None
 
 
-def kill_at_random(server: Server, kills: int, chance: random.Random, longest_s: float) -> None:
-    """Kill workers and servers in turn, and start the latter again."""
+def kill_at_random(clients: Clients, kills: int, chance: random.Random) -> None:
+    """Kill workers and servers in turn, and start the latter again, while jobs come in.
+
+    The kills are spread over the jobs, so that a slow machine gets through them all the same.
+    """
     for kill in range(kills):
-        time.sleep(chance.uniform(0, longest_s))
+        clients.wait_for(clients.jobs * (kill + 1) // (kills + 1))
+        time.sleep(chance.uniform(0, LONGEST_S))
         if kill % 2:
-            for pid in server.worker_pids():
+            for pid in clients.server.worker_pids():
                 os.kill(pid, signal.SIGKILL)
         else:
-            server.end(signal.SIGKILL)
-            server.start()
+            clients.server.end(signal.SIGKILL)
+            clients.server.start()
 
 
 def resident_mb(pid: int) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import requests
 
 COMMAND = "from lits_runtime.cli.entry_points import serve; serve()"
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """On a machine that is busy with other tests."""
 
 

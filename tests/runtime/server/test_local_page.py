@@ -1,7 +1,4 @@
-"""The page that segments in the browser alone, in a real browser: labels, requests, fallbacks, hosts.
-
-`LITS_LOCAL_CT=1` adds a real CT of the shared data, which takes minutes.
-"""
+"""The page that segments in the browser alone, in a browser: labels, requests, fallbacks, hosts."""
 
 import json
 import os
@@ -23,6 +20,7 @@ from support import browser, dicom_ct
 from support.dicom_syntaxes import WRITERS
 from support.models import positional_model
 from support.orthanc import free_port
+from support.paths import SHARED_DATA
 from support.scans import LPS_AFFINE, load_nifti, random_hu, reorient, save
 from support.served import Server
 
@@ -30,6 +28,8 @@ CLEANED = {
     "search_mm": 8,
     "postprocessing": {"keep_largest_liver": True, "min_lesion_ml": 0.01, "min_liver_contact": 0.2},
 }
+REAL_CT = SHARED_DATA / "totalsegmentator/example_ct_sm.nii.gz"
+"""30 slices of a trunk, 3 x 3 x 3 mm, RAS."""
 pytestmark = pytest.mark.slow
 
 
@@ -70,9 +70,8 @@ def seen(server: Server, folder: Path) -> dict[str, Any]:
         given(folder / "series", "series", "#folder"),
         given(folder / "broken.nii.gz", "broken"),
     ]
-    if os.environ.get("LITS_LOCAL_CT"):
-        shared = Path(os.environ["LITS_SHARED_DATA"])
-        scans.append(given(shared / "lits/volume-44.nii.gz", "real"))
+    if REAL_CT.exists():
+        scans.append(given(REAL_CT, "real"))
     return drive(
         f"{server.url}/local/",
         folder,
@@ -115,11 +114,10 @@ def test_so_is_that_of_a_compressed_series(
     assert here.same_grid(there)
 
 
-@pytest.mark.skipif("LITS_LOCAL_CT" not in os.environ, reason="LITS_LOCAL_CT is not set")
+@pytest.mark.skipif(not REAL_CT.exists(), reason="the shared data is absent")
 def test_so_is_that_of_a_real_ct(seen: dict[str, Any], folder: Path, tmp_path: Path) -> None:
-    scan = Path(os.environ["LITS_SHARED_DATA"], "lits/volume-44.nii.gz")
     with Segmenter.open(provider="cpu") as segmenter:
-        segmenter.segment_file(scan, tmp_path / "mask.nii.gz")
+        segmenter.segment_file(REAL_CT, tmp_path / "mask.nii.gz")
     ours = np.asarray(load_nifti(folder / "real_mask.nii.gz").dataobj)
     expected = np.asarray(load_nifti(tmp_path / "mask.nii.gz").dataobj)
     # WebAssembly adds up in another order: a voxel whose probability is the threshold may differ.

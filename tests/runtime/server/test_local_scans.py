@@ -56,15 +56,16 @@ def some_labels(seed: int) -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scan in each of the 48 orientations, and what the page makes of them."""
-    folder, plan = tmp_path_factory.mktemp("scans"), []
+    folder = tmp_path_factory.mktemp("scans")
+    plan: list[dict[str, Any]] = []
     for number, codes in enumerate(AXIS_CODES):
         hu, affine = reorient(random_hu(SHAPE), LPS_AFFINE, codes)
         save(folder / f"{codes}.nii.gz", hu, affine)
         shape = Scan.open(folder / f"{codes}.nii.gz").geometry.canonical_shape
         some_labels(number).reshape(shape).tofile(folder / f"{codes}.labels")
         steps = vars(STEPS[number % len(STEPS)])
-        plan.append({"scan": f"{codes}.nii.gz", "labels": f"{codes}.labels"})
-        plan[-1]["postprocessing"] = steps
+        files = {"scan": f"{codes}.nii.gz", "labels": f"{codes}.labels"}
+        plan.append({**files, "postprocessing": steps})
     run_page(folder, plan)
     return folder
 

@@ -64,6 +64,6 @@ def test_every_route_is_described(served: Server) -> None:
     for path, methods in described["paths"].items():
         for method, route in methods.items():
             assert route.get("description"), (path, method)
-            guarded = path.startswith(("/api", "/v2", "/metrics"))
+            guarded = path.startswith(("/api", "/v2", "/metrics", "/local"))
             assert ("security" in route) == guarded, path
             assert ("401" in route["responses"]) == guarded, path

@@ -49,7 +49,7 @@ def test_kills_at_random_moments_lose_nothing(
     limits = ("--attempts", 10 * KILLS, "--max-jobs", max(8, JOBS // 4))
     with Server(tmp_path / "state", "-m", tiny_model_path, "--threads", 1, *limits) as server:
         clients = Clients(server, scans, JOBS, CLIENTS)
-        kill_at_random(server, KILLS, random.Random(KILLS), 1.2)
+        kill_at_random(clients, KILLS, random.Random(KILLS))
         clients.join()
         jobs = server.http.get(f"{server.url}/api/jobs?limit=200").json()["jobs"]
         for job_id in {job["id"] for job in jobs} | set(clients.accepted):

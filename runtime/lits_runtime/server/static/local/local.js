@@ -79,10 +79,10 @@ function work(stage, done = 0, total = 0) {
 
 function tell(error, notes) {
   find("#error").textContent = error;
-  listIn(find("#notes"), notes);
+  fill(find("#notes"), notes);
 }
 
-function listIn(list, texts) {
+function fill(list, texts) {
   list.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
@@ -92,7 +92,7 @@ async function show(answer) {
   find("#result").hidden = false;
   find("#name").textContent = name;
   find("#figures").textContent = figuresOf(report);
-  listIn(find("#warnings"), [...report.warnings, ...(answer.note ? [answer.note] : [])].map((text) => `Warning: ${text}`));
+  fill(find("#warnings"), [...report.warnings, ...(answer.note ? [answer.note] : [])].map((text) => `Warning: ${text}`));
   lesionTable(find("#lesions"), report.lesions, (lesion) => viewer?.jumpTo(lesion.centroid_mm));
   find("#use").textContent = answer.use;
   const threads = report.threads === 1 ? "one thread" : `${report.threads} threads`;

@@ -45,7 +45,7 @@ async function segment({ index, model: address, token, gpu }) {
   progress("Measuring", 0, 0);
   cleanUp(result.labels, volume.geometry, metadata.postprocessing);
   const report = measured(result.labels, volume, metadata.classes);
-  report.warnings.push(...valueWarnings(result.lowest, result.highest), ...(chosen.warnings ?? []));
+  report.warnings.push(...valueWarnings(result.lowest, result.highest));
   Object.assign(report, {
     provider: engine.provider,
     threads: engine.threads,

@@ -27,9 +27,10 @@ export async function readHeader(file) {
   for (const size of SIZES) {
     const view = new DataView(await file.slice(0, size).arrayBuffer());
     try {
-      return new Reader(view).header();
+      return new Reader(view).header(view.byteLength === file.size);
     } catch (error) {
-      if (!(error instanceof RangeError) || file.size <= size) break;
+      if (!(error instanceof RangeError)) throw error;
+      if (file.size <= size) break;
     }
   }
   throw new Error(`${file.name} is damaged DICOM.`);
@@ -43,11 +44,12 @@ class Reader {
     this.implicit = this.at === 0 && !/^[A-Z]{2}$/.test(this.#text(4, 2));
   }
 
-  // Throws RangeError where the header goes on after the bytes that were read.
-  header() {
+  // Throws RangeError where the header goes on after the bytes that were read; `whole` if these are all.
+  header(whole) {
     const found = {};
     let inMeta = this.at > 0;
     for (;;) {
+      if (whole && this.at === this.view.byteLength) return found; // reports have no pixels
       if (inMeta && this.view.getUint16(this.at, true) !== 2) {
         inMeta = false;
         this.#begin(found.syntax);

@@ -12,7 +12,7 @@ const TILT = Math.cos(Math.PI / 360); // half a degree
 const DERIVED = new Set(["MIP", "MINIP", "MAXIP", "IODINE", "VNC", "PROJECTION IMAGE", "SCREEN SAVE"]);
 const ELSEWHERE = "lits-infer and lits-serve may read it";
 
-// Series { name, text, files, headers, step, warnings }, the most fitting first, and why others are refused.
+// Series { name, text, slices, step }, the most fitting first, and why others are refused.
 export async function findSeries(files, tell) {
   const groups = new Map();
   const refused = [];
@@ -84,10 +84,8 @@ function sorted(all) {
   const step = evenStep(steps);
   const ends = [0, 1, 2].map((axis) => slices.at(-1).position[axis] - slices[0].position[axis]);
   if (dot(ends, normal) < TILT * Math.hypot(...ends)) throw new Error(`the gantry is tilted, or slices are shifted; ${ELSEWHERE}`);
-  const warnings = [];
-  if (new Set(slices.map((slice) => `${slice.slope},${slice.intercept}`)).size > 1) warnings.push("slope and intercept differ between slices");
   return {
-    name: nameOf(first), text: textOf(first, slices, step, normal), slices, step, warnings,
+    name: nameOf(first), text: textOf(first, slices, step, normal), slices, step,
     fitness: fitness(first, slices, step, normal),
   };
 }

@@ -13,15 +13,16 @@ export async function lookAt(files, tell) {
   const volumes = [];
   const images = [];
   const notes = [];
-  for (const [at, file] of (await unpacked(files)).entries()) {
+  const all = await unpacked(files);
+  for (const [at, file] of all.entries()) {
     const start = new Uint8Array(await file.slice(0, FIRST_BYTES).arrayBuffer());
     if (isDicom(start)) images.push(file);
-    else if (/\.nii(\.gz)?$/i.test(file.name) || files.length === 1) volumes.push(niftiIn(file));
+    else if (/\.nii(\.gz)?$/i.test(file.name) || all.length === 1) volumes.push(niftiIn(file));
     else notes.push(file.name);
-    if (at % 16 === 0) tell(at, files.length);
+    if (at % 16 === 0) tell(at, all.length);
   }
   const { series, refused } = await findSeries(images, tell);
-  for (const one of series) volumes.push({ name: one.name, text: one.text, warnings: one.warnings, open: () => readSeries(one) });
+  for (const one of series) volumes.push({ name: one.name, text: one.text, open: () => readSeries(one) });
   if (!volumes.length) throw new Error(refused[0] ?? "There is no CT among these files: NIfTI (.nii, .nii.gz) or DICOM is needed.");
   if (notes.length) refused.push(`${notes.length} ${notes.length === 1 ? "file is" : "files are"} neither NIfTI nor DICOM.`);
   return { volumes, notes: refused };
