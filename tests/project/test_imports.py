@@ -15,6 +15,7 @@ SERVE = {
     "fastapi",
     "prometheus_client",
     "pydantic",
+    "pynetdicom",
     "python_multipart",
     "starlette",
     "uvicorn",

@@ -1,11 +1,12 @@
 """A real lits-serve with its DICOM node on loopback, and senders of the field."""
 
+import os
 import re
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ class NodeServer(Server):
 
         found: dict[str, Any] = self.until(lambda: len(settled()) >= count and settled())[0]
         return found
+
+    def unfinished_are_removed(self) -> bool:
+        """Whether nothing is left of images that came in part, once they are old."""
+        for file in (self.state / "incoming").iterdir():
+            with suppress(FileNotFoundError):
+                os.utime(file, (0, 0))
+        return not list((self.state / "incoming").iterdir())
 
     def wait_until_known(self, job_id: str, state: str) -> dict[str, Any]:
         """Wait until a series is a job, and that is in a state."""

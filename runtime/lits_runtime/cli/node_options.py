@@ -150,7 +150,7 @@ def _header(path: Path) -> str:
     header = lines[0].strip() if lines else ""
     if not header or not header.isascii() or not header.isprintable():
         raise OptionsError(
-            "--peer-authorization: the first line of the file is empty or not of visible ASCII; "
-            'expected the value of the header Authorization, as "Bearer TOKEN"'
+            "the first line of --peer-authorization is empty or not of visible ASCII; expected the "
+            'value of the header Authorization, as "Bearer TOKEN"'
         )
     return header

@@ -50,8 +50,8 @@ def serve(settings: Settings, listening: Listening, node: NodeSettings | None = 
         with ExitStack() as running:
             running.callback(dispatcher.stop)
             if dicom_node is not None:
-                running.callback(dicom_node.stop)
                 dicom_node.start()
+                running.callback(dicom_node.stop)
             _run(dispatcher, dicom_node, listening, listener)
 
 

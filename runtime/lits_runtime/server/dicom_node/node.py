@@ -1,17 +1,19 @@
 """The DICOM node of a server, from its start to its end."""
 
 import logging
+import os
 import sqlite3
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 from lits_runtime.errors import OptionsError
 from lits_runtime.server.dicom_node.receiving.clerk import Clerk
 from lits_runtime.server.dicom_node.receiving.listener import Listener
 from lits_runtime.server.dicom_node.receiving.reception import Reception
 from lits_runtime.server.dicom_node.receiving.rules import Rules
-from lits_runtime.server.dicom_node.receiving.series_store import Incoming, SeriesStore
+from lits_runtime.server.dicom_node.receiving.series_store import Incoming, SeriesState, SeriesStore
 from lits_runtime.server.dicom_node.sending.c_store import CStore
 from lits_runtime.server.dicom_node.sending.courier import Courier, Sender
 from lits_runtime.server.dicom_node.sending.outbox import Delivery, Outbox
@@ -79,7 +81,9 @@ class Node:
         settings = self._settings
         secure = ", TLS" if settings.certificate is not None else ""
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        logger.info("DICOM node %s on %s:%d%s", settings.ae_title, host, port, secure)
+        loopback = host in ("localhost", "[::1]") or host.startswith("127.")
+        reach = " (this computer only; see --dicom-host)" if loopback else ""
+        logger.info("DICOM node %s on %s:%d%s%s", settings.ae_title, host, port, secure, reach)
 
     def stop(self) -> None:
         """Take nothing more; what is received or not yet delivered goes on at the next start."""
@@ -98,8 +102,15 @@ class Node:
         return bool(self._settings.peers)
 
     def series(self, limit: int) -> list[Incoming]:
-        """The series that began to come in last."""
-        return self._store.latest(limit)
+        """The series that began to come in last, with the images that there are."""
+        return [self._counted(one) for one in self._store.latest(limit)]
+
+    def _counted(self, series: Incoming) -> Incoming:
+        if series.state != SeriesState.RECEIVING:
+            return series
+        folder = self._dispatcher.folder.series(series.id)
+        files = len(os.listdir(folder)) if folder.is_dir() else 0
+        return replace(series, images=files * series.frames)
 
     def deliveries(self, limit: int) -> list[Delivery]:
         """The deliveries, those first that are not made."""

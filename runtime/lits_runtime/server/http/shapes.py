@@ -94,7 +94,7 @@ class SeriesShown(BaseModel):
     source: str = Field(description="AE title and address of the sender.")
     created: float = Field(description="When the first image came, in seconds since 1970.")
     settled: float | None = Field(description="When it became a job, or was skipped.")
-    images: int = Field(description="Counted when it is settled.")
+    images: int
     reason: str | None = Field(description="Why it was skipped.")
 
 

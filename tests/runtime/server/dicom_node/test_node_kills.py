@@ -1,6 +1,6 @@
 """The server is killed while series come in and wait: none is lost, none is a job twice.
 
-`LITS_SERVE_KILLS` sets the number of kills, 3 by default.
+`LITS_NODE_KILLS` sets the number of kills, 2 by default.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 from support.dicom_node import NodeServer, series
 from support.orthanc import missing
 
-KILLS = int(os.environ.get("LITS_SERVE_KILLS", "3"))
+KILLS = int(os.environ.get("LITS_NODE_KILLS", "2"))
 
 
 @pytest.mark.slow

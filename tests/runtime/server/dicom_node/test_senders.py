@@ -1,7 +1,6 @@
 """Who may send, what is skipped, and what becomes of series that come twice or in parts."""
 
-import os
-import shutil
+import resource
 import signal
 import subprocess
 import time
@@ -89,7 +88,7 @@ def test_a_series_that_no_rule_takes_is_skipped_with_the_reason(
     assert server.sent(tmp_path / "ct").returncode == 0
     one = server.settled(count + 1)
     assert (one["state"], one["reason"], one["images"]) == ("skipped", reason, keep)
-    assert not any(one["id"] in name for name in server.files())
+    server.until(lambda: not any(one["id"] in name for name in server.files()))
 
 
 def test_our_own_objects_are_never_taken(server: NodeServer, tmp_path: Path) -> None:
@@ -183,22 +182,33 @@ def test_a_sender_that_is_gone_leaves_a_job_with_a_warning(
     job = server.wait_until_known(job_id, "done")
     assert time.monotonic() - began > 3
     assert any("the sender broke off the transfer" in one for one in job["warnings"])
-    for file in (server.state / "incoming").iterdir():  # of an image that came in part
-        os.utime(file, (0, 0))
-    server.until(lambda: not list((server.state / "incoming").iterdir()))
+    server.until(server.unfinished_are_removed)
 
 
-def test_a_full_disk_is_told_to_the_sender(tmp_path: Path, tiny_model_path: Path) -> None:
+def test_a_full_disk_is_told_to_the_sender(server: NodeServer, tmp_path: Path) -> None:
     """Files of the server cannot grow, as on a full disk."""
-    import resource
-
     series(tmp_path / "ct", "full")
-    with NodeServer(tmp_path / "state", tiny_model_path) as server:
-        before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, before[1]))
-        assert server.sent(tmp_path / "ct").returncode != 0
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
-        assert server.sent(tmp_path / "ct").returncode == 0
-        job = server.wait_until_known(server.settled()["id"], "done")
-        assert job["state"] == "done"
-        shutil.rmtree(tmp_path / "ct")
+    count = len(server.series())
+    before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    assert server.sent(tmp_path / "ct").returncode != 0
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+    assert server.sent(tmp_path / "ct").returncode == 0
+    one = server.settled(count + 1)
+    assert (one["images"], one["reason"]) == (16, None)
+
+
+def test_images_that_lacked_their_neighbours_are_joined_with_them(
+    server: NodeServer, tmp_path: Path
+) -> None:
+    """The first part fails, as slices are missing in its middle; the second makes it whole."""
+    files = series(tmp_path / "ct", "joined")
+    (tmp_path / "later").mkdir()
+    files[7].rename(tmp_path / "later/one")
+    count = len(server.series())
+    server.sent(tmp_path / "ct")
+    server.wait_until_known(server.settled(count + 1)["id"], "failed")
+    server.sent(tmp_path / "later")
+    whole = server.settled(count + 2)
+    assert whole["images"] == 16
+    server.wait_until_known(whole["id"], "done")

@@ -2,16 +2,19 @@
 
 import logging
 import os
+from collections.abc import Collection
 
 from lits_runtime.server.dicom_node.receiving.reception import Reception
 from lits_runtime.server.dicom_node.receiving.rules import Rules
 from lits_runtime.server.dicom_node.receiving.series_store import (
     Incoming,
+    SeriesState,
     SeriesStore,
     Transfer,
 )
 from lits_runtime.server.queue.audit import moment
 from lits_runtime.server.queue.dispatcher import Dispatcher
+from lits_runtime.server.queue.job import OPEN_STATES, State
 from lits_runtime.server.queue.state_folder import sync
 
 logger = logging.getLogger(__name__)
@@ -49,55 +52,42 @@ class Clerk:
             self._reception.put_back(complete)
 
     def _settle(self, series: Incoming) -> None:
-        files = self._files(series.id)
-        earlier = self._store.earlier_job(series)
-        if earlier is not None:
-            files = self._with_earlier(series, files, *earlier)
+        if (now := self._store.get(series.id)) is None or now.state != SeriesState.RECEIVING:
+            return  # it was settled, but something failed after that
+        files, earlier = self._files(series.id), self._store.earlier_job(series)
+        reason = None if files else "no image was kept"
+        if earlier is not None and reason is None:
+            before = self._files(earlier.id)
+            if files.keys() <= before.keys() and earlier.state != State.FAILED:
+                reason = f"it came before, as job {earlier.id}"
+            else:
+                self._add_earlier(series, earlier.id, before.keys() - files.keys())
+                files |= before
         images = len(files) * series.frames
-        reason = self._reason(series, images, earlier, files)
+        reason = reason or self._rules.refusal(series, images)
         if reason is not None:
             self._store.skip(series, images, reason)
             self._folder.remove(series.id)
             logger.info("series %s: skipped: %s", series.id[:8], reason)
             return
-        notes = [BROKEN_OFF] if series.transfer == Transfer.ABORTED else []
-        size = sum(files.values())
-        self._store.queue(series, images, size, {"notes": notes} if notes else {})
+        if earlier is not None and earlier.state in OPEN_STATES:  # it has part of the images only
+            self._dispatcher.remove(earlier.id)
+        notes = {"notes": [BROKEN_OFF]} if series.transfer == Transfer.ABORTED else {}
+        self._store.queue(series, images, sum(files.values()), notes)
         self._dispatcher.wake()
-        if earlier is not None and earlier[1]:  # it has part of the images only
-            self._dispatcher.remove(earlier[0])
         logger.info("series %s: complete, %d images, job %s", series.id[:8], images, series.id)
 
-    def _reason(
-        self,
-        series: Incoming,
-        images: int,
-        earlier: tuple[str, bool] | None,
-        files: dict[str, int],
-    ) -> str | None:
-        """Why a series does not become a job; None if it does."""
-        if not files:
-            return "no image was kept"
-        if earlier is not None and files.keys() == self._files(earlier[0]).keys():
-            return f"it came before, as job {earlier[0]}"
-        return self._rules.refusal(series, images)
-
-    def _with_earlier(
-        self, series: Incoming, files: dict[str, int], job_id: str, is_open: bool
-    ) -> dict[str, int]:
-        """All images of a series of which some came before, in its folder by a second name."""
-        before = self._files(job_id)
-        folder, missing = self._folder.series(series.id), before.keys() - files.keys()
-        if files.keys() <= before.keys():
-            return before
-        for name in missing:
-            os.link(self._folder.series(job_id) / name, folder / name)
+    def _add_earlier(self, series: Incoming, job_id: str, names: Collection[str]) -> None:
+        """Give a series those of its images that came before, by a second name of each file."""
+        folder, before = self._folder.series(series.id), self._folder.series(job_id)
+        for name in names:
+            if not (folder / name).exists():
+                os.link(before / name, folder / name)
         sync(folder)
-        logger.info(
-            "series %s: %d images came after job %s was queued; a new job has all of them",
-            *(series.id[:8], len(files), job_id),
-        )
-        return self._files(series.id)
+        if names:
+            logger.info(
+                "series %s: with %d images of job %s", series.id[:8], len(names), job_id[:8]
+            )
 
     def _files(self, job_id: str) -> dict[str, int]:
         """Names and sizes of the images of a series."""

@@ -45,6 +45,7 @@ class LimitedSocket(AssociationSocket):
                 if not count:
                     break
                 read += count
+        self.socket.settimeout(_PATIENCE_S)  # for answers
         del content[read:]
         return content
 

@@ -102,11 +102,10 @@ class Listener:
         if (server := self._server) is None:
             return
         server.shutdown()
-        end = time.monotonic() + patience_s
-        while server.active_associations and time.monotonic() < end:
-            time.sleep(0.05)
+        _wait_for(server, patience_s)
         for association in server.active_associations:
             association.abort()
+        _wait_for(server, patience_s)
 
     def tidy(self) -> None:
         """Remove images that their senders left unfinished."""
@@ -157,6 +156,13 @@ class Listener:
         else:
             reason = f"there are {self._settings.max_associations} associations already"
         logger.warning("rejected %s: %s", _source(association), reason)
+
+
+def _wait_for(server: ThreadedAssociationServer, patience_s: float) -> None:
+    """Wait until associations have ended."""
+    end = time.monotonic() + patience_s
+    while server.active_associations and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _entity(settings: NodeSettings, calling_aes: frozenset[str] | None) -> AE:

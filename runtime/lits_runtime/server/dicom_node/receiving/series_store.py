@@ -62,6 +62,14 @@ class Incoming:
         return self.source.rpartition("@")[0]
 
 
+@dataclass(frozen=True)
+class EarlierJob:
+    """What a series became when it came before."""
+
+    id: str
+    state: State
+
+
 _FIELDS = (
     "number, id, key, source, state, transfer, modality, body_part, description, frames, created, "
     "settled, images, reason"
@@ -111,15 +119,15 @@ class SeriesStore:
         """Those that began last, newest first."""
         return self._series("order by number desc limit ?", limit)
 
-    def earlier_job(self, series: Incoming) -> tuple[str, bool] | None:
-        """The last job of the same series that has not failed, and whether it is still open."""
+    def earlier_job(self, series: Incoming) -> EarlierJob | None:
+        """The last job of the same series, unless it was cancelled."""
         found = self._read(
             "select jobs.id, jobs.state from series join jobs on jobs.id = series.id "
-            "where series.key = ? and series.number < ? and jobs.state not in (?, ?) "
+            "where series.key = ? and series.number < ? and jobs.state != ? "
             "order by series.number desc limit 1",
-            *(series.key, series.number, State.FAILED, State.CANCELLED),
+            *(series.key, series.number, State.CANCELLED),
         )
-        return (found[0][0], found[0][1] in OPEN_STATES) if found else None
+        return EarlierJob(found[0][0], State(found[0][1])) if found else None
 
     def queue(self, series: Incoming, images: int, size: int, options: dict[str, Any]) -> None:
         """Make a complete series a job."""
