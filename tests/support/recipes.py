@@ -15,7 +15,7 @@ def recipe(name: str) -> str:
     """The block of the page that begins with a comment of this name."""
     page = (ROOT / "docs/archive.md").read_text("utf-8")
     found = {title: text for text, title in _BLOCK.findall(page)}
-    return found[name]
+    return str(found[name])
 
 
 def with_lits_infer(folder: Path, model: Path) -> Mapping[str, str]:

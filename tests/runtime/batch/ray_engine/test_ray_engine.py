@@ -29,6 +29,8 @@ ROUNDS = int(os.environ.get("LITS_TEST_RAY_ROUNDS", "1"))
 """How often a machine is removed and a worker killed at random moments; the full run takes 20."""
 SCANS = int(os.environ.get("LITS_TEST_RAY_SCANS", "14"))
 """In the folder that all engines segment; the full run takes 60."""
+TINY = int(os.environ.get("LITS_TEST_TINY_SCANS", "60"))
+"""Over which memory must not grow; the full run takes 2000."""
 SEED = int(os.environ.get("LITS_TEST_SEED", "19"))
 _TIMES = ("finished", "seconds")
 
@@ -185,6 +187,41 @@ def test_a_scan_that_ends_its_worker_twice_is_quarantined(
     forced = settings(tiny_model_path, force=True)
     assert counted([*run_batch(plan([tmp_path / "in"], tmp_path / "out"), forced)]) == {"done": 5}
     assert not [path for path in (tmp_path / "out").iterdir() if "failed" in path.name]
+
+
+def resident_mb(process: int) -> float:
+    """Memory that a process holds."""
+    (line,) = [
+        line
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    ]
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_memory_of_driver_and_workers_does_not_grow(
+    cluster: Any, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    write_scan(tmp_path / "in/0.nii.gz", 0)
+    for number in range(1, TINY):
+        (tmp_path / f"in/{number}.nii.gz").symlink_to(tmp_path / "in/0.nii.gz")
+    jobs = [
+        Job(tmp_path / f"in/{number}.nii.gz", tmp_path / f"out/{number}.nii.gz")
+        for number in range(TINY)
+    ]
+    seen: list[tuple[float, float]] = []
+
+    def disturb(engine: Any, count: int) -> None:
+        if count in (TINY // 2, TINY - 4):
+            most = max(resident_mb(hand.process) for hand in engine.crew.started)
+            seen.append((resident_mb(os.getpid()), most))
+
+    outcomes = on_ray(jobs, settings(tiny_model_path), disturb)
+    assert counted(outcomes) == {"done": TINY}
+    (driver, worker), (driver_later, worker_later) = seen
+    assert driver_later - driver < 20 + 0.02 * TINY  # the outcomes, which this test keeps
+    assert worker_later - worker < 20
 
 
 def test_a_silent_worker_is_lost(cluster: Any, tiny_model_path: Path, tmp_path: Path) -> None:
