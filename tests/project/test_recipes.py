@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from lits_runtime.batch.jobs import plan, shard
-from lits_runtime.batch.lists.manifest import Row, as_manifest, read_manifest
+from lits_runtime.batch.lists.manifest import as_manifest, read_manifest
+from lits_runtime.batch.lists.row import Row
 from support import slurm_node
 from support.batches import contents, invoke
 from support.recipes import recipe, with_lits_infer

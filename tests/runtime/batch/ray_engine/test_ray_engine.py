@@ -15,8 +15,8 @@ import pytest
 
 from lits_runtime import EngineError, QuarantineError
 from lits_runtime.batch import Outcome, Settings, run_batch
-from lits_runtime.batch.failures import failure_path, read_failure
-from lits_runtime.batch.job import Job
+from lits_runtime.batch.failures import read_failure
+from lits_runtime.batch.job import Job, failure_path
 from lits_runtime.batch.jobs import plan
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from support.batches import contents, litter, settings
