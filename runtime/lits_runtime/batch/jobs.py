@@ -182,7 +182,7 @@ def _job(
     mask = _target(name, output, "mask", alone)
     prob = None if probability is None else _target(name, probability, "prob", alone)
     problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
-    failure = None if output is None or _is_file(output) else failure_path(mask)
+    failure = None if output is None or alone else failure_path(mask)
     remote = name.remote
     if place.uri is not None:
         remote = replace(remote or Remote(), destination=place.uri)
