@@ -46,7 +46,7 @@ class Job:
     formats: tuple[str, ...] = ()
     """Of the results of a series; see `records.result_files.series_files`."""
     failure: Path | None = None
-    """Where it is recorded that the job failed; None: nowhere, as for a scan that is named alone."""
+    """Where a failure is recorded; None: nowhere, as for a scan that is named alone."""
     remote: Remote | None = None
 
     @property
