@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from lits_runtime.batch.jobs import plan, shard
-from lits_runtime.batch.lists.manifest import Row, as_manifest, read_manifest
+from lits_runtime.batch.lists.manifest import as_manifest, read_manifest
+from lits_runtime.batch.lists.row import Row
 from support import slurm_node
 from support.batches import contents, invoke
 from support.recipes import recipe, with_lits_infer
@@ -119,8 +120,12 @@ def test_nextflow_process(
     (script,) = re.findall(r'"""\n(.*?)"""', recipe("main.nf"), re.DOTALL)
     shards = int(re.findall(r"params.shards = (\d+)", recipe("main.nf"))[0])
     own = with_lits_infer(tmp_path / "bin", tiny_model_path)
-    values = {"file(params.manifest)": manifest, "file(params.out)": tmp_path / "out"}
-    values |= {"task.cpus": "1", "params.shards": str(shards)}
+    values = {
+        "file(params.manifest)": str(manifest),
+        "file(params.out)": str(tmp_path / "out"),
+        "task.cpus": "1",
+        "params.shards": str(shards),
+    }
     text = script.replace("${i}", "2")
     for name, value in values.items():
         text = text.replace("${" + name + "}", str(value))

@@ -7,6 +7,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from lits_runtime.batch import Settings
+from lits_runtime.batch.job import FAILED
 from lits_runtime.cli.infer import main
 from lits_runtime.files.atomic import LOCK_PREFIX, PARTIAL_PREFIX
 
@@ -31,6 +32,12 @@ FOREIGN = b'{"patient": "somebody\'s"}'
 
 def settings(model: Path, **changes: Any) -> Settings:
     return Settings(model, provider="cpu", threads=1, **changes)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Contents but for the records of failures."""
+    found = contents(folder)
+    return {name: content for name, content in found.items() if not name.endswith(FAILED)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

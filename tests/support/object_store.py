@@ -1,6 +1,7 @@
 """An S3 store on loopback for tests: moto behind a door that can cut, deny and count."""
 
 import http.client
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -97,6 +98,7 @@ def object_store(*buckets: str) -> Iterator[Door]:
     """A store with buckets, which the environment names as the S3 endpoint meanwhile."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^```\w+\n((?:#![^\n]*\n)?(?:#|//) (\S+)\n.*?)^```$", re.DO
 def recipe(name: str) -> str:
     """The block of the page that begins with a comment of this name."""
     page = (ROOT / "docs/archive.md").read_text("utf-8")
-    found = {title: text for text, title in _BLOCK.findall(page)}
+    found: dict[str, str] = {title: text for text, title in _BLOCK.findall(page)}
     return found[name]
 
 

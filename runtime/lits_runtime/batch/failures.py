@@ -5,7 +5,6 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lits_runtime.errors import LitsError, QuarantineError
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAILURE_VERSION = 1
-ENDING = ".failed.json"
 DEADLY = 2
 """How often a scan may end its worker before it is quarantined."""
 _MOST_BYTES = 2**16
@@ -46,15 +44,6 @@ class Failure:
     def to_json(self) -> dict[str, Any]:
         """As in the file."""
         return {"failure_version": FAILURE_VERSION, **asdict(self)}
-
-
-def failure_path(target: Path) -> Path:
-    """Where the failure of a job is recorded: hidden, beside its mask or its folder of results.
-
-    >>> failure_path(Path("out/a_mask.nii.gz")), failure_path(Path("out/series-124a9180"))
-    (PosixPath('out/.a_mask.nii.gz.failed.json'), PosixPath('out/.series-124a9180.failed.json'))
-    """
-    return target.with_name(f".{target.name}{ENDING}")
 
 
 def failure_of(content: bytes) -> Failure | None:

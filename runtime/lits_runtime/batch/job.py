@@ -10,6 +10,9 @@ from lits_runtime.stores.uri import joined, shown
 if TYPE_CHECKING:
     from lits_runtime.volumes.dicom.series import Series
 
+FAILED = ".failed.json"
+"""Ending of the record of a failure."""
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -43,7 +46,7 @@ class Job:
     formats: tuple[str, ...] = ()
     """Of the results of a series; see `records.result_files.series_files`."""
     failure: Path | None = None
-    """Where it is recorded that the job failed; None: nowhere."""
+    """Where a failure is recorded; None: nowhere, as for a scan that is named alone."""
     remote: Remote | None = None
 
     @property
@@ -69,3 +72,12 @@ class Job:
     def of_series(self) -> bool:
         """Whether the scan is a DICOM series."""
         return self.series is not None or (self.remote is not None and self.remote.is_series)
+
+
+def failure_path(target: Path) -> Path:
+    """Where the failure of a job is recorded: hidden, beside its mask or its folder of results.
+
+    >>> failure_path(Path("out/a_mask.nii.gz")), failure_path(Path("out/series-124a9180"))
+    (PosixPath('out/.a_mask.nii.gz.failed.json'), PosixPath('out/.series-124a9180.failed.json'))
+    """
+    return target.with_name(f".{target.name}{FAILED}")

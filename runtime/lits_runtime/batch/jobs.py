@@ -1,17 +1,14 @@
 """The jobs of a command line: which scans it names, and where the mask of each goes."""
 
-import hashlib
 import logging
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lits_runtime.batch.failures import failure_path
-from lits_runtime.batch.job import Job, Remote
-from lits_runtime.batch.lists.manifest import Row
+from lits_runtime.batch.job import Job, Remote, failure_path
+from lits_runtime.batch.lists.row import Row
 from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
 from lits_runtime.messages import printable
 from lits_runtime.records.result_files import format_of, series_files
@@ -144,6 +141,9 @@ def shard(jobs: Sequence[Job], which: str) -> list[Job]:
 
 
 def _hash_of(job: Job) -> int:
+    import hashlib
+    import unicodedata
+
     target = unicodedata.normalize("NFC", job.mask.as_posix().casefold())
     digest = hashlib.sha256(target.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
@@ -182,7 +182,7 @@ def _job(
     mask = _target(name, output, "mask", alone)
     prob = None if probability is None else _target(name, probability, "prob", alone)
     problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
-    failure = None if output is None or _is_file(output) else failure_path(mask)
+    failure = None if output is None or alone else failure_path(mask)
     remote = name.remote
     if place.uri is not None:
         remote = replace(remote or Remote(), destination=place.uri)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lits_runtime.batch.job import Remote
-from lits_runtime.batch.lists.manifest import Row
+from lits_runtime.batch.lists.row import Row
 from lits_runtime.errors import LitsError
 from lits_runtime.finding.path_problems import why_no_file
 from lits_runtime.finding.series import dicom_kind

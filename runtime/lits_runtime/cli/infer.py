@@ -178,7 +178,7 @@ def main(
     load_nibabel()
     from lits_runtime.batch.jobs import plan
     from lits_runtime.batch.jobs import shard as shard_of
-    from lits_runtime.batch.lists.manifest import Row
+    from lits_runtime.batch.lists.row import Row
     from lits_runtime.cli.dicom_options import print_series
     from lits_runtime.cli.scan_lists import scans_of
 

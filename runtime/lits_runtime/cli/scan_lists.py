@@ -13,7 +13,7 @@ from lits_runtime.errors import StoreError
 from lits_runtime.stores.uri import is_uri
 
 if TYPE_CHECKING:
-    from lits_runtime.batch.lists.manifest import Row
+    from lits_runtime.batch.lists.row import Row
 
 
 def scans_of(listed: str) -> "Sequence[Path | str | Row]":

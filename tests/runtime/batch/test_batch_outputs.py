@@ -22,7 +22,7 @@ from lits_runtime.files.locks import locked
 from lits_runtime.files.output_rule import Inputs, lock_paths
 from lits_runtime.messages import csv_cell
 from lits_runtime.records.record_file import our_files, record_path
-from support.batches import FOREIGN, contents, invoke, litter, settings, statuses
+from support.batches import FOREIGN, contents, invoke, litter, results, settings, statuses
 from support.scans import load_nifti, write_scan
 
 
@@ -56,11 +56,11 @@ def test_a_corrected_mask_is_kept_and_the_others_go_on(
     mask = tmp_path / "out/1_mask.nii.gz"
     image = load_nifti(mask)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
-    corrected = contents(tmp_path)
+    corrected = results(tmp_path)
     result = invoke(tiny_model_path, *arguments)
     assert statuses(result) == ["skipped", "failed", "skipped"]
     assert "was changed after we wrote it, and is kept" in result.stderr
-    assert contents(tmp_path) == corrected
+    assert results(tmp_path) == corrected
     again = invoke(tiny_model_path, *arguments, "--mask", "liver")
     assert statuses(again) == ["done", "failed", "done"]
     assert mask.read_bytes() == corrected["out/1_mask.nii.gz"]

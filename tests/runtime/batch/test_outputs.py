@@ -173,7 +173,7 @@ def test_the_model_and_a_list_are_no_targets(scan: Path, tiny_model_path: Path) 
     folder = scan.parent
     model = folder / "seg.json"  # where the record of seg.nii.gz would be
     shutil.copy(tiny_model_path, model)
-    listed = folder / "list.csv"
+    listed = folder / "list.json"
     listed.write_text(f"{scan}\n")
     for arguments, message in (
         ([scan, "-o", folder / "seg.nii.gz", "-f"], "overwrite the model"),

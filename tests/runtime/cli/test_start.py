@@ -324,5 +324,6 @@ def test_the_package_runs_as_a_module_with_options_under_headings() -> None:
     assert process.stdout.startswith("Usage: python -m lits_runtime [OPTIONS] [SCAN]...\n")
     headings = re.findall(r"^(\S.*):$", process.stdout, re.MULTILINE)
     assert headings == [
-        "Scans", "DICOM", "Outputs", "Model", "Post-processing", "Hardware", "Options",
+        "Scans", "DICOM", "Outputs", "Model", "Post-processing", "Hardware", "Engine",
+        "Options",
     ]  # fmt: skip

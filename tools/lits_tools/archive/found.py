@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lits_runtime.batch.failures import ENDING, Failure, failure_of
+from lits_runtime.batch.failures import Failure, failure_of
+from lits_runtime.batch.job import FAILED
 from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import printable
@@ -75,8 +76,8 @@ def _job(output: str, name: str) -> FoundJob | None:
         return None
     folder, _, file = name.rpartition("/")
     if file.startswith("."):
-        failure = failure_of(content) if file.endswith(ENDING) else None
-        target = file.removeprefix(".").removesuffix(ENDING)
+        failure = failure_of(content) if file.endswith(FAILED) else None
+        target = file.removeprefix(".").removesuffix(FAILED)
         return None if failure is None else FoundJob(_id(folder, target), failure=failure)
     record = record_of(content)
     if record is None or not is_complete(record):

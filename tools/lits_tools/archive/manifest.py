@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lits_runtime.batch.job import Job
 from lits_runtime.batch.jobs import plan
-from lits_runtime.batch.lists.manifest import Row, as_manifest, read_manifest
+from lits_runtime.batch.lists.manifest import as_manifest, read_manifest
+from lits_runtime.batch.lists.row import Row
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.stores.uri import is_uri
 from lits_runtime.volumes.names import stem_and_ending

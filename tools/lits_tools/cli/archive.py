@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lits_runtime.batch.job import Job
-    from lits_runtime.batch.lists.manifest import Row
+    from lits_runtime.batch.lists.row import Row
     from lits_tools.archive.estimate import Estimate
     from lits_tools.archive.status import Status
 

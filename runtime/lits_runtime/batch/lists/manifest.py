@@ -4,10 +4,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lits_runtime.batch.lists.row import Row
 from lits_runtime.errors import LitsError, OptionsError
 from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import printable
@@ -17,23 +17,6 @@ ENDINGS = (".csv", ".parquet")
 MAX_BYTES = 2**31
 _COLUMNS = ("uri", "id", "options")
 _OPTIONS = {"series": str, "fill_missing": bool, "formats": list}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A scan of a manifest."""
-
-    uri: str
-    """A path, or the URI of an object or of the prefix of a DICOM series."""
-    id: str | None = None
-    """What its results are called, below the output folder; None: as the scan."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Of this scan: series, fill_missing, formats."""
-
-    @property
-    def scan(self) -> Path | str:
-        """Where the scan is."""
-        return self.uri if is_uri(self.uri) else Path(self.uri)
 
 
 def is_manifest(name: str) -> bool:

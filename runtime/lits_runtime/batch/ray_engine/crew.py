@@ -65,10 +65,14 @@ class Crew:
     Args:
         start: starts a worker.
         silence_s: after which one is lost.
+        blame_s: how long its machine may take to turn out to be lost too.
     """
 
-    def __init__(self, start: Any, silence_s: float) -> None:
+    def __init__(self, start: Any, silence_s: float, blame_s: float) -> None:
         self._start, self._silence_s = start, silence_s
+        self._blame_s = blame_s
+        self._doubtful: list[tuple[float, Hand, str]] = []
+        """Workers that are lost since a moment, and perhaps their machines; and why."""
         self._ask_s = min(_ASK_S, silence_s / 3)
         self.hands: list[Hand] = []
         self.problems: list[tuple[str, str]] = []
@@ -88,13 +92,15 @@ class Crew:
     @property
     def in_hand(self) -> int:
         """Jobs that are being done."""
-        return sum(len(hand.jobs) for hand in self.hands)
+        lost = (hand for _, hand, _ in self._doubtful)
+        return sum(len(hand.jobs) for hand in (*self.hands, *lost))
 
     def hear(self, timeout_s: float) -> Iterator[tuple[Job, dict[str, Any]] | Lost]:
         """What came back since the last call: results, and workers that are lost."""
         references = [ref for hand in self.hands for ref in (*hand.jobs, hand.asked) if ref]
         if not references:
             time.sleep(timeout_s)
+            yield from self._judged()
             return
         ready, _ = ray.wait(references, num_returns=1, timeout=timeout_s, fetch_local=False)
         if ready:  # take all that are
@@ -105,10 +111,11 @@ class Crew:
                 yield from self._results(hand, answered)
                 self._ask(hand, answered)
             except RayError as error:
-                yield self._lose(hand, brief(type(error).__name__))
+                self._lose(hand, brief(type(error).__name__))
                 continue
             if hand.node is not None and time.monotonic() - hand.heard_s > self._silence_s:
-                yield self._lose(hand, f"no answer for {self._silence_s:.0f} s")
+                self._lose(hand, f"no answer for {self._silence_s:.0f} s")
+        yield from self._judged()
 
     def _results(self, hand: Hand, answered: set[Any]) -> Iterator[tuple[Job, dict[str, Any]]]:
         for reference in [one for one in hand.jobs if one in answered]:
@@ -127,10 +134,18 @@ class Crew:
         elif hand.asked is None and time.monotonic() - hand.asked_s > self._ask_s:
             hand.asked, hand.asked_s = hand.actor.where.remote(), time.monotonic()
 
-    def _lose(self, hand: Hand, why: str) -> Lost:
+    def _lose(self, hand: Hand, why: str) -> None:
         self._dismiss(hand)
-        gone = hand.node is not None and not is_alive(hand.node)
-        return Lost(list(hand.jobs.values()), gone, why)
+        self._doubtful.append((time.monotonic(), hand, why))
+
+    def _judged(self) -> Iterator[Lost]:
+        """Lost workers once it is known whether their machines are lost: that shows later."""
+        for one in list(self._doubtful):
+            since_s, hand, why = one
+            gone = hand.node is not None and not is_alive(hand.node)
+            if gone or not hand.jobs or time.monotonic() - since_s > self._blame_s:
+                self._doubtful.remove(one)
+                yield Lost(list(hand.jobs.values()), gone, why)
 
     def _dismiss(self, hand: Hand) -> None:
         self.hands.remove(hand)

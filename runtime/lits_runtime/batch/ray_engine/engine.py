@@ -42,6 +42,9 @@ class RayOptions:
     """None: as many as there is room for, also in machines that join later."""
     silence_s: float = 300.0
     """After which a worker that does not answer is lost."""
+    blame_s: float = 30.0
+    """How long to wait, once a worker is lost, whether its machine is, before its scans are
+    blamed."""
     patience_s: float = 600.0
     """How long to wait while there is no worker at all."""
 
@@ -98,7 +101,7 @@ class RayEngine:
         model = ray.put(self._content)
         settings = self._settings
         start = partial(worker_class(share.cpus, share.gpus).remote, settings, model)
-        self.crew = Crew(start, self._options.silence_s)
+        self.crew = Crew(start, self._options.silence_s, self._options.blame_s)
         dispatch = _Dispatch(jobs, plan, self.crew)
         try:
             yield from dispatch.run(partial(self._wanted, share), self._options.patience_s, cancel)

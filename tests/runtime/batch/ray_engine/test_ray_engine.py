@@ -15,8 +15,8 @@ import pytest
 
 from lits_runtime import EngineError, QuarantineError
 from lits_runtime.batch import Outcome, Settings, run_batch
-from lits_runtime.batch.failures import failure_path, read_failure
-from lits_runtime.batch.job import Job
+from lits_runtime.batch.failures import read_failure
+from lits_runtime.batch.job import Job, failure_path
 from lits_runtime.batch.jobs import plan
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from support.batches import contents, litter, settings
@@ -29,6 +29,8 @@ ROUNDS = int(os.environ.get("LITS_TEST_RAY_ROUNDS", "1"))
 """How often a machine is removed and a worker killed at random moments; the full run takes 20."""
 SCANS = int(os.environ.get("LITS_TEST_RAY_SCANS", "14"))
 """In the folder that all engines segment; the full run takes 60."""
+TINY = int(os.environ.get("LITS_TEST_TINY_SCANS", "60"))
+"""Over which memory must not grow; the full run takes 2000."""
 SEED = int(os.environ.get("LITS_TEST_SEED", "19"))
 _TIMES = ("finished", "seconds")
 
@@ -99,6 +101,7 @@ def without_times(folder: Path) -> dict[str, Any]:
             found[name] = {k: v for k, v in json.loads(content).items() if k not in _TIMES}
             found[name].pop("at", None)
             found[name].pop("attempts", None)
+            found[name].pop("deaths", None)  # of a worker that was killed with this job in hand
     return found
 
 
@@ -168,7 +171,7 @@ def test_a_scan_that_ends_its_worker_twice_is_quarantined(
         write_scan(tmp_path / f"in/{seed}.nii.gz", seed)
     jobs = list(plan([tmp_path / "in"], tmp_path / "out"))
     jobs[2] = replace(jobs[2], scan=DeadlyPath(jobs[2].scan))
-    outcomes = on_ray(jobs, settings(tiny_model_path))
+    outcomes = on_ray(jobs, settings(tiny_model_path), blame_s=1)
     assert counted(outcomes) == {"done": 4, "failed": 1}
     (failed,) = [outcome for outcome in outcomes if outcome.status == "failed"]
     assert failed.job == jobs[2]
@@ -187,6 +190,41 @@ def test_a_scan_that_ends_its_worker_twice_is_quarantined(
     assert not [path for path in (tmp_path / "out").iterdir() if "failed" in path.name]
 
 
+def resident_mb(process: int) -> float:
+    """Memory that a process holds."""
+    (line,) = [
+        line
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    ]
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_memory_of_driver_and_workers_does_not_grow(
+    cluster: Any, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    write_scan(tmp_path / "in/0.nii.gz", 0)
+    for number in range(1, TINY):
+        (tmp_path / f"in/{number}.nii.gz").symlink_to(tmp_path / "in/0.nii.gz")
+    jobs = [
+        Job(tmp_path / f"in/{number}.nii.gz", tmp_path / f"out/{number}.nii.gz")
+        for number in range(TINY)
+    ]
+    seen: list[tuple[float, float]] = []
+
+    def disturb(engine: Any, count: int) -> None:
+        if count in (TINY // 2, TINY - 4):
+            most = max(resident_mb(hand.process) for hand in engine.crew.started)
+            seen.append((resident_mb(os.getpid()), most))
+
+    outcomes = on_ray(jobs, settings(tiny_model_path), disturb)
+    assert counted(outcomes) == {"done": TINY}
+    (driver, worker), (driver_later, worker_later) = seen
+    assert driver_later - driver < 20 + 0.02 * TINY  # the outcomes, which this test keeps
+    assert worker_later - worker < 20
+
+
 def test_a_silent_worker_is_lost(cluster: Any, tiny_model_path: Path, tmp_path: Path) -> None:
     for seed in range(6):
         write_scan(tmp_path / f"in/{seed}.nii.gz", seed)
@@ -196,7 +234,9 @@ def test_a_silent_worker_is_lost(cluster: Any, tiny_model_path: Path, tmp_path: 
         if count == 1:
             os.kill(engine.crew.started[0].process, signal.SIGSTOP)
 
-    outcomes = on_ray(jobs, settings(tiny_model_path, lock_wait_s=60), disturb, silence_s=5)
+    outcomes = on_ray(
+        jobs, settings(tiny_model_path, lock_wait_s=60), disturb, silence_s=5, blame_s=1
+    )
     assert set(counted(outcomes)) <= {"done", "skipped"}
     assert len(outcomes) == 6
     assert len(list((tmp_path / "out").glob("*_mask.nii.gz"))) == 6

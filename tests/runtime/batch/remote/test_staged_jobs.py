@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lits_runtime.batch.jobs import plan
-from lits_runtime.batch.lists.manifest import Row, as_manifest
+from lits_runtime.batch.lists.manifest import as_manifest
+from lits_runtime.batch.lists.row import Row
 from lits_runtime.cli.infer import main as infer
 from support.batches import contents, invoke, statuses
 from support.object_store import SECRET, Door, object_store
