@@ -74,6 +74,8 @@ def test_a_module_of_the_user_is_exported(tmp_path: Path) -> None:
     torch.manual_seed(4)
     network = alive(scope["Residual"]())
     slab_hu = torch.from_numpy(next(phantom_slabs(0)).slab_hu)
+    head = list(network.get_submodule("decoder").children())[-1]
+    spread(network, head, slab_hu)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     arguments = [str(tmp_path / "weights.pth"), "--set", "size=64", "--providers", "cpu"]
     refused = CliRunner().invoke(main, arguments)
@@ -86,4 +88,5 @@ def test_a_module_of_the_user_is_exported(tmp_path: Path) -> None:
         expected = functional.interpolate(logits, slab_hu.shape[1:], mode="bilinear").sigmoid()
     with Segmenter.open(tmp_path / "weights.onnx", provider="cpu") as segmenter:
         found = segmenter.probability(slab_hu.numpy())
+    assert 0.1 < (expected >= 0.5).float().mean() < 0.9
     assert float((torch.from_numpy(found) - expected).abs().max()) < 0.01
