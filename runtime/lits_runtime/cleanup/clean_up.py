@@ -28,20 +28,20 @@ _ROUNDING = 1e-9
 class CleanUp:
     """Takes the labels of a volume slab by slab, in any order, and gives them back cleaned up.
 
+    With other options it may do so again.
+
     Liver and lesions are connected face to face. Of equally large livers the one whose first voxel
     comes first in canonical order is kept; lesions are kept or dropped whole.
 
     Args:
         geometry: of the scan; labels are in its canonical orientation.
-        options: what to clean up.
     """
 
-    def __init__(self, geometry: Geometry, options: Postprocessing) -> None:
+    def __init__(self, geometry: Geometry) -> None:
         self._shape, self._voxel_ml = geometry.canonical_shape, geometry.voxel_ml
         slices, rows, columns = geometry.canonical_spacing_mm
         self._face_areas = 1 / slices, 1 / rows, 1 / columns
         """Of a voxel's faces to the next slice, row and column, as parts of one another."""
-        self._options = options
         self._kept = KeptRuns()
         self._slabs: list[tuple[int, int]] = []
         """First slice of each, and how many it has."""
@@ -91,9 +91,9 @@ class CleanUp:
         self._slabs.append((start, len(labels)))
         self._kept.append(np.stack([runs.starts, runs.stops, parts]).astype(np.uint32))
 
-    def slabs(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def slabs(self, options: Postprocessing) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The slabs in the order in which they came: first slice, and labels cleaned up."""
-        cleaned = self._cleaned()
+        cleaned = self._cleaned(options)
         for (start, slices), (starts, stops, parts) in zip(self._slabs, self._kept, strict=True):
             runs = Runs(starts, stops, cleaned[parts])
             yield start, runs.drawn((slices, *self._shape[1:]))
@@ -117,9 +117,9 @@ class CleanUp:
         contacts = overlapping(face.starts, face.stops, beside, self._face_areas[0])
         self._contacts.append(contacts.of_parts(parts, parts_beside))
 
-    def _cleaned(self) -> NDArray[np.uint8]:
+    def _cleaned(self, options: Postprocessing) -> NDArray[np.uint8]:
         """The label of each part after the clean-up."""
-        options, contacts = self._options, Contacts.joined(self._contacts)
+        contacts = Contacts.joined(self._contacts)
         labels, voxels = np.concatenate(self._labels), np.concatenate(self._voxels)
         if options.keep_largest_liver and self._count:
             liver, count = connected(self._count, contacts.pairs)
@@ -179,7 +179,7 @@ def cleaned_up(
     if not options.cleans_up:
         yield from slabs
         return
-    with closing(CleanUp(geometry, options)) as clean_up:
+    with closing(CleanUp(geometry)) as clean_up:
         for start, labels in slabs:
             clean_up.add(start, labels)
-        yield from clean_up.slabs()
+        yield from clean_up.slabs(options)

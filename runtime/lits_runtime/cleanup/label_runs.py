@@ -18,9 +18,6 @@ class Contacts:
     areas: NDArray[np.float64]
     """(n,) of the faces that two of them share."""
 
-    def __len__(self) -> int:
-        return len(self.areas)
-
     @classmethod
     def joined(cls, several: Sequence["Contacts"]) -> "Contacts":
         """Those of several, one after the other."""

@@ -49,10 +49,10 @@ def clean_up(
     slices, height, width = labels.shape
     found = np.full_like(labels, 9)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*spacing_mm[::-1], 1.0])
-    with closing(CleanUp(Geometry((width, height, slices), affine), options)) as held:
+    with closing(CleanUp(Geometry((width, height, slices), affine))) as held:
         for start, stop in slabs or [(0, slices)]:
             held.add(start, labels[start:stop])
-        for start, cleaned in held.slabs():
+        for start, cleaned in held.slabs(options):
             found[start : start + len(cleaned)] = cleaned
     return found
 

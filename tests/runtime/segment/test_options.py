@@ -64,6 +64,20 @@ def test_a_contact_that_is_no_fraction_is_refused(contact: float) -> None:
         Options(min_liver_contact=contact).applied(check(tiny_model()).metadata)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"keep_largest_liver": True},
+        {"drop_lesions_outside_liver": True},
+        {"min_liver_contact": 0.5},
+    ],
+)
+def test_clean_up_by_the_liver_needs_a_model_of_it(given: dict[str, Any]) -> None:
+    alone = tiny_model({"classes": ["lesion"], "label_values": [2], "thresholds": [0.5]})
+    with pytest.raises(OptionsError, match="clean-up by the liver needs a model with that class"):
+        Options(**given).applied(check(alone).metadata)
+
+
 def test_a_negative_volume_is_refused() -> None:
     with pytest.raises(OptionsError, match="min_lesion_ml -1"):
         Options(min_lesion_ml=-1).applied(check(tiny_model()).metadata)

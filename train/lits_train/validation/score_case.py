@@ -4,9 +4,9 @@ The case is read twice, slab by slab: once for the network, once to compare the 
 labels that every candidate's clean-up gives back. Only runs of voxels are kept in between.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -18,7 +18,7 @@ from lits_runtime.segment.liver_search import LEAST_MM2, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
-from lits_train.validation.labeller import Labeller
+from lits_train.validation.labeller import Labeller, Thresholds
 from lits_train.validation.lesions_found import LesionOverlaps
 from lits_train.validation.volumes import CaseVolume
 
@@ -40,20 +40,21 @@ def score_case(
         volume: of the case.
         case_id: for the result.
         classes: that the reference marks.
-        candidates: those of one threshold follow each other.
+        candidates: those of the same thresholds share their labels.
         stop_requested: called before every slab.
     """
     geometry = volume.geometry
     tallies = [Tally(geometry.canonical_shape[0]) for _ in candidates]
     with ExitStack() as stack:
-        cleaners = [
-            stack.enter_context(closing(CleanUp(geometry, one.postprocessing)))
-            for one in candidates
-        ]
-        present = _label(labeller, volume, candidates, cleaners, stop_requested)
+        cleaners = {
+            thresholds: stack.enter_context(closing(CleanUp(geometry)))
+            for thresholds in dict.fromkeys(one.thresholds for one in candidates)
+        }
+        present = _label(labeller, volume, cleaners, stop_requested)
         if present is None:
             return None
-        totals = _compare(volume, cleaners, tallies, stop_requested)
+        cleaned = [cleaners[one.thresholds].slabs(one.postprocessing) for one in candidates]
+        totals = _compare(volume, cleaned, tallies, stop_requested)
         if totals is None:
             return None
     counts = tuple(
@@ -67,22 +68,18 @@ def score_case(
 def _label(
     labeller: Labeller,
     volume: CaseVolume,
-    candidates: Sequence[Inference],
-    cleaners: Sequence[CleanUp],
+    cleaners: Mapping[Thresholds, CleanUp],
     stop_requested: Callable[[], bool],
-) -> dict[tuple[float, ...], NDArray[np.bool_]] | None:
-    """Give every candidate's clean-up its labels; which slices show liver, by threshold."""
+) -> dict[Thresholds, NDArray[np.bool_]] | None:
+    """Give each clean-up its labels; which slices show liver, by thresholds."""
     pixel_mm2 = prod(volume.geometry.canonical_spacing_mm[1:])
     slices = volume.geometry.canonical_shape[0]
-    thresholds = [key for key, _ in groupby(candidates, lambda one: one.thresholds)]
-    present = {key: np.zeros(slices, bool) for key in thresholds}
+    present = {key: np.zeros(slices, bool) for key in cleaners}
     for start, slab_hu in volume.slabs(labeller.context_slices):
         if stop_requested():
             return None
-        of_threshold = labeller.labels(slab_hu, thresholds)
-        for cleaner, one in zip(cleaners, candidates, strict=True):
-            cleaner.add(start, of_threshold[one.thresholds])
-        for key, labels in of_threshold.items():
+        for key, labels in labeller.labels(slab_hu, list(cleaners)).items():
+            cleaners[key].add(start, labels)
             area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
             present[key][start : start + len(labels)] = area_mm2 >= LEAST_MM2
     return present
@@ -90,15 +87,13 @@ def _label(
 
 def _compare(
     volume: CaseVolume,
-    cleaners: Sequence[CleanUp],
+    several: Sequence[Iterator[tuple[int, Labels]]],
     tallies: Sequence["Tally"],
     stop_requested: Callable[[], bool],
 ) -> tuple[int, int] | None:
     """Add cleaned labels to the tallies; the voxels of liver and lesion in the reference."""
     reference = np.zeros(2, np.int64)
-    for labels_gt, *cleaned in zip(
-        volume.labels(), *(cleaner.slabs() for cleaner in cleaners), strict=True
-    ):
+    for labels_gt, *cleaned in zip(volume.labels(), *several, strict=True):
         if stop_requested():
             return None
         reference += [np.count_nonzero(mask(labels_gt)) for mask in MASKS.values()]
