@@ -207,6 +207,8 @@ def _target(name: NamedScan, output: Path | None, what: str, alone: bool) -> Pat
 def _own_name(name: NamedScan) -> str:
     if name.series is not None:
         return name.series.name
+    if name.refused is not None:
+        return name.refused
     if name.remote is not None and name.remote.is_series:
         from lits_runtime.batch.lists.named_objects import series_name
 
@@ -215,7 +217,8 @@ def _own_name(name: NamedScan) -> str:
 
 
 def _of_series(name: NamedScan) -> bool:
-    return name.series is not None or (name.remote is not None and name.remote.is_series)
+    of_store = name.remote is not None and name.remote.is_series
+    return name.series is not None or name.refused is not None or of_store
 
 
 def _unfit(

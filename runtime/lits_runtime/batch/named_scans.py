@@ -34,6 +34,8 @@ class NamedScan:
     series: "Series | None" = None
     remote: Remote | None = None
     """Where the scan is, if it is in a store; `path` is then its name."""
+    refused: str | None = None
+    """The name of a DICOM series that cannot be read as it is."""
     id: str | None = None
     """What its results are called, by a manifest."""
     formats: tuple[str, ...] | None = None
@@ -177,7 +179,9 @@ def _in_folder(folder: Path, search: Search, left_out: "list[LeftOut]") -> Itera
         yield _chosen(folder, search)
         return
     names = [(path, NamedScan(path, _place(path, folder))) for path in found.files]
-    names += [(one.path, NamedScan(one.path, _place(one.path, folder), one.why)) for one in lost]
+    for one in lost:
+        name = NamedScan(one.path, _place(one.path, folder), one.why, refused=one.refused)
+        names.append((one.path, name))
     names += [(min(one.files), NamedScan(folder, series=one)) for one in found.series]
     yield from (name for _, name in sorted(names, key=lambda one: one[0]))
 
@@ -200,7 +204,7 @@ def _of_objects(
         series, others = series_among(paths, folder, fill_missing=search.fill_missing)
         yield from (NamedScan(folder, series=one) for one in series)
         lost = [one for one in others if one.lost or not series]
-        yield from (NamedScan(one.path, problem=one.why) for one in lost)
+        yield from (NamedScan(one.path, problem=one.why, refused=one.refused) for one in lost)
         left_out += (LeftOut(*one) for one in others if one not in lost)
 
 

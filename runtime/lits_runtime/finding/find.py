@@ -43,6 +43,8 @@ class LeftOut:
     """Whether a volume may be missing: it is a dangling link, an empty file, or a locked folder."""
     is_series: bool = False
     """Whether it is a sound DICOM series, which is segmented if it is named."""
+    refused: str | None = None
+    """The name of a DICOM series that cannot be read as it is."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class NoJob(NamedTuple):
     """Whether a series may be missing."""
     is_series: bool = False
     """Whether it is a series that is sound, but left out where it is not named."""
+    refused: str | None = None
+    """The name of a series that cannot be read as it is."""
 
 
 def dicom_kind(path: Path) -> str | None:
@@ -67,7 +69,8 @@ def series_among(
             jobs.append(one)
     for refused in found.refused:
         lost = refused.images >= LEAST_SLICES
-        left_out.append(NoJob(folder, f"{refused.name}: {refused.why}", lost=lost))
+        why = f"{refused.name}: {refused.why}"
+        left_out.append(NoJob(folder, why, lost=lost, refused=refused.name))
     for other in found.not_used:
         lost = other.lost and not found.series
         left_out.append(NoJob(folder / other.stored.name, other.why, lost=lost))

@@ -12,6 +12,8 @@ from click.testing import Result
 from pydicom import Dataset, dcmread
 
 from lits_runtime import Segmenter
+from lits_runtime.batch.job import FAILED
+from lits_runtime.messages import hashed_uid
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
@@ -121,11 +123,14 @@ def test_each_series_of_a_folder_is_a_job_and_none_stops_another(
     assert {told[good]["status"], told[also]["status"]} == {"done"}
     failed = told.pop(str(archive))
     assert "2 slices are missing" in failed["error"] and "--fill-missing" in failed["error"]
-    assert sorted(path.name for path in out.iterdir()) == sorted([good, also, "nifti"])
+    lost = f"series-5-{hashed_uid(uid('gap'))}"
+    made = [good, also, "nifti"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*made, f".{lost}{FAILED}"])
     assert len((tmp_path / "all.csv").read_text().splitlines()) > 4
     filled = invoke(tiny_model_path, archive, "-o", out, "--json", "--fill-missing")
     assert sorted(statuses(filled)) == ["done", "skipped", "skipped", "skipped"]
     assert "interpolated linearly" in filled.stderr
+    assert sorted(path.name for path in out.iterdir()) == sorted([*made, lost])
     inside = archive / "results"  # results in the folder of the scans are no scans
     for expected in ("done", "skipped"):
         nested = invoke(
