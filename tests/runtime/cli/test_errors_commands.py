@@ -20,12 +20,14 @@ ROUNDS = int(os.environ.get("LITS_FUZZ_OPTIONS", "12"))
 """Of each command."""
 MODULES = {
     "lits-infer": "lits_runtime.cli.infer",
+    "lits-serve": "lits_runtime.cli.serve",
     "lits-doctor": "lits_runtime.cli.doctor",
     "lits-data": "lits_train.cli.data",
     "lits-train": "lits_train.cli.train",
     "lits-export": "lits_export.cli.export",
     "lits-eval": "lits_tools.cli.eval",
     "lits-view": "lits_tools.cli.view",
+    "lits-archive": "lits_tools.cli.archive",
 }
 WORDS = (
     *("", "-1", "0", "1", "2", "3", "1e9", "nan", "inf", "-inf", "1e-300", "99999999999999999999"),
@@ -122,6 +124,7 @@ def arguments(command: click.Command, draw: random.Random, files: list[str]) -> 
 
 
 WORK = {
+    "lits-serve": ("lits_runtime.server.serving.serve",),
     "lits-train": ("lits_train.training.loop.train",),
     "lits-export": ("lits_export.export.export_model",),
     "lits-data": ("lits_train.data.download.download", "lits_train.data.parallel._there"),

@@ -40,6 +40,6 @@ def test_usage_and_data_errors_of_the_command(tmp_path: Path) -> None:
 def test_help_groups_all_options() -> None:
     lines = CliRunner().invoke(main, ["--help"]).stdout.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Recipe:", "Validation:", "Device:", "Output:", "Options:"]
+    assert headings == ["Recipe:", "Validation:", "Device:", "Output:", "Options:", "Commands:"]
     names = {name for option in main.params for name in option.opts if name.startswith("--")}
     assert names <= {word.strip(",") for line in lines for word in line.split()}

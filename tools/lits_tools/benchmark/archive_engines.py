@@ -3,7 +3,6 @@
 python -m lits_tools.benchmark.archive_engines [--scans 24] [--turns 3]
 """
 
-import resource
 import shutil
 import statistics
 import tempfile
@@ -69,8 +68,6 @@ def main(scans: int, slices: int, turns: int) -> None:
     one, two = medians["ray, 1 worker"], medians["ray, 2 workers"]
     click.echo(f"two workers over one: {one / two:.2f}")
     click.echo(f"overhead of Ray: {1000 * (one - medians['local']):.0f} ms a scan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    click.echo(f"peak of the driver: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def series_name(uri: str) -> str:
     """What the results of a series in a store are called: its place may name a patient.
 
     >>> series_name("s3://bucket/study/series/")
-    'series-2dfcd8de'
+    'series-343f817d'
     """
     return f"series-{hashlib.sha256(uri.rstrip('/').encode()).hexdigest()[:8]}"
 
