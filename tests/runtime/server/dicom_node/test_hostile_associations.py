@@ -18,7 +18,7 @@ from support.dicom_node import NodeServer, datasets, storescu
 from support.mutated_associations import mutated, recorded, say
 from support.orthanc import missing
 
-COUNT = int(os.environ.get("LITS_MUTATED_ASSOCIATIONS", "200"))
+COUNT = int(os.environ.get("LITS_MUTATED_ASSOCIATIONS", "80"))
 SENDERS, MOST = 4, 50
 OURS = re.compile(
     r"(queue\.sqlite(-wal|-shm)?|lock|audit\.log|jobs/[0-9a-f]{32}/scan/[0-9a-f]{32}\.dcm)"
