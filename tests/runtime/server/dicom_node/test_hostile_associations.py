@@ -1,6 +1,6 @@
 """Senders that speak DICOM badly: the node goes on, and nothing of theirs is left.
 
-`LITS_MUTATED_ASSOCIATIONS` sets their number, 200 by default.
+`LITS_MUTATED_ASSOCIATIONS` sets their number, 80 by default.
 """
 
 import os
