@@ -1,6 +1,6 @@
 # make demo: segment a phantom CT with the bundled model.
 # make test: make lint, then all tests. make test-fast: those that take no more than a moment each.
-# make lint: ruff, mypy, import-linter with the layers of setup.cfg, and codespell.
+# make lint: ruff, mypy, import-linter with the layers of setup.cfg, codespell and hadolint.
 # make bench: speed and memory of lits-infer; BENCH='-m fp16=model.onnx --checkpoint baseline.pth'.
 # make bench-model: PyTorch and the file of each precision; BENCH='--checkpoint baseline.pth'.
 # make web-libraries: the libraries of the server's pages, fetched anew by npm.
@@ -25,6 +25,7 @@ lint: .venv-test/installed
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports --no-logo
 	.venv-test/bin/codespell
+	.venv-test/bin/hadolint Dockerfile
 
 test: lint
 	.venv-test/bin/python -m pytest -n $(WORKERS) -m "not gpu"
