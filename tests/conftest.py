@@ -14,7 +14,7 @@ import pytest
 
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from support.made_once import made_once, session_folder
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 from support.paths import SHARED_DATA
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and its children inherit that.
@@ -79,7 +79,7 @@ def real_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session", params=["default", "baseline"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained network of each recipe, small, whose masks are neither empty nor full."""
-    from support.exports import write_checkpoint
+    from support.networks.exports import write_checkpoint
 
     folder = session_folder(tmp_path_factory) / request.param
     return made_once(folder, partial(write_checkpoint, request.param))
@@ -88,6 +88,6 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path) -> Mapping[str, Any]:
     """The checkpoint's exports by precision."""
-    from support.exports import Exports
+    from support.networks.exports import Exports
 
     return Exports(checkpoint)

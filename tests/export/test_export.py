@@ -27,8 +27,8 @@ from lits_runtime.volumes.scan import Scan
 from lits_train.network.checkpoint import load_checkpoint
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import RECIPES
-from support.export_gates import GATES, tensor_types
-from support.node_runtime import compare_with_node
+from support.networks.export_gates import GATES, tensor_types
+from support.services.node_runtime import compare_with_node
 
 # Lowering to float16 and int8 takes the longest, and the two recipes have the same kinds of layers.
 EXPORTS = [("default", precision) for precision in TOLERANCES]

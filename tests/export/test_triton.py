@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from lits_export.cli.export import main
 from lits_export.triton import write_repository
 from lits_runtime.model.bundled import bundled_model
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 
 
 def parsed(config: Path) -> Any:

@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from support.dicom_ct import save, slices_of
-from support.labelled_series import liver_with_lesions
-from support.models import tiny_model
+from support.dicom.ct import save, slices_of
+from support.dicom.labelled_series import liver_with_lesions
+from support.files.scans import LPS_AFFINE, random_hu
+from support.networks.tiny_models import tiny_model
 from support.paths import ROOT
-from support.scans import LPS_AFFINE, random_hu
 
 PAGE = ROOT / "docs/embedding.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

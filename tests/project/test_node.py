@@ -8,7 +8,7 @@ import pytest
 
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.volumes.scan import Scan
-from support.node_runtime import FOLDER, compare_with_node
+from support.services.node_runtime import FOLDER, compare_with_node
 
 
 @pytest.mark.slow

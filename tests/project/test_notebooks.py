@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 from support.paths import ROOT
 
 NOTEBOOKS = ROOT / "tools" / "notebooks"

@@ -13,9 +13,9 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
-from support.models import tiny_model
+from support.files.scans import LPS_AFFINE, random_hu
+from support.networks.tiny_models import tiny_model
 from support.paths import ROOT
-from support.scans import LPS_AFFINE, random_hu
 
 DOOR = "lits_runtime/session/providers.py"
 INHERITS = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")

@@ -13,10 +13,10 @@ import yaml
 from lits_runtime.batch.jobs import plan, shard
 from lits_runtime.batch.lists.manifest import as_manifest, read_manifest
 from lits_runtime.batch.lists.row import Row
-from support import slurm_node
 from support.batches import contents, invoke
+from support.files.scans import write_scan
 from support.recipes import recipe, with_lits_infer
-from support.scans import write_scan
+from support.services import slurm_node
 
 pytestmark = pytest.mark.slow
 SCANS = 10

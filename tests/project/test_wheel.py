@@ -12,8 +12,8 @@ import pytest
 
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.phantom.ct import make_phantom, write_phantom
+from support.files.scans import load_nifti
 from support.paths import ROOT
-from support.scans import load_nifti
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from lits_export import export
 from lits_export.cli.export import main
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:

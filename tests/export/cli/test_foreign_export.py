@@ -13,14 +13,14 @@ from lits_export.parity.slabs import phantom_slabs
 from lits_runtime import Segmenter
 from lits_train.network.preprocessing import Preprocessing
 from lits_train.settings.recipe import BASELINE
-from support.foreign_networks import MEAN, STD, NotebookNetwork, alive
+from support.networks.foreign_networks import MEAN, STD, NotebookNetwork, alive
 
 pytestmark = pytest.mark.slow
 
 RECIPE = BASELINE.override(size=64)
 CODE = """
 from torch import nn
-from support.foreign_networks import NARROW, NotebookNetwork
+from support.networks.foreign_networks import NARROW, NotebookNetwork
 
 class Residual(NotebookNetwork):
     def __init__(self):

@@ -27,7 +27,7 @@ from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_chec
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import BASELINE, DEFAULT
-from support.export_gates import tensor_types
+from support.networks.export_gates import tensor_types
 
 pytestmark = pytest.mark.slow
 

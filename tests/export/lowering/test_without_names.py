@@ -12,7 +12,7 @@ from lits_runtime.model.description import describe
 from lits_runtime.model.metadata import ModelMetadata
 from lits_train.network.checkpoint import Checkpoint
 from lits_train.settings.recipe import RECIPES
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 
 TRAINING = {
     "cases": ["anna-1970", "ben-1980", "cara-1990"],

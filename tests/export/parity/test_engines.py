@@ -22,7 +22,7 @@ from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import DEFAULT
-from support.models import TINY_METADATA, tiny_model
+from support.networks.tiny_models import TINY_METADATA, tiny_model
 
 SIZES = [(512, 511), (97, 131), (160, 160), (37, 53), (33, 1), (1, 1)]
 SMALL = 37 * 53

@@ -8,8 +8,8 @@ import pytest
 
 from lits_runtime.model.checked_file import check
 from support.batches import invoke
-from support.models import tiny_model
-from support.scans import save, write_scan
+from support.files.scans import save, write_scan
+from support.networks.tiny_models import tiny_model
 
 MODEL = {"postprocessing": {"keep_largest_liver": True, "min_lesion_ml": 0.5}, "search_mm": 5}
 

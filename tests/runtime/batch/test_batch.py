@@ -23,8 +23,8 @@ from lits_runtime.cli.infer import main
 from lits_runtime.model.checked_file import check
 from lits_runtime.segment.options import Options
 from support.batches import invoke, litter, statuses
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
+from support.networks.tiny_models import tiny_model
 
 KILLS = int(os.environ.get("LITS_TEST_KILLS", "4"))
 """How many moments of a batch are tried with SIGKILL; the full run takes 100."""

@@ -23,7 +23,7 @@ from lits_runtime.files.output_rule import Inputs, lock_paths
 from lits_runtime.messages import csv_cell
 from lits_runtime.records.record_file import our_files, record_path
 from support.batches import FOREIGN, contents, invoke, litter, results, settings, statuses
-from support.scans import load_nifti, write_scan
+from support.files.scans import load_nifti, write_scan
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lits_runtime.batch.engine import BatchEngine, JobProgress, open_engine
 from lits_runtime.batch.job import Job
 from lits_runtime.batch.job_files import OutputPlan
 from support.batches import contents, settings
-from support.scans import write_scan
+from support.files.scans import write_scan
 
 
 class Elsewhere:

@@ -16,7 +16,7 @@ from lits_runtime.batch import run_batch
 from lits_runtime.batch.job import Job
 from lits_runtime.volumes.scan import Scan
 from support.batches import contents, litter, settings
-from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
 
 SHAPE = (24, 24, 60)
 

@@ -21,8 +21,8 @@ from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.records.record_file import read_record
 from lits_train.cli.data import main as data_main
 from support.batches import FOREIGN, contents, invoke, litter, settings, statuses
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu, write_scan
+from support.networks.tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")

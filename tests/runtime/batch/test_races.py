@@ -12,8 +12,8 @@ import pytest
 
 from lits_runtime.records.record_file import explains, read_record
 from support.batches import litter
+from support.files.scans import write_scan
 from support.forks import Forks, end, everything
-from support.scans import write_scan
 
 pytestmark = pytest.mark.slow
 

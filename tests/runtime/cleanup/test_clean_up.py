@@ -19,9 +19,9 @@ from lits_runtime.cleanup.label_runs import Runs
 from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.geometry import Geometry
-from support.models import positional_labels, positional_model
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.networks.tiny_models import positional_labels, positional_model
 from support.paths import SHARED_DATA
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
 from support.whole_cleanup import cleaned_whole
 
 VOLUMES = int(os.environ.get("LITS_CLEANUP_VOLUMES", "40"))

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from support.commands import COMMANDS
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, random_hu
+from support.files.scans import LPS_AFFINE, random_hu
+from support.networks.tiny_models import tiny_model
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_OPTIONS", "12"))
 """Of each command."""

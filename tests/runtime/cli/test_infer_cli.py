@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from lits_runtime.cli.infer import main
 from lits_runtime.session.providers import why_not
-from support.scans import LPS_AFFINE, load_nifti, random_hu
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu
 
 
 @pytest.fixture

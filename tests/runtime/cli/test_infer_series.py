@@ -19,12 +19,12 @@ from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
 from lits_runtime.volumes.scan import Scan
 from support.batches import FOREIGN, contents, invoke, litter, statuses
-from support.dicom_ct import AFFINE, PATIENT_NAME, save, set_all, slices_of, uid
-from support.dicom_objects import litter as objects_of_others
-from support.dicom_objects import with_directory
-from support.labelled_series import PLANES, labelled, liver_with_lesions
-from support.scans import load_nifti, write_scan
-from support.scans import save as save_nifti
+from support.dicom.ct import AFFINE, PATIENT_NAME, save, set_all, slices_of, uid
+from support.dicom.labelled_series import PLANES, labelled, liver_with_lesions
+from support.dicom.objects import litter as objects_of_others
+from support.dicom.objects import with_directory
+from support.files.scans import load_nifti, write_scan
+from support.files.scans import save as save_nifti
 
 HU = np.array([-900, 55, 150], np.int16)
 """Of background, liver and lesion, as the tiny model takes them."""

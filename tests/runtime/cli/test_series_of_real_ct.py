@@ -11,11 +11,11 @@ from lits_runtime import Segmenter
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import save as save_slices
-from support.dicom_ct import slices_of
-from support.labelled_series import PLANES
+from support.dicom.ct import save as save_slices
+from support.dicom.ct import slices_of
+from support.dicom.labelled_series import PLANES
+from support.files.scans import load_nifti, save
 from support.paths import SHARED_DATA
-from support.scans import load_nifti, save
 
 pytestmark = [
     pytest.mark.slow,

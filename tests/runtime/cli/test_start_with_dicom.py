@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from support.scans import LPS_AFFINE, load_nifti, random_hu
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu
 
 EXTENSION = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(6)
 """A DICOM data set, as a converter may leave it in a header."""

@@ -21,7 +21,7 @@ from lits_runtime.files.atomic import (
     remove_abandoned,
 )
 from lits_runtime.files.locks import locked, patience, try_lock
-from support.full_disk import largest_file
+from support.files.full_disk import largest_file
 
 LEFT_BEHIND = """
 import os, sys

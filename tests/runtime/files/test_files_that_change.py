@@ -29,8 +29,8 @@ from lits_train.samples.unreadable import ReadableSlices, SkippedSlices, Unreada
 from lits_train.settings.recipe import BASELINE
 from lits_train.settings.run import RunSettings
 from lits_train.training.loop import train
-from support.cases import write_case
-from support.scans import load_nifti, random_hu
+from support.files.cases import write_case
+from support.files.scans import load_nifti, random_hu
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 CONTENT = np.random.default_rng(0).integers(0, 40, 12 * 2**20).astype(np.uint8).tobytes()

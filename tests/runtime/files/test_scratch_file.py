@@ -14,9 +14,9 @@ import pytest
 from lits_runtime import CancelledError, ClosedError, Options, Segmenter, VolumeError
 from lits_runtime.cleanup import kept_runs
 from lits_runtime.files.scratch_file import ScratchFile
-from support.full_disk import largest_file
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, random_hu, reorient, save
+from support.files.full_disk import largest_file
+from support.files.scans import LPS_AFFINE, random_hu, reorient, save
+from support.networks.tiny_models import tiny_model
 
 ALL = Options(keep_largest_liver=True, drop_lesions_outside_liver=True, min_lesion_ml=0.002)
 OPEN_FILES = Path("/proc/self/fd")

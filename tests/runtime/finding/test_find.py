@@ -13,7 +13,7 @@ import pytest
 from lits_runtime.batch.jobs import plan
 from lits_runtime.finding.find import find_scans, log_lines
 from lits_train.data.case_files import find_files
-from support.record_folders import make, within
+from support.files.record_folders import make, within
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lits_runtime.finding.find import find_scans
 from lits_tools.scores.pairs import find_pairs
 from lits_train.data.case_files import find_files
 from lits_train.data.cases import find_cases
-from support.record_folders import make, within
+from support.files.record_folders import make, within
 
 # Files of a folder, of which those marked + are scans, and others - with a word of the reason.
 # What is marked . is no image, and nobody asks.

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from lits_runtime.batch.jobs import plan
 from lits_runtime.cli.infer import main
 from support.batches import invoke, statuses
-from support.record_folders import RECORD, make
-from support.scans import write_scan
+from support.files.record_folders import RECORD, make
+from support.files.scans import write_scan
 
 
 def test_the_output_folder_may_be_anywhere(

@@ -6,9 +6,9 @@ import numpy as np
 
 from lits_runtime.finding.find import find_scans, log_lines
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import body_hu, save, set_all, slices_of, uid
-from support.dicom_objects import litter
-from support.scans import write_scan
+from support.dicom.ct import body_hu, save, set_all, slices_of, uid
+from support.dicom.objects import litter
+from support.files.scans import write_scan
 
 
 def test_each_axial_series_is_found_among_other_files(tmp_path: Path) -> None:

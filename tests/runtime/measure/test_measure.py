@@ -19,8 +19,8 @@ from lits_runtime.segment.options import Options
 from lits_runtime.volumes.geometry import Geometry
 from lits_tools.scores.case_scores import score_case
 from lits_tools.scores.lesion_match import label_lesions, match_lesions
-from support.models import positional_model, tiny_model
-from support.scans import AXIS_CODES, reorient
+from support.files.scans import AXIS_CODES, reorient
+from support.networks.tiny_models import positional_model, tiny_model
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_ROUNDS", "40"))
 TILTED = np.array([[-0.7, 0.05, 0.0, 128], [0, -0.8, -1.25, 64], [0, 0.02, 2.5, -32], [0, 0, 0, 1]])

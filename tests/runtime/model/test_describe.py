@@ -14,7 +14,7 @@ from onnx import helper
 from lits_export.cli.export import main
 from lits_runtime.model.bundled import bundled_model
 from lits_runtime.model.description import describe, table
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 
 
 def embedded() -> dict[str, Any]:

@@ -22,12 +22,12 @@ from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
 from lits_runtime.segment.slab_inference import check_contract
 from lits_train.cli.train import main as train
 from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
-from support.costly_models import COSTLY_MODELS
-from support.hostile_checkpoints import GOOD, HOSTILE_CHECKPOINTS, UNREADABLE
-from support.hostile_models import HOSTILE_MODELS, NEEDS_A_RUN, beyond_probability, flipped
-from support.models import tiny_model
+from support.files.scans import LPS_AFFINE, random_hu, save
+from support.hostile.checkpoints import GOOD, HOSTILE_CHECKPOINTS, UNREADABLE
+from support.hostile.costly_models import COSTLY_MODELS
+from support.hostile.models import HOSTILE_MODELS, NEEDS_A_RUN, beyond_probability, flipped
+from support.networks.tiny_models import tiny_model
 from support.paths import ROOT
-from support.scans import LPS_AFFINE, random_hu, save
 
 FLIPS = 400
 HIDDEN = [name for name in HOSTILE_MODELS if name.startswith("hidden")]

@@ -8,7 +8,7 @@ import pytest
 from lits_runtime import ModelError
 from lits_runtime.model.checked_file import check
 from lits_runtime.model.metadata import ModelMetadata, Postprocessing
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 
 STEPS = {
     "keep_largest_liver": True,

@@ -15,7 +15,7 @@ from lits_runtime import ModelError, Segmenter
 from lits_runtime.model.checked_file import ModelFile, check
 from lits_runtime.model.onnx_graph import GraphReader
 from lits_runtime.session.run import run
-from support.model_mutations import mutated, seeds
+from support.hostile.model_mutations import mutated, seeds
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_MODELS", "1500"))
 """The full size is 100,000."""

@@ -14,7 +14,7 @@ from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.plausibility.hounsfield import value_warnings
 from lits_runtime.plausibility.overview import Overview
 from lits_runtime.volumes.scan import Scan
-from support.models import tiny_model
+from support.networks.tiny_models import tiny_model
 from support.paths import SHARED_DATA
 
 Values = NDArray[np.float64]

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lits_runtime import Options, Segmenter, VolumeError
-from support.models import tiny_model
-from support.scans import load_nifti, random_hu
+from support.files.scans import load_nifti, random_hu
+from support.networks.tiny_models import tiny_model
 
 AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.7, 0, 90], [0, 0, 2.5, -40], [0, 0, 0, 1.0]])
 

@@ -17,7 +17,7 @@ from lits_runtime.batch.results_file import write_report
 from lits_runtime.cli.outcome_log import log_outcome
 from lits_runtime.records.record_file import our_files, record_path
 from support.batches import invoke, settings, statuses
-from support.scans import write_scan
+from support.files.scans import write_scan
 
 
 @pytest.fixture

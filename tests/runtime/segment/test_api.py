@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 import lits_runtime
 from lits_runtime import CancelledError, Options, Scan, Segmenter, VolumeError
-from support.models import positional_labels, positional_model, tiny_model
-from support.scans import LPS_AFFINE, load_nifti, random_hu
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu
+from support.networks.tiny_models import positional_labels, positional_model, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_other_thresholds_change_labels_as_probabilities_say(stored: NDArray[np.
 def test_probabilities_are_written_per_class_on_the_scan_s_grid(
     codes: str, segmenter: Segmenter, stored: NDArray[np.int16], tmp_path: Path
 ) -> None:
-    from support.scans import reorient
+    from support.files.scans import reorient
 
     volume, affine = reorient(stored, LPS_AFFINE, codes)
     nib.save(nib.Nifti1Image(volume, affine), tmp_path / "scan.nii.gz")

@@ -19,8 +19,8 @@ from lits_runtime.batch import Settings, run_batch, segment_scan
 from lits_runtime.batch.job import Job
 from lits_runtime.batch.jobs import plan
 from lits_runtime.model.description import describe
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, random_hu
+from support.files.scans import LPS_AFFINE, random_hu
+from support.networks.tiny_models import tiny_model
 
 FOLDER = str(Path(lits_runtime.__file__).parent)
 HU = random_hu((6, 5, 4))

@@ -22,8 +22,8 @@ from lits_runtime import ClosedError, LitsError, ModelError, Options, ProviderEr
 from lits_runtime.batch import Outcome, Settings, run_batch, segment_scan
 from lits_runtime.batch.job import Job
 from lits_runtime.system.threads import Prefetched, ordered_map
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, random_hu
+from support.files.scans import LPS_AFFINE, random_hu
+from support.networks.tiny_models import tiny_model
 
 PATIENCE_S = 20
 """A child that takes longer hangs."""

@@ -20,8 +20,8 @@ from lits_runtime.segment.liver_search import LiverSearch, searched, slab_size, 
 from lits_runtime.segment.slab_inference import Inference, SlabResult
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
-from support.models import positional_model, tiny_model
-from support.scans import AXIS_CODES, load_nifti, reorient
+from support.files.scans import AXIS_CODES, load_nifti, reorient
+from support.networks.tiny_models import positional_model, tiny_model
 
 NO_SEARCH = Options(search=False)
 

@@ -8,8 +8,8 @@ import pytest
 from lits_runtime import Options, OptionsError, Segmenter
 from lits_runtime.model.checked_file import check
 from lits_runtime.model.metadata import Postprocessing
-from support.models import tiny_model
-from support.scans import LPS_AFFINE
+from support.files.scans import LPS_AFFINE
+from support.networks.tiny_models import tiny_model
 
 ALL = Postprocessing(True, True, 0.5, 0.1)
 NONE = Postprocessing()

@@ -8,8 +8,8 @@ import pytest
 from lits_runtime import Segmenter
 from lits_runtime.errors import OutputError, VolumeError
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
-from support.labelled_series import labelled
-from support.scans import save
+from support.dicom.labelled_series import labelled
+from support.files.scans import save
 
 
 def test_labels_of_a_conversion_are_saved_on_the_series(

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper
 from lits_runtime import ModelError, ProviderError, Segmenter
 from lits_runtime.session.providers import why_not
 from lits_runtime.system.processors import usable_processors
-from support.models import tiny_model
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
+from support.networks.tiny_models import tiny_model
 from support.paths import SHARED_DATA
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from lits_runtime.server.limited_head import LimitedHead
-from support.served import Server
+from support.services.served import Server
 
 TOKEN = "correct-horse-battery"
 

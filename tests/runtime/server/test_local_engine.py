@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from lits_runtime.server.static_site import STATIC
-from support import node_runtime
 from support.paths import ROOT
+from support.services import node_runtime
 
 
 @pytest.mark.slow

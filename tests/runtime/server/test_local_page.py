@@ -16,13 +16,14 @@ from lits_runtime import Segmenter
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.server.static_site import write_static
 from lits_runtime.volumes.scan import Scan
-from support import browser, dicom_ct
-from support.dicom_syntaxes import WRITERS
-from support.models import positional_model
-from support.orthanc import free_port
+from support.dicom import ct as dicom_ct
+from support.dicom.syntaxes import WRITERS
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.networks.tiny_models import positional_model
 from support.paths import SHARED_DATA
-from support.scans import LPS_AFFINE, load_nifti, random_hu, reorient, save
-from support.served import Server
+from support.services import browser
+from support.services.orthanc import free_port
+from support.services.served import Server
 
 CLEANED = {
     "search_mm": 8,

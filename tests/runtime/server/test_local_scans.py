@@ -15,9 +15,9 @@ from lits_runtime.measure.lesions import LesionTracker
 from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.server.static_site import STATIC
 from lits_runtime.volumes.scan import Scan
-from support import node_runtime
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
 from support.paths import ROOT
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.services import node_runtime
 
 SHAPE = (13, 11, 9)
 STEPS = (

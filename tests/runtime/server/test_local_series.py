@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from lits_runtime.server.static_site import STATIC
 from lits_runtime.volumes.geometry import Geometry
-from support import dicom_ct, node_runtime
-from support.dicom_faults import FAULTS, PLAIN, Truth
-from support.dicom_syntaxes import WRITERS
+from support.dicom import ct as dicom_ct
+from support.dicom.faults import FAULTS, PLAIN, Truth
+from support.dicom.syntaxes import WRITERS
 from support.paths import ROOT
+from support.services import node_runtime
 
 LEFT_TO_THE_SERVER = {
     "one slice missing, to be filled in": "missing",

@@ -24,8 +24,8 @@ from lits_runtime.session.providers import (
     session_provider,
     why_not,
 )
-from support.fake_onnxruntime import FakeLibrary, with_gpu
-from support.models import tiny_model
+from support.networks.fake_onnxruntime import FakeLibrary, with_gpu
+from support.networks.tiny_models import tiny_model
 
 WITHOUT_GPU = why_not("cuda") is not None
 

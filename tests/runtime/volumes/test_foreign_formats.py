@@ -15,7 +15,7 @@ from lits_runtime import Segmenter, VolumeError
 from lits_runtime.segment.options import Options
 from lits_runtime.volumes.foreign_formats import kind_of
 from lits_runtime.volumes.scan import Scan
-from support.scans import LPS_AFFINE, random_hu
+from support.files.scans import LPS_AFFINE, random_hu
 
 STORED = random_hu((7, 6, 5))
 PLAIN = nib.Nifti1Image(STORED, LPS_AFFINE).to_bytes()

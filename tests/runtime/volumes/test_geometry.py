@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lits_runtime import VolumeError
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
 
 Affine = NDArray[np.float64]
 

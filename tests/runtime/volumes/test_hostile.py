@@ -14,8 +14,8 @@ import pytest
 from lits_runtime import VolumeError
 from lits_runtime.volumes.nifti.reader import MAX_HEADER_BYTES
 from lits_runtime.volumes.scan import Scan
-from support import hostile_scans
-from support.scans import LPS_AFFINE
+from support.files.scans import LPS_AFFINE
+from support.hostile import scans as hostile_scans
 
 SCANS = int(os.environ.get("LITS_FUZZ_SCANS", "300"))
 """How many mutated files are tried; the full run takes 10000."""

@@ -19,7 +19,7 @@ from lits_train.data.cases import check_case, find_cases
 from lits_train.data.examine import examine, files_of
 from lits_train.samples.dataset import SliceDataset
 from lits_train.settings.recipe import RECIPES
-from support.scans import load_nifti
+from support.files.scans import load_nifti
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from lits_runtime import VolumeError
 from lits_runtime.volumes.scan import Scan
-from support.scans import LPS_AFFINE as AFFINE
-from support.scans import load_nifti, random_hu
+from support.files.scans import LPS_AFFINE as AFFINE
+from support.files.scans import load_nifti, random_hu
 
 HU = random_hu((5, 4, 3))
 FORMS = r"expected a path, a file opened with 'rb', a nibabel image, or a tuple"

@@ -16,8 +16,8 @@ import pytest
 from lits_runtime import Segmenter, VolumeError
 from lits_runtime.volumes.scan import Scan
 from lits_runtime.volumes.scratch import Scratch
-from support.models import tiny_model
-from support.scans import LPS_AFFINE, load_nifti, random_hu, reorient
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu, reorient
+from support.networks.tiny_models import tiny_model
 
 
 @pytest.mark.parametrize(("put_axis", "take_axis"), list(itertools.permutations(range(3), 2)))

@@ -19,8 +19,8 @@ from lits_runtime.volumes.memory import ArraySink
 from lits_runtime.volumes.open import open_sink, save_labels
 from lits_runtime.volumes.scan import Scan
 from lits_runtime.volumes.source import Content, LabelSink, Verified, VolumeSource
-from support.models import positional_model
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient, save
+from support.networks.tiny_models import positional_model
 
 CONTENT = Content(LABEL_VALUES)
 

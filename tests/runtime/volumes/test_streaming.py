@@ -14,9 +14,9 @@ from nibabel.orientations import aff2axcodes
 from lits_runtime import Segmenter, VolumeError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_runtime.volumes.scan import Scan
-from support.models import positional_labels, positional_model, tiny_model
+from support.files.scans import AXIS_CODES, LPS_AFFINE, random_hu, reorient, save
+from support.networks.tiny_models import positional_labels, positional_model, tiny_model
 from support.paths import SHARED_DATA
-from support.scans import AXIS_CODES, LPS_AFFINE, random_hu, reorient, save
 
 
 def load_nifti(path: Path) -> Any:

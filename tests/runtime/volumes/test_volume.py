@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lits_runtime import VolumeError
 from lits_runtime.volumes.scan import Geometry, Scan
-from support.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
+from support.files.scans import AXIS_CODES, LPS_AFFINE, load_nifti, random_hu, reorient
 
 
 def test_all_48_axis_codes_are_distinct() -> None:

@@ -7,8 +7,8 @@ import pytest
 from lits_export.export import ExportResult
 from lits_tools.benchmark.model import ModelBenchmark
 from lits_tools.benchmark.node_placement import NodeRun, count, fallen_back, placement
-from support.models import tiny_model
-from support.scans import random_hu
+from support.files.scans import random_hu
+from support.networks.tiny_models import tiny_model
 
 pytestmark = pytest.mark.slow
 

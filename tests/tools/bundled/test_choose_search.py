@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 from lits_runtime import Segmenter
 from lits_tools.bundled.choose_search import choose_search, effects, main, pairs
-from support.models import tiny_model
-from support.scans import save
+from support.files.scans import save
+from support.networks.tiny_models import tiny_model
 
 AFFINE = np.diag([-6.0, -6.0, 2.5, 1.0])
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lits_tools.bundled.web_libraries import FOLDER, fetched, stored
-from support import node_runtime
+from support.services import node_runtime
 
 LIBRARIES = json.loads((FOLDER / "libraries.json").read_text())
 

@@ -15,7 +15,7 @@ from lits_runtime.batch.jobs import plan as plan_of
 from lits_runtime.batch.lists.manifest import read_manifest
 from lits_tools.cli.archive import main
 from support.batches import invoke
-from support.scans import write_scan
+from support.files.scans import write_scan
 
 
 def archive(*arguments: object) -> Result:

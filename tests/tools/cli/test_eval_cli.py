@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from lits_tools.cli.eval import main
 from lits_tools.scores.pairs import case_id_of
-from support.models import tiny_model
-from support.scored_folders import write_scored_folders
+from support.files.scored_folders import write_scored_folders
+from support.networks.tiny_models import tiny_model
 
 
 def run(*arguments: object) -> Result:

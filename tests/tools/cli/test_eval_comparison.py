@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lits_tools.cli.eval import main
-from support.scored_folders import write_scored_folders
+from support.files.scored_folders import write_scored_folders
 
 
 def run(*arguments: object) -> Result:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from lits_tools.cli.eval import main
 from lits_tools.scores.pairs import find_pairs
-from support.dicom_ct import set_all
-from support.labelled_series import Labelled, labelled
-from support.models import tiny_model
-from support.scans import reorient, save
-from support.segs import write_seg
+from support.dicom.ct import set_all
+from support.dicom.labelled_series import Labelled, labelled
+from support.dicom.segs import write_seg
+from support.files.scans import reorient, save
+from support.networks.tiny_models import tiny_model
 
 
 def run(*arguments: object) -> Result:

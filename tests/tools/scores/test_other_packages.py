@@ -16,7 +16,7 @@ from lits_runtime.volumes.label_volume import read_labels
 from lits_tools.scores.overlap import bounding_box, overlap
 from lits_tools.scores.surface import FACES, FACES_AND_EDGES, surface_distances, surface_scores
 from lits_tools.scores.surface_dice import surface_dice, surfel_areas
-from support.lits_scoring_data import REFERENCE, SUBMISSION
+from support.files.lits_scoring_data import REFERENCE, SUBMISSION
 
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[float, float, float]]
 

@@ -4,7 +4,7 @@ import pytest
 
 from lits_tools.scores.evaluate import Evaluation, evaluate
 from lits_tools.scores.pairs import find_pairs
-from support.lits_scoring_data import REASON, REFERENCE, SUBMISSION
+from support.files.lits_scoring_data import REASON, REFERENCE, SUBMISSION
 
 PUBLISHED = {
     "lesion_dice": "0.490221",

@@ -10,7 +10,7 @@ from lits_tools.view.display import MARKED_COLOUR
 from lits_tools.view.panels import VIEWS, Panel, draw_ct
 from lits_tools.view.planes import PLANES
 from lits_tools.view.view_data import ViewData
-from support.views import drawn_by_hand
+from support.files.views import drawn_by_hand
 
 
 def test_lesions_are_listed() -> None:

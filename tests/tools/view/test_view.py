@@ -29,7 +29,7 @@ from lits_tools.view.panels import VIEWS, Panel, draw_ct, draw_difference
 from lits_tools.view.planes import PLANES
 from lits_tools.view.sheets import chosen_slices, sheet
 from lits_tools.view.view_data import ViewData, open_view
-from support.views import drawn_by_hand
+from support.files.views import drawn_by_hand
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 

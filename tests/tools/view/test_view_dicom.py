@@ -11,10 +11,10 @@ from lits_runtime.errors import DatasetError, VolumeError
 from lits_runtime.volumes.scan import Scan
 from lits_tools.cli.view import main
 from lits_tools.view.view_data import open_view
-from support.dicom_ct import set_all
-from support.labelled_series import PLANES, labelled
-from support.scans import save
-from support.segs import write_seg
+from support.dicom.ct import set_all
+from support.dicom.labelled_series import PLANES, labelled
+from support.dicom.segs import write_seg
+from support.files.scans import save
 
 
 def run(*arguments: object) -> Result:

@@ -18,7 +18,7 @@ from lits_train.data.imports.label_names import label_values
 from lits_train.data.imports.layouts import find_layout
 from lits_train.data.imports.splits import cases_of_fold
 from lits_train.data.imports.write import import_pairs
-from support.dicom_ct import save, set_pixels, slices_of
+from support.dicom.ct import save, set_pixels, slices_of
 
 MSD = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"}}
 NNUNET = {

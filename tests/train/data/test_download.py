@@ -9,7 +9,7 @@ from lits_runtime import DatasetError
 from lits_train.cli.data import main
 from lits_train.data.download import LITS, OWN_CACHE, Part, download, present
 from lits_train.data.free_space import require_space
-from support.kaggle_stand_in import Kaggle, packed, use_proxy
+from support.services.kaggle_stand_in import Kaggle, packed, use_proxy
 
 ONE = Part("andrewmvd/one", range(2), range(3), 1000, 1000)
 TWO = Part("andrewmvd/two", range(2, 3), range(0), 1000, 1000)

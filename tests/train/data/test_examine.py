@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.scores.lesion_match import label_lesions
 from lits_train.cli.data import main
-from support.scans import load_nifti
+from support.files.scans import load_nifti
 
 
 def check(folder: Path, *options: str, status: int = 0) -> str:

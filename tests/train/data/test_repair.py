@@ -9,8 +9,8 @@ from lits_train.data.cases import check_case, find_cases, open_pair
 from lits_train.data.repair import TYPICAL_MM, BodySides, is_lost
 from lits_train.samples.dataset import SliceDataset
 from lits_train.settings.recipe import BASELINE
-from support.cases import write_case
-from support.scans import load_nifti
+from support.files.cases import write_case
+from support.files.scans import load_nifti
 
 RECIPE = BASELINE.override(size=64)
 

@@ -14,8 +14,8 @@ from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_chec
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import BASELINE, DEFAULT
-from support.full_disk import largest_file
-from support.hostile_checkpoints import Payload
+from support.files.full_disk import largest_file
+from support.hostile.checkpoints import Payload
 
 RECIPE = BASELINE.override(size=32)
 

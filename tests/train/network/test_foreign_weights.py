@@ -14,7 +14,7 @@ from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.settings.overrides import override
 from lits_train.settings.recipe import BASELINE, RECIPES
 from lits_train.weights.state_dict import find_state_dict
-from support.foreign_networks import (
+from support.networks.foreign_networks import (
     KINDS,
     MEAN,
     NARROW,
@@ -197,7 +197,7 @@ def test_averaged_weights_come_first_and_others_are_named() -> None:
 def test_a_module_of_the_user_is_the_last_resort(tmp_path: Path) -> None:
     code = tmp_path / "theirs.py"
     code.write_text(
-        "from support.foreign_networks import NARROW, NotebookNetwork\n"
+        "from support.networks.foreign_networks import NARROW, NotebookNetwork\n"
         "def make():\n    return NotebookNetwork(NARROW)\n"
         "def other():\n    return 3\n"
         "def broken():\n    raise KeyError('no such thing')\n"

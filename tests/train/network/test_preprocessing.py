@@ -14,7 +14,7 @@ from lits_train.settings.recipe import BASELINE, DEFAULT
 from lits_train.training.network_inputs import (
     share_targets,
 )
-from support.scans import random_hu
+from support.files.scans import random_hu
 
 
 def test_minmax_takes_each_slice_s_own_range() -> None:

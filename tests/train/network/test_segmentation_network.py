@@ -9,7 +9,7 @@ from torchvision.models import regnet_y_400mf
 from lits_runtime import CheckpointError
 from lits_train.network.segmentation_network import IMAGENET_URL, SegmentationNetwork
 from lits_train.settings.recipe import BASELINE, DEFAULT
-from support.hostile_checkpoints import Payload
+from support.hostile.checkpoints import Payload
 
 
 def test_imagenet_weights_come_from_torch_s_cache(

@@ -4,7 +4,7 @@ import torch
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import RECIPES, Recipe
-from support.scans import random_hu
+from support.files.scans import random_hu
 
 
 def test_constant_slices_are_finite() -> None:

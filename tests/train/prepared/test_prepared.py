@@ -25,8 +25,8 @@ from lits_train.prepared.slices import open_cases
 from lits_train.prepared.write_case import write_case as write_prepared
 from lits_train.samples.dataset import SliceDataset
 from lits_train.settings.recipe import BASELINE, DEFAULT
-from support.cases import write_case
-from support.scans import load_nifti, random_hu
+from support.files.cases import write_case
+from support.files.scans import load_nifti, random_hu
 
 RECIPE = DEFAULT.override(size=32)
 

@@ -20,7 +20,7 @@ from lits_train.run.run_data import open_data
 from lits_train.run.state import TrainingState
 from lits_train.settings.run import RunSettings
 from lits_train.training.validation import validate
-from support.scans import load_nifti
+from support.files.scans import load_nifti
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from lits_train.network.preprocessing import Preprocessing
 from lits_train.samples.dataset import SliceDataset
 from lits_train.samples.held_out import split_cases
 from lits_train.settings.recipe import BASELINE, DEFAULT, RECIPES, Recipe
-from support.cases import write_case
-from support.scans import LPS_AFFINE, load_nifti, random_hu
+from support.files.cases import write_case
+from support.files.scans import LPS_AFFINE, load_nifti, random_hu
 
 
 def test_pairs_are_found_in_subfolders_and_sorted_by_number(

@@ -21,7 +21,7 @@ from lits_train.network.checkpoint import BEST_NAME, LAST_NAME, load_checkpoint,
 from lits_train.settings.recipe import BASELINE, DEFAULT, RECIPES, Recipe
 from lits_train.settings.run import RunSettings
 from lits_train.training.loop import train
-from support.full_disk import largest_file
+from support.files.full_disk import largest_file
 
 pytestmark = pytest.mark.slow
 

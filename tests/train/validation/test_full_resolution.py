@@ -28,7 +28,7 @@ from lits_train.validation.candidates import candidates
 from lits_train.validation.full_resolution import FullScores, validate_fully
 from lits_train.validation.labeller import NetworkLabeller, Thresholds
 from lits_train.validation.score_case import looked_at
-from support.cases import write_case
+from support.files.cases import write_case
 
 WORLD = World(torch.device("cpu"))
 

@@ -8,7 +8,7 @@ from lits_runtime import OptionsError
 from lits_runtime.batch.jobs import plan
 from lits_runtime.batch.lists.manifest import as_manifest, read_manifest
 from lits_runtime.batch.lists.row import Row
-from support.scans import write_scan
+from support.files.scans import write_scan
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])

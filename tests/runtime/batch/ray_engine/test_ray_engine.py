@@ -21,8 +21,8 @@ from lits_runtime.batch.jobs import plan
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from support.batches import contents, litter, settings
 from support.deadly import DeadlyPath
+from support.files.scans import write_scan
 from support.paths import SHARED_DATA
-from support.scans import write_scan
 
 pytestmark = pytest.mark.slow
 ROUNDS = int(os.environ.get("LITS_TEST_RAY_ROUNDS", "1"))
@@ -37,7 +37,7 @@ _TIMES = ("finished", "seconds")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from support.ray_clusters import ray_cluster
+    from support.services.ray_clusters import ray_cluster
 
     with ray_cluster(processors=2) as cluster:
         yield cluster
@@ -63,7 +63,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from support.models import positional_model
+    from support.networks.tiny_models import positional_model
 
     path = tmp_path_factory.mktemp("model") / "positional.onnx"
     path.write_bytes(positional_model())
@@ -143,7 +143,7 @@ def test_engines_continue_what_another_began(
 def test_a_removed_machine_and_a_killed_worker_lose_nothing(
     number: int, cluster: Any, archive: Path, by_local: Path, model: Path, tmp_path: Path
 ) -> None:
-    from support.ray_clusters import add_node
+    from support.services.ray_clusters import add_node
 
     chance = random.Random(SEED + number)
     jobs = plan([archive], tmp_path)

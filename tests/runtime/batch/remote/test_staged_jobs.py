@@ -14,8 +14,8 @@ from lits_runtime.batch.lists.manifest import as_manifest
 from lits_runtime.batch.lists.row import Row
 from lits_runtime.cli.infer import main as infer
 from support.batches import contents, invoke, statuses
-from support.object_store import SECRET, Door, object_store
-from support.scans import write_scan
+from support.files.scans import write_scan
+from support.services.object_store import SECRET, Door, object_store
 
 assert infer
 SCANS = ("a.nii.gz", "b.nii", "deep/c.nii.gz")
@@ -187,7 +187,7 @@ def test_lists_and_manifests_in_a_store(
 def test_a_series_below_a_prefix(
     store: Door, out: str, tiny_model_path: Path, tmp_path: Path
 ) -> None:
-    from support.dicom_ct import body_hu, save, slices_of
+    from support.dicom.ct import body_hu, save, slices_of
 
     folder = tmp_path / "DOE^JANE"
     save(slices_of(body_hu()), folder)

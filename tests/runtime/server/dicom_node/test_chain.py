@@ -6,9 +6,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from support import ohif
-from support.dicom_node import NodeServer, angled, series
-from support.orthanc import missing, orthanc
+from support.services import ohif
+from support.services.dicom_node import NodeServer, angled, series
+from support.services.orthanc import missing, orthanc
 
 
 @pytest.mark.slow

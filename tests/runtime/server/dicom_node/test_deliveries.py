@@ -12,8 +12,8 @@ from typing import Any
 import pydicom
 import pytest
 
-from support.dicom_node import NodeServer, series, storescp, storescu
-from support.orthanc import free_port, missing
+from support.services.dicom_node import NodeServer, series, storescp, storescu
+from support.services.orthanc import free_port, missing
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.dicom_ct import save
-from support.dicom_node import NodeServer, datasets, storescu
-from support.mutated_associations import mutated, recorded, say
-from support.orthanc import missing
+from support.dicom.ct import save
+from support.hostile.associations import mutated, recorded, say
+from support.services.dicom_node import NodeServer, datasets, storescu
+from support.services.orthanc import missing
 
 COUNT = int(os.environ.get("LITS_MUTATED_ASSOCIATIONS", "80"))
 SENDERS, MOST = 4, 50

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.dicom_node import NodeServer, series
-from support.orthanc import missing
+from support.services.dicom_node import NodeServer, series
+from support.services.orthanc import missing
 
 KILLS = int(os.environ.get("LITS_NODE_KILLS", "2"))
 

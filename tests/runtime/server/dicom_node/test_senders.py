@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.dicom_ct import save, set_all
-from support.dicom_node import (
+from support.dicom.ct import save, set_all
+from support.services.dicom_node import (
     AE_TITLE,
     SENDER,
     NodeServer,
@@ -21,7 +21,7 @@ from support.dicom_node import (
     series,
     storescu,
 )
-from support.orthanc import missing
+from support.services.orthanc import missing
 
 pytestmark = pytest.mark.slow
 MANY = 60

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from support.scans import write_scan
-from support.served import Server
+from support.files.scans import write_scan
+from support.services.served import Server
 
 TOKEN = "correct-horse-battery"
 

@@ -15,11 +15,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from support import dicom_ct
-from support.hostile_requests import answer_to, mutated, valid, zip_of, zip_of_zeros
-from support.load import resident_mb
-from support.scans import write_scan
-from support.served import Server
+from support.dicom import ct as dicom_ct
+from support.files.scans import write_scan
+from support.hostile.http_requests import answer_to, mutated, valid, zip_of, zip_of_zeros
+from support.services.load import resident_mb
+from support.services.served import Server
 
 MUTATIONS = int(os.environ.get("LITS_SERVE_MUTATIONS", "200"))
 OWN = re.compile(r"jobs/[0-9a-f]{32}/(scan(\.nii|\.nii\.gz|\.zip)|\d+/[\w.]+|shown/[\w.]+)")

@@ -18,9 +18,9 @@ from PIL import Image, ImageColor
 from lits_runtime import Options, Segmenter
 from lits_runtime.labels import COLOURS
 from lits_runtime.volumes.scan import Scan
-from support import dicom_ct
-from support.scans import load_nifti, random_hu, save, write_scan
-from support.served import Server, events
+from support.dicom import ct as dicom_ct
+from support.files.scans import load_nifti, random_hu, save, write_scan
+from support.services.served import Server, events
 
 EYE = np.diag([1.0, 1, 2, 1])
 

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from lits_runtime import Segmenter
-from support.scans import random_hu, save
-from support.served import Server
+from support.files.scans import random_hu, save
+from support.services.served import Server
 
 SLAB = random_hu((3, 5, 4)).astype(np.float32)
 

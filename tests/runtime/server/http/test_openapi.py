@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from support.served import Server
+from support.services.served import Server
 
 CASES = os.environ.get("LITS_SERVE_CASES", "2")
 TOKEN = "correct-horse-battery"

@@ -13,9 +13,10 @@ from PIL import Image
 from lits_runtime import Segmenter
 from lits_runtime.labels import COLOURS
 from lits_runtime.phantom.ct import make_phantom
-from support import browser, dicom_ct
-from support.scans import save
-from support.served import Server
+from support.dicom import ct as dicom_ct
+from support.files.scans import save
+from support.services import browser
+from support.services.served import Server
 
 TOKEN = "correct-horse-battery"
 TINTED = 300

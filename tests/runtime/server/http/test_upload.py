@@ -10,7 +10,7 @@ import pytest
 from fastapi import HTTPException, Request
 
 from lits_runtime.server.http.upload import Upload
-from support.full_disk import largest_file
+from support.files.full_disk import largest_file
 
 HEAD = b'--b\r\nContent-Disposition: form-data; name="scan"; filename="../../a"\r\n\r\n'
 OPTIONS = b'\r\n--b\r\nContent-Disposition: form-data; name="options"\r\n\r\n{"tta": true}'

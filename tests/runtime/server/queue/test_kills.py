@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lits_runtime import Segmenter
-from support.scans import load_nifti, random_hu, save
-from support.served import Server
+from support.files.scans import load_nifti, random_hu, save
+from support.services.served import Server
 
 EYE = np.diag([1.0, 1, 2, 1])
 

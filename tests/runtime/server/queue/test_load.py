@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from lits_runtime import Segmenter
-from support.load import Clients, kill_at_random, resident_mb
-from support.scans import load_nifti, random_hu, save
-from support.served import Server
+from support.files.scans import load_nifti, random_hu, save
+from support.services.load import Clients, kill_at_random, resident_mb
+from support.services.served import Server
 
 JOBS = int(os.environ.get("LITS_SERVE_JOBS", "12"))
 CLIENTS = int(os.environ.get("LITS_SERVE_CLIENTS", "3"))

@@ -11,8 +11,8 @@ from lits_runtime.volumes.dicom.choice import choose_series, kernel_of, phase_of
 from lits_runtime.volumes.dicom.find import FoundSeries, find_series
 from lits_runtime.volumes.dicom.series import Acquisition, Series
 from lits_runtime.volumes.dicom.table import rows, table
-from support.dicom_ct import AFFINE, PATIENT_NAME, body_hu, save, set_all, slices_of, uid
-from support.dicom_faults import FAULTS
+from support.dicom.ct import AFFINE, PATIENT_NAME, body_hu, save, set_all, slices_of, uid
+from support.dicom.faults import FAULTS
 
 HU = body_hu((24, 20, 44))
 

@@ -10,10 +10,10 @@ from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import AFFINE, PATIENT_NAME, body_hu, slices_of
-from support.dicom_faults import FAULTS, Truth, Volume
-from support.dicom_htj2k import SHAPE
-from support.dicom_syntaxes import WRITERS
+from support.dicom.ct import AFFINE, PATIENT_NAME, body_hu, slices_of
+from support.dicom.faults import FAULTS, Truth, Volume
+from support.dicom.htj2k import SHAPE
+from support.dicom.syntaxes import WRITERS
 
 
 def check(series: Series, truth: Volume) -> None:

@@ -15,9 +15,9 @@ from lits_runtime.volumes.dicom import stored
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.scan import Scan
-from support import hostile_dicom
-from support.dicom_ct import body_hu, save, slices_of
-from support.dicom_htj2k import SHAPE
+from support.dicom.ct import body_hu, save, slices_of
+from support.dicom.htj2k import SHAPE
+from support.hostile import dicom_files as hostile_dicom
 
 ROUNDS = int(os.environ.get("LITS_FUZZ_DICOM", "300"))
 """How many mutated folders are tried; the full run takes 20000."""

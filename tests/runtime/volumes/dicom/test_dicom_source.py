@@ -15,12 +15,12 @@ from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.digest import scan_sha256
 from lits_runtime.volumes.open import open_dicom
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import AFFINE, body_hu, save, slices_of
-from support.dicom_faults import FAULTS
-from support.labelled_series import labelled
+from support.dicom.ct import AFFINE, body_hu, save, slices_of
+from support.dicom.faults import FAULTS
+from support.dicom.labelled_series import labelled
+from support.files.scans import load_nifti
+from support.files.scans import save as save_nifti
 from support.paths import SHARED_DATA
-from support.scans import load_nifti
-from support.scans import save as save_nifti
 
 PLANES = ("LPS", "LPI", "RAI", "LIP", "PIL")
 """Columns, rows and slices of axial series of three kinds, a coronal and a sagittal one."""

@@ -11,8 +11,8 @@ from lits_runtime.volumes.dicom_objects.capture import make_sc
 from lits_runtime.volumes.dicom_objects.drawing import Frame, picture
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import write_object
-from support.dicom_tools import broken_rules
-from support.labelled_series import ALGORITHM, Labelled, as_multi_frame, labelled
+from support.dicom.labelled_series import ALGORITHM, Labelled, as_multi_frame, labelled
+from support.dicom.programs import broken_rules
 
 
 def captured(case: Labelled) -> list[Dataset]:

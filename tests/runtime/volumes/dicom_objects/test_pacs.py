@@ -15,11 +15,11 @@ from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.report import make_sr
 from lits_runtime.volumes.dicom_objects.rtstruct import make_rtstruct
 from lits_runtime.volumes.dicom_objects.seg import make_seg
-from support import ohif
-from support.dicom_ct import save, set_all, slices_of
-from support.dicom_node import angled
-from support.labelled_series import ALGORITHM, labelled
-from support.orthanc import Orthanc, missing, orthanc
+from support.dicom.ct import save, set_all, slices_of
+from support.dicom.labelled_series import ALGORITHM, labelled
+from support.services import ohif
+from support.services.dicom_node import angled
+from support.services.orthanc import Orthanc, missing, orthanc
 
 pytestmark = pytest.mark.slow
 OPTIONS = ObjectOptions()

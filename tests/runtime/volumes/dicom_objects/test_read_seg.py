@@ -12,9 +12,9 @@ from lits_runtime.errors import VolumeError
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom_objects.read_seg import is_seg, on_grid, read_seg
 from lits_runtime.volumes.geometry import Geometry
-from support.labelled_series import Labelled, labelled
+from support.dicom.labelled_series import Labelled, labelled
+from support.dicom.segs import seg_by_dcmqi, write_seg
 from support.paths import SHARED_DATA
-from support.segs import seg_by_dcmqi, write_seg
 
 MUTATIONS = int(os.environ.get("LITS_SEG_MUTATIONS", "60"))
 

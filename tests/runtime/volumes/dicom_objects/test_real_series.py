@@ -32,12 +32,12 @@ from lits_runtime.volumes.dicom_objects.rtstruct import make_rtstruct
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import save, slices_of
-from support.dicom_tools import broken_rules, report_by_dcmqi, run
-from support.labelled_series import ALGORITHM, PLANES, labelled
+from support.dicom.ct import save, slices_of
+from support.dicom.labelled_series import ALGORITHM, PLANES, labelled
+from support.dicom.programs import broken_rules, report_by_dcmqi, run
+from support.dicom.segs import by_dcmqi, by_highdicom, by_pydicom, written
+from support.files.scans import load_nifti
 from support.paths import SHARED_DATA
-from support.scans import load_nifti
-from support.segs import by_dcmqi, by_highdicom, by_pydicom, written
 
 pytestmark = pytest.mark.slow
 WHOLE = bool(os.environ.get("LITS_DICOM_WHOLE"))

@@ -13,8 +13,7 @@ from lits_runtime.volumes.dicom_objects.contours import outlines
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.rtstruct import make_rtstruct
-from support.dicom_tools import broken_rules
-from support.labelled_series import (
+from support.dicom.labelled_series import (
     ALGORITHM,
     PLANES,
     Labelled,
@@ -22,6 +21,7 @@ from support.labelled_series import (
     labelled,
     without_one,
 )
+from support.dicom.programs import broken_rules
 
 
 def filled(polygons: list[NDArray[np.float64]], shape: tuple[int, ...]) -> NDArray[np.bool_]:

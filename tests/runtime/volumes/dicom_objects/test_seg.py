@@ -19,10 +19,8 @@ from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.read_seg import read_seg
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.dicom_objects.segments import MAX_SEGMENTS_OF_LESIONS, number_lesions
-from support.dicom_ct import set_all
-from support.dicom_tools import broken_rules
-from support.full_disk import largest_file
-from support.labelled_series import (
+from support.dicom.ct import set_all
+from support.dicom.labelled_series import (
     ALGORITHM,
     PLANES,
     Labelled,
@@ -31,7 +29,9 @@ from support.labelled_series import (
     with_patient,
     without_one,
 )
-from support.segs import by_dcmqi, by_highdicom, by_pydicom, written
+from support.dicom.programs import broken_rules
+from support.dicom.segs import by_dcmqi, by_highdicom, by_pydicom, written
+from support.files.full_disk import largest_file
 
 CASES: dict[str, dict[str, Any]] = {
     **{plane: {"plane": plane} for plane in PLANES},

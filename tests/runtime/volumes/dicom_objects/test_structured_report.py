@@ -14,8 +14,8 @@ from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.report import make_sr
 from lits_runtime.volumes.dicom_objects.seg import make_seg
-from support.dicom_tools import broken_rules, report_by_dcmqi, run
-from support.labelled_series import ALGORITHM, Labelled, as_multi_frame, labelled
+from support.dicom.labelled_series import ALGORITHM, Labelled, as_multi_frame, labelled
+from support.dicom.programs import broken_rules, report_by_dcmqi, run
 
 WARNINGS = ("values from -160 to 240, no air", "the liver reaches the upper end")
 

@@ -20,8 +20,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from support.dicom_ct import save
-from support.dicom_htj2k import FRAMES
+from support.dicom.ct import save
+from support.dicom.htj2k import FRAMES
 
 Writer = Callable[[Sequence[Dataset], Path], object]
 _JPEG_PROCESS_14, _JPEG_FIRST_ORDER = UID("1.2.840.10008.1.2.4.57"), UID("1.2.840.10008.1.2.4.70")

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from support.scans import LPS_AFFINE, random_hu, reorient
+from support.files.scans import LPS_AFFINE, random_hu, reorient
 
 
 def write_case(

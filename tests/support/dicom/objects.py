@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.fileset import FileSet
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from support.dicom_ct import save, uid
+from support.dicom.ct import save, uid
 
 OTHER_CLASSES = {
     "dose report": "1.2.840.10008.5.1.4.1.1.88.67",

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from support.hostile_models import edited
+from support.hostile.models import edited
 
 _CAST = {"to": TensorProto.INT64}
 

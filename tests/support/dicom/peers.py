@@ -1,6 +1,6 @@
 """What other readers make of the faulty series, as a table for docs/dicom.md.
 
-    python -m support.dicom_peers PEERS_PYTHON [WORD]
+    python -m support.dicom.peers PEERS_PYTHON [WORD]
 
 PEERS_PYTHON is an interpreter with SimpleITK and dicom2nifti, and with dcm2niix beside it.
 """
@@ -18,10 +18,10 @@ from lits_runtime import LitsError
 from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import AFFINE, body_hu, slices_of
-from support.dicom_faults import FAULTS, Truth, Volume
-from support.dicom_htj2k import SHAPE
-from support.dicom_syntaxes import WRITERS
+from support.dicom.ct import AFFINE, body_hu, slices_of
+from support.dicom.faults import FAULTS, Truth, Volume
+from support.dicom.htj2k import SHAPE
+from support.dicom.syntaxes import WRITERS
 
 SIMPLEITK = """
 import sys, SimpleITK as sitk

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from support.served import Server
+from support.services.served import Server
 
 RETRY_S = 1.0
 LONGEST_S = 0.5

@@ -21,8 +21,8 @@ from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.series import Series
 from lits_runtime.volumes.dicom_objects.facts import Algorithm
 from lits_runtime.volumes.geometry import Geometry
-from support.dicom_ct import AFFINE, save, set_all, slices_of
-from support.dicom_objects import multi_frame
+from support.dicom.ct import AFFINE, save, set_all, slices_of
+from support.dicom.objects import multi_frame
 
 ALGORITHM = Algorithm("lits-toolkit default", "0.2.0", "0123456789abcdef" * 4)
 PLANES = {

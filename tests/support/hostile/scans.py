@@ -1,6 +1,6 @@
 """Mutated NIfTI files, each through the whole runtime; run in a child process with a limit.
 
-    hostile_scans.py MODEL FOLDER FIRST LAST
+    scans.py MODEL FOLDER FIRST LAST
 
 Prints how many were accepted, how many refused, how many nibabel reads too, and the peak of memory
 in MB. A mutant must end in a mask, or in a `LitsError` and nothing written; it must not hang, nor

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from support.dicom_ct import save, set_all, slices_of
-from support.orthanc import STORESCU
-from support.served import PATIENCE_S, Server
+from support.dicom.ct import save, set_all, slices_of
+from support.services.orthanc import STORESCU
+from support.services.served import PATIENCE_S, Server
 
 AE_TITLE, SENDER = "LITS", "SENDER"
 AFFINE = np.array([[-2.0, 0, 0, 128], [0, -2, 0, 128], [0, 0, 4, -30], [0, 0, 0, 1]])

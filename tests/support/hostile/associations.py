@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.dicom_node import storescu
+from support.services.dicom_node import storescu
 
 _ANSWER_S = 0.25
 _HEADER = 6

@@ -14,9 +14,9 @@ from lits_runtime.volumes.dicom_objects.identity import write_object
 from lits_runtime.volumes.dicom_objects.read_seg import on_grid
 from lits_runtime.volumes.dicom_objects.seg import make_seg
 from lits_runtime.volumes.geometry import Geometry
-from support.dicom_tools import run, segments_by_dcmqi
-from support.labelled_series import ALGORITHM, Labelled
-from support.scans import save
+from support.dicom.labelled_series import ALGORITHM, Labelled
+from support.dicom.programs import run, segments_by_dcmqi
+from support.files.scans import save
 
 
 def write_seg(case: Labelled, path: Path) -> Path:

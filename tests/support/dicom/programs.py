@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lits_runtime.volumes.geometry import Geometry
-from support.scans import load_nifti
+from support.files.scans import load_nifti
 
 
 def run(program: str, *arguments: object) -> str:

@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from lits_runtime.model.bundled import bundled_model
-from support.models import TINY_METADATA, tiny_model
-from support.wire_tree import LENGTH, VARINT, Field, dump, first, hidden_tag, parse
+from support.hostile.wire_tree import LENGTH, VARINT, Field, dump, first, hidden_tag, parse
+from support.networks.tiny_models import TINY_METADATA, tiny_model
 
 ESCAPES = "\x1b[31mred\nsecond line\u202e"
 

@@ -20,8 +20,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from support import node_runtime
 from support.paths import ROOT
+from support.services import node_runtime
 
 PACKAGE = "@ohif/app@3.13.2"
 INTEGRITY = (

@@ -1,6 +1,6 @@
 """Mutated DICOM files and folders, each through the reader; run in a child process with a limit.
 
-    hostile_dicom.py FOLDER FIRST LAST
+    dicom_files.py FOLDER FIRST LAST
 
 Prints how many were read, how many refused, and the peak of memory in MB. A mutant must end in a
 volume or in a `LitsError`; it must not hang, crash, or take memory without bound.
@@ -25,10 +25,10 @@ from lits_runtime.volumes.dicom.find import find_series
 from lits_runtime.volumes.dicom.source import DicomSource
 from lits_runtime.volumes.dicom.table import rows, table
 from lits_runtime.volumes.scan import Scan
-from support.dicom_ct import PATIENT_NAME, body_hu, save, slices_of
-from support.dicom_htj2k import SHAPE
-from support.dicom_objects import multi_frame, with_directory
-from support.dicom_syntaxes import WRITERS
+from support.dicom.ct import PATIENT_NAME, body_hu, save, slices_of
+from support.dicom.htj2k import SHAPE
+from support.dicom.objects import multi_frame, with_directory
+from support.dicom.syntaxes import WRITERS
 
 HANGS_AFTER_S = 60
 MOST_MB = 4096

@@ -1,6 +1,6 @@
 """Faulty CT series, each with what is true of it: the volume, or why it must be refused.
 
-Run as a program it writes all of them into a folder: python -m support.dicom_faults FOLDER
+Run as a program it writes all of them into a folder: python -m support.dicom.faults FOLDER
 """
 
 import copy
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from support.dicom_ct import AFFINE, body_hu, save, set_all, set_pixels, slices_of, uid
-from support.dicom_objects import litter, multi_frame, with_directory
+from support.dicom.ct import AFFINE, body_hu, save, set_all, set_pixels, slices_of, uid
+from support.dicom.objects import litter, multi_frame, with_directory
 
 Volume = tuple[NDArray[np.int16], NDArray[np.float64]]
 

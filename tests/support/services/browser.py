@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support import node_runtime
 from support.paths import ROOT
+from support.services import node_runtime
 
 PATIENCE_S = 400
 """On a machine that is busy with other tests."""

@@ -12,8 +12,8 @@ from lits_train.network.checkpoint import Checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.settings.recipe import RECIPES
-from support.export_gates import GATES
 from support.made_once import made_once
+from support.networks.export_gates import GATES
 
 
 def write_checkpoint(recipe_name: str, folder: Path) -> Path:

@@ -10,9 +10,18 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from lits_runtime.model.bundled import bundled_model
-from support.costly_models import ONES, RESIZE, computing, ints, window
-from support.models import positional_model, tiny_model
-from support.wire_tree import LENGTH, VARINT, Field, dump, everywhere, hidden_tag, parse, varint
+from support.hostile.costly_models import ONES, RESIZE, computing, ints, window
+from support.hostile.wire_tree import (
+    LENGTH,
+    VARINT,
+    Field,
+    dump,
+    everywhere,
+    hidden_tag,
+    parse,
+    varint,
+)
+from support.networks.tiny_models import positional_model, tiny_model
 
 _NUMBERS = (0, 1, 2, 7, 10, 18, 127, 128, 255, 2**31 - 1, 2**31, 2**32, 2**32 + 7, 2**63, 2**64 - 1)
 _BYTES = (b"", b"\x00", b"slab", b"labels", b"lits", b"\xff\xfe", b"Conv", b"Loop", bytes(8))

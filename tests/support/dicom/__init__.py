@@ -1,0 +1,1 @@
+"""DICOM in tests: series, faults, objects, and the programs of the field."""

@@ -1,0 +1,1 @@
+"""Scans, cases and folders made for tests."""

@@ -1,0 +1,1 @@
+"""Checkpoints, their exports, and models of a kilobyte."""

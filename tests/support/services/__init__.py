@@ -1,0 +1,1 @@
+"""Real servers, clusters and browsers on loopback."""
