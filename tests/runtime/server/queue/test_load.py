@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
 
 from lits_runtime import Segmenter
 from support.files.scans import load_nifti, random_hu, save
@@ -26,8 +27,9 @@ CLIENTS = int(os.environ.get("LITS_SERVE_CLIENTS", "3"))
 KILLS = int(os.environ.get("LITS_SERVE_KILLS", "3"))
 UPLOAD_MB = int(os.environ.get("LITS_SERVE_UPLOAD_MB", "64"))
 EYE = np.diag([1.0, 1, 2, 1])
-GROWTH, NOISE_MB = 1.1, 8.0
-"""Memory after the last jobs against that after the first, in medians; pages come in blocks."""
+NOISE_MB = 4.0
+"""A leak grows in both halves of the jobs; that the allocator keeps a large block, which happens
+once at a random job, shows in one of them. A scan of these has 2.6 MB."""
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +89,16 @@ def test_memory_stays_flat_from_the_first_jobs_to_the_last(
         for number in range(max(20, JOBS)):
             server.wait_for(server.accepted(scans[number % 3]), "done")
             memory.append((resident_mb(server.pid), resident_mb(worker)))
-    part = len(memory) // 4
-    for name, first, last in zip(
-        ("server", "worker"),
-        np.median(memory[:part], axis=0),
-        np.median(memory[-part:], axis=0),
-        strict=True,
-    ):
-        print(f"{name}: {first:.1f} MB in the first {part} jobs, {last:.1f} MB in the last")
-        assert last < max(GROWTH * first, first + NOISE_MB), name
+    halves = np.array_split(np.array(memory), 2)
+    for name, *grown in zip(("server", "worker"), *map(growth_mb, halves), strict=True):
+        print(f"{name}: {grown[0]:+.1f} MB in the first half of the jobs, {grown[1]:+.1f} MB after")
+        assert min(grown) < NOISE_MB, name
+
+
+def growth_mb(memory: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each column's last quarter against its first, in medians."""
+    part = max(1, len(memory) // 4)
+    return np.asarray(np.median(memory[-part:], axis=0) - np.median(memory[:part], axis=0))
 
 
 @pytest.mark.slow
