@@ -9,6 +9,8 @@ from typing import Any, cast
 
 # One thread each: the tensors here are small, and several processes share the processors.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Before any test imports Ray, which else looks for a cluster on 127.0.0.1 at another address.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import pytest
 

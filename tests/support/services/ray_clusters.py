@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else 127.0.0.1 becomes another address
-
 from lits_runtime.batch.ray_engine import cluster as our_cluster  # before ray: sends nothing home
 
 import ray  # isort: skip
