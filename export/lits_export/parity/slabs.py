@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from lits_runtime.errors import VolumeError
-from lits_runtime.finding.find import find_scans, nothing_in, tell
+from lits_runtime.finding.find import find_scans, nothing_in
+from lits_runtime.finding.left_out import tell
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.network.slab_segmenter import SlabSegmenter

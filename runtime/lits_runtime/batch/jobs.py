@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lits_runtime.batch.job import Job, Remote, failure_path
 from lits_runtime.batch.lists.row import Row
 from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
+from lits_runtime.finding.left_out import LeftOut, tell
 from lits_runtime.messages import printable
 from lits_runtime.records.result_files import format_of, series_files
 from lits_runtime.stores.uri import checked_uri, is_uri
@@ -20,9 +20,6 @@ from lits_runtime.volumes.names import (
     is_written,
     stem_and_ending,
 )
-
-if TYPE_CHECKING:
-    from lits_runtime.finding.find import LeftOut
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +57,7 @@ class Place:
 class Plan(list[Job]):
     """The jobs, and the files in folders that look like scans but were left out."""
 
-    def __init__(self, jobs: Iterable[Job], left_out: "Iterable[LeftOut]" = ()) -> None:
+    def __init__(self, jobs: Iterable[Job], left_out: Iterable[LeftOut] = ()) -> None:
         super().__init__(jobs)
         self.left_out = tuple(left_out)
 
@@ -158,12 +155,10 @@ def stem(path: Path) -> str:
     return stem_and_ending(path.name)[0]
 
 
-def _logged(left_out: "list[LeftOut]", jobs: Sequence[Job]) -> "list[LeftOut]":
+def _logged(left_out: list[LeftOut], jobs: Sequence[Job]) -> list[LeftOut]:
     """Log and return what was left out, but for files that another name made a job."""
     if not left_out:
         return []
-    from lits_runtime.finding.find import tell
-
     found = {entry_of(job.scan) for job in jobs if job.series is None and job.problem is None}
     left_out = [one for one in dict.fromkeys(left_out) if entry_of(one.path) not in found]
     tell(left_out, logger)

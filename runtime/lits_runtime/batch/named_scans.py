@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lits_runtime.batch.job import Remote
 from lits_runtime.batch.lists.row import Row
 from lits_runtime.errors import LitsError
+from lits_runtime.finding.left_out import LeftOut
 from lits_runtime.finding.path_problems import why_no_file
 from lits_runtime.finding.series import dicom_kind
 from lits_runtime.messages import without_uids
@@ -18,7 +19,6 @@ from lits_runtime.stores.uri import is_uri, name_of, shown
 from lits_runtime.volumes.names import stem_and_ending
 
 if TYPE_CHECKING:
-    from lits_runtime.finding.find import LeftOut
     from lits_runtime.volumes.dicom.series import Series
 
 
@@ -59,7 +59,7 @@ class Search:
 
 
 def named_scans(
-    scans: Sequence[Path | str | Row], search: Search, left_out: "list[LeftOut]"
+    scans: Sequence[Path | str | Row], search: Search, left_out: list[LeftOut]
 ) -> Iterator[NamedScan]:
     """Every scan that is named, and every name under which there is none, with the reason.
 
@@ -77,7 +77,7 @@ def named_scans(
             yield from _in_store(str(scan), search, left_out)
 
 
-def _of_row(row: Row, search: Search, left_out: "list[LeftOut]") -> Iterator[NamedScan]:
+def _of_row(row: Row, search: Search, left_out: list[LeftOut]) -> Iterator[NamedScan]:
     """What a row of a manifest names: one scan, if it has an id."""
     options = row.options
     search = replace(
@@ -92,16 +92,14 @@ def _of_row(row: Row, search: Search, left_out: "list[LeftOut]") -> Iterator[Nam
     else:
         named = [*_here([row.scan], search, left_out)]
     if row.id is not None and len(named) > 1:
-        path = named[0].path if len(named) == 1 else Path(name_of(row.uri) or row.uri)
         problem = f"{len(named)} scans, where the manifest gives one name; list each"
-        named = [NamedScan(path, problem=problem)]
+        named = [NamedScan(Path(name_of(row.uri) or row.uri), problem=problem)]
     for one in named:
         yield replace(one, id=row.id, formats=formats)
 
 
-def _in_store(uri: str, search: Search, left_out: "list[LeftOut]") -> Iterator[NamedScan]:
+def _in_store(uri: str, search: Search, left_out: list[LeftOut]) -> Iterator[NamedScan]:
     from lits_runtime.batch.lists.named_objects import named_objects
-    from lits_runtime.finding.find import LeftOut
 
     try:
         found, others = named_objects(uri, [one for one in search.outputs if is_uri(one)])
@@ -120,7 +118,7 @@ def _in_store(uri: str, search: Search, left_out: "list[LeftOut]") -> Iterator[N
 
 
 def _here(
-    scans: Sequence[Path | str], search: Search, left_out: "list[LeftOut]"
+    scans: Sequence[Path | str], search: Search, left_out: list[LeftOut]
 ) -> Iterator[NamedScan]:
     """Every scan on this machine that is named, and every name under which there is none.
 
@@ -152,12 +150,10 @@ def _here(
     if len(ours) == len(scans):
         yield from ours
     elif ours:  # *.nii.gz in a shell, after the first run
-        from lits_runtime.finding.find import LeftOut
-
         left_out += (LeftOut(name.path, str(name.problem)) for name in ours)
 
 
-def _in_folder(folder: Path, search: Search, left_out: "list[LeftOut]") -> Iterator[NamedScan]:
+def _in_folder(folder: Path, search: Search, left_out: list[LeftOut]) -> Iterator[NamedScan]:
     if search.wanted is not None:
         yield _chosen(folder, search)
         return
@@ -191,13 +187,12 @@ def _place(path: Path, folder: Path) -> Path:
 
 
 def _of_objects(
-    paths: Sequence[Path], search: Search, left_out: "list[LeftOut]"
+    paths: Sequence[Path], search: Search, left_out: list[LeftOut]
 ) -> Iterator[NamedScan]:
     """The series of single DICOM files, for example of all in a folder that a shell listed."""
     if len(paths) == 1 or (paths and (search.wanted is not None or search.single)):
         yield _chosen(paths[0], search, paths[1:])
     elif paths:
-        from lits_runtime.finding.find import LeftOut
         from lits_runtime.finding.series import series_among
 
         folder = paths[0].parent
@@ -205,7 +200,7 @@ def _of_objects(
         yield from (NamedScan(folder, series=one) for one in series)
         lost = [one for one in others if one.lost or not series]
         yield from (NamedScan(one.path, problem=one.why, refused=one.refused) for one in lost)
-        left_out += (LeftOut(*one) for one in others if one not in lost)
+        left_out += (one for one in others if one not in lost)
 
 
 def _chosen(path: Path, search: Search, more: Sequence[Path] = ()) -> NamedScan:

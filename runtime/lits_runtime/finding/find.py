@@ -1,10 +1,9 @@
 """The one walk through folders: which files are volumes or scans, and why others are not."""
 
 import fnmatch
-import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,9 @@ from lits_runtime.finding.layouts import (
     litter,
     no_scans_by_layout,
 )
+from lits_runtime.finding.left_out import LeftOut
 from lits_runtime.finding.path_problems import cannot_be_read, no_regular_file, reason
-from lits_runtime.messages import printable, without_uids
+from lits_runtime.messages import printable
 from lits_runtime.records.own_outputs import made_here
 from lits_runtime.records.record_file import our_files
 from lits_runtime.volumes.foreign_formats import BYTES, by_ending, is_dicom
@@ -25,26 +25,11 @@ from lits_runtime.volumes.names import SCAN_NAMES, is_dicom_name, volume_ending,
 if TYPE_CHECKING:
     from lits_runtime.volumes.dicom.series import Series
 
-_SHOWN = 3
 _NO_DICOM = (
     *(".json", ".txt", ".csv", ".md", ".py", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".html"),
     *(".xml", ".yaml", ".log", ".zip", ".gz", ".tar", ".npy", ".npz", ".pth", ".onnx", ".mha"),
 )
 """Endings of files that are not opened to see whether they are DICOM."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A file or folder that was left out."""
-
-    path: Path
-    why: str
-    lost: bool = False
-    """Whether a volume may be missing: it is a dangling link, an empty file, or a locked folder."""
-    is_series: bool = False
-    """Whether it is a sound DICOM series, which is segmented if it is named."""
-    refused: str | None = None
-    """The name of a DICOM series that cannot be read as it is."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,7 @@ def find_scans(
         from lits_runtime.finding.series import series_among
 
         series, unfit = series_among(walked.dicom, folder, fill_missing=fill_missing)
-        left_out += (LeftOut(*other) for other in unfit)
+        left_out += unfit
     return Found(found, sorted(left_out, key=lambda one: one.path), series)
 
 
@@ -138,19 +123,6 @@ def find_volumes(
     return Found(sorted(walk.files), left_out, dicom=sorted(walk.dicom))
 
 
-def log_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """Log lines about what was left out: each path, or some of many with the same reason."""
-    by_reason: dict[str, list[Path]] = {}
-    for one in left_out:
-        by_reason.setdefault(one.why, []).append(one.path)
-    for why, paths in by_reason.items():
-        if len(paths) <= _SHOWN:
-            yield from (f"left out: {without_uids(str(path))}: {why}" for path in paths)
-            continue
-        first = ", ".join(without_uids(str(path)) for path in paths[:2])
-        yield f"left out: {first} and {len(paths) - 2} more: {why}"
-
-
 def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
     """Why a folder has no scans, as the end of a message."""
     series = [one.why for one in found.left_out if one.is_series]
@@ -159,15 +131,6 @@ def nothing_in(found: Found, names: str = SCAN_NAMES) -> str:
         return f"{series[0]}{more}; --series names the one to segment nonetheless"
     counted = f"; {len(found.left_out)} left out" if found.left_out else ""
     return f"no scan in this folder ({names}{counted})"
-
-
-def tell(left_out: Sequence[LeftOut], logger: logging.Logger) -> None:
-    """Log what was left out, with a warning where a volume may be missing."""
-    for one in left_out:
-        if one.lost:
-            logger.warning("warning: %s is left out: %s", without_uids(str(one.path)), one.why)
-    for line in log_lines([one for one in left_out if not one.lost]):
-        logger.info("%s", line)
 
 
 class _Walk:

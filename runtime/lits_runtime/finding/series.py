@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from lits_runtime.finding.left_out import LeftOut
 from lits_runtime.volumes.foreign_formats import BYTES, is_dicom
 from lits_runtime.volumes.names import volume_ending
 
@@ -13,21 +14,6 @@ if TYPE_CHECKING:
 
 ARCHIVE = (b"PK\x03\x04", b"PK\x05\x06")
 """How a ZIP archive begins."""
-
-
-class NoJob(NamedTuple):
-    """What is no series to segment."""
-
-    path: Path
-    """The folder that was searched, or a file as if it lay there: folders inside may be named for
-    patients."""
-    why: str
-    lost: bool = False
-    """Whether a series may be missing."""
-    is_series: bool = False
-    """Whether it is a series that is sound, but left out where it is not named."""
-    refused: str | None = None
-    """The name of a series that cannot be read as it is."""
 
 
 def dicom_kind(path: Path) -> str | None:
@@ -46,7 +32,7 @@ def dicom_kind(path: Path) -> str | None:
 
 def series_among(
     paths: Sequence[Path], folder: Path, *, fill_missing: bool = False
-) -> "tuple[list[Series], list[NoJob]]":
+) -> "tuple[list[Series], list[LeftOut]]":
     """The series to segment, by the place of their first file, and what else there is.
 
     Args:
@@ -56,22 +42,22 @@ def series_among(
     """
     if find_spec("pydicom") is None:
         why = "DICOM needs pydicom, which is not installed: pip install 'lits-toolkit[dicom]'"
-        return [], [NoJob(folder, why, lost=True)]
+        return [], [LeftOut(folder, why, lost=True)]
     from lits_runtime.volumes.dicom.choice import LEAST_SLICES, why_no_job
     from lits_runtime.volumes.dicom.find import find_series
 
     found = find_series(paths, fill_missing=fill_missing)
-    jobs, left_out = list["Series"](), list[NoJob]()
+    jobs, left_out = list["Series"](), list[LeftOut]()
     for one in found.series:
         if no_job := why_no_job(one):
-            left_out.append(NoJob(folder, f"{one.name}: {no_job}", is_series=True))
+            left_out.append(LeftOut(folder, f"{one.name}: {no_job}", is_series=True))
         else:
             jobs.append(one)
     for refused in found.refused:
         lost = refused.images >= LEAST_SLICES
         why = f"{refused.name}: {refused.why}"
-        left_out.append(NoJob(folder, why, lost=lost, refused=refused.name))
+        left_out.append(LeftOut(folder, why, lost=lost, refused=refused.name))
     for other in found.not_used:
         lost = other.lost and not found.series
-        left_out.append(NoJob(folder / other.stored.name, other.why, lost=lost))
+        left_out.append(LeftOut(folder / other.stored.name, other.why, lost=lost))
     return sorted(jobs, key=lambda one: (min(one.files), one.part)), left_out

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lits_runtime.batch.jobs import plan
-from lits_runtime.finding.find import find_scans, log_lines
+from lits_runtime.finding.find import find_scans
+from lits_runtime.finding.left_out import log_lines
 from lits_train.data.case_files import find_files
 from support.files.record_folders import make, within
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lits_runtime.finding.find import find_scans, log_lines
+from lits_runtime.finding.find import find_scans
+from lits_runtime.finding.left_out import log_lines
 from lits_runtime.volumes.scan import Scan
 from support.dicom.ct import body_hu, save, set_all, slices_of, uid
 from support.dicom.objects import litter

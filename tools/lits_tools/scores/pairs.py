@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lits_runtime.errors import DatasetError
-from lits_runtime.finding.find import LeftOut, find_scans, find_volumes, tell
+from lits_runtime.finding.find import find_scans, find_volumes
 from lits_runtime.finding.layouts import kinds_of_volumes
+from lits_runtime.finding.left_out import LeftOut, tell
 from lits_runtime.messages import without_uids
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import LabelVolume

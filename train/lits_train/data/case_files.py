@@ -4,8 +4,9 @@ import logging
 import re
 from pathlib import Path
 
-from lits_runtime.finding.find import LeftOut, find_volumes, tell
+from lits_runtime.finding.find import find_volumes
 from lits_runtime.finding.layouts import case_of_layout
+from lits_runtime.finding.left_out import LeftOut, tell
 from lits_runtime.volumes.names import is_written, stem_and_ending
 
 logger = logging.getLogger(__name__)
