@@ -38,7 +38,7 @@ def hashed_uid(uid: str) -> str:
     """
     import hashlib
 
-    return hashlib.sha256(uid.encode()).hexdigest()[:8]
+    return hashlib.sha256(uid.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def without_uids(name: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lits_runtime.messages import printable
+from lits_runtime.messages import hashed_uid, printable
 from lits_runtime.stores.uri import joined, shown
 
 if TYPE_CHECKING:
@@ -74,10 +74,19 @@ class Job:
         return self.series is not None or (self.remote is not None and self.remote.is_series)
 
 
-def failure_path(target: Path) -> Path:
+def failure_path(job: Path) -> Path:
     """Where the failure of a job is recorded: hidden, beside its mask or its folder of results.
 
-    >>> failure_path(Path("out/a_mask.nii.gz")), failure_path(Path("out/series-124a9180"))
-    (PosixPath('out/.a_mask.nii.gz.failed.json'), PosixPath('out/.series-124a9180.failed.json'))
+    >>> failure_path(Path("out/a"))
+    PosixPath('out/.a.failed.json')
     """
-    return target.with_name(f".{target.name}{FAILED}")
+    return job.with_name(f".{job.name}{FAILED}")
+
+
+def series_name(place: str) -> str:
+    """What a series is called before it is read, by a place that may name a patient.
+
+    >>> series_name("s3://bucket/study/series/")
+    'series-343f817d'
+    """
+    return f"series-{hashed_uid(place.rstrip('/'))}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lits_runtime.batch.job import Job, Remote, failure_path
+from lits_runtime.batch.job import Job, Remote, failure_path, series_name
 from lits_runtime.batch.lists.row import Row
 from lits_runtime.batch.named_scans import NamedScan, Search, entry_of, named_scans, unique
 from lits_runtime.finding.left_out import LeftOut, tell
@@ -177,7 +177,7 @@ def _job(
     mask = _target(name, output, "mask", alone)
     prob = None if probability is None else _target(name, probability, "prob", alone)
     problem = name.problem or _unfit(name, mask, formats, output) or _unwritable(mask, prob)
-    failure = None if output is None or alone else failure_path(mask)
+    failure = None if output is None or alone else _failure(name, output)
     remote = name.remote
     if place.uri is not None:
         remote = replace(remote or Remote(), destination=place.uri)
@@ -199,14 +199,21 @@ def _target(name: NamedScan, output: Path | None, what: str, alone: bool) -> Pat
     return output / file if name.id else output / name.place / file
 
 
+def _failure(name: NamedScan, output: Path) -> Path:
+    """Where a failure is recorded: the same whether or not it is known yet what the name holds."""
+    if name.id:
+        return failure_path(output / name.id)
+    if name.chosen:
+        return failure_path(output / series_name(os.path.realpath(name.path)))
+    return failure_path(output / name.place / _own_name(name))
+
+
 def _own_name(name: NamedScan) -> str:
     if name.series is not None:
         return name.series.name
     if name.refused is not None:
         return name.refused
     if name.remote is not None and name.remote.is_series:
-        from lits_runtime.batch.lists.named_objects import series_name
-
         return series_name(str(name.remote.source))
     return stem(name.path)
 

@@ -34,6 +34,8 @@ class NamedScan:
     series: "Series | None" = None
     remote: Remote | None = None
     """Where the scan is, if it is in a store; `path` is then its name."""
+    chosen: bool = False
+    """Whether the one DICOM series is taken of all that `path` holds."""
     refused: str | None = None
     """The name of a DICOM series that cannot be read as it is."""
     id: str | None = None
@@ -210,10 +212,11 @@ def _chosen(path: Path, search: Search, more: Sequence[Path] = ()) -> NamedScan:
     try:
         series = choose_dicom([path, *more], search.wanted, fill_missing=search.fill_missing)
     except LitsError as error:
-        return NamedScan(path, problem=str(error).removeprefix(f"{without_uids(str(path))}: "))
+        problem = str(error).removeprefix(f"{without_uids(str(path))}: ")
+        return NamedScan(path, problem=problem, chosen=True)
     except OSError as error:
-        return NamedScan(path, problem=f"cannot be read: {error.strerror}")
-    return NamedScan(path, series=series)
+        return NamedScan(path, problem=f"cannot be read: {error.strerror}", chosen=True)
+    return NamedScan(path, series=series, chosen=True)
 
 
 def unique(names: Iterable[NamedScan], *, beside: bool) -> Iterator[NamedScan]:

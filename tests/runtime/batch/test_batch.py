@@ -317,7 +317,7 @@ def test_no_room_for_a_mask_is_a_clear_error_and_the_others_go_on(
     assert "File too large" in errors
     assert "Traceback" not in errors
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        ".a_mask.nii.gz.failed.json",
+        ".a.failed.json",
         "b_mask.json",
         "b_mask.nii.gz",
     ]

@@ -41,8 +41,8 @@ def test_only_the_jobs_that_collide_fail(tiny_model_path: Path, tmp_path: Path) 
     assert done == ["b.nii.gz", "d.nii"]
     assert "would come from both" in told["a.nii"]["error"]
     assert sorted(contents(tmp_path / "out")) == [
-        ".Caps_mask.nii.gz.failed.json", ".a_mask.nii.gz.failed.json",
-        ".caps_mask.nii.gz.failed.json", "b_mask.json", "b_mask.nii.gz", "d_mask.json",
+        ".Caps.failed.json", ".a.failed.json",
+        ".caps.failed.json", "b_mask.json", "b_mask.nii.gz", "d_mask.json",
         "d_mask.nii.gz",
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lits_runtime.batch.jobs import plan as plan_of
 from lits_runtime.batch.lists.manifest import read_manifest
 from lits_tools.cli.archive import main
 from support.batches import invoke
+from support.dicom import ct
 from support.files.scans import write_scan
 
 
@@ -87,6 +89,33 @@ def test_status_counts_what_the_records_say(
         "3 done, 1 failed, 1 quarantined; 240 scans an hour; last one 2026-01-01"
     )
     assert archive("status", tmp_path / "none").exit_code == 1
+
+
+@pytest.mark.parametrize("named", ["an archive", "a row of a manifest"])
+def test_a_series_is_counted_once_whether_it_failed_or_not(
+    named: str, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    """What it is called when it is read must not matter to what is recorded when it is not."""
+    out, manifest = tmp_path / "out", tmp_path / "manifest.csv"
+    slices = ct.slices_of(ct.body_hu())
+    ct.save([*slices[:9], *slices[10:]], tmp_path / "series")
+    zipped = shutil.make_archive(str(tmp_path / "scan"), "zip", tmp_path / "series")
+    other = write_scan(tmp_path / "other.nii.gz")
+
+    def counts(*more: str) -> tuple[int, int]:
+        names: tuple[object, ...] = (zipped, other)
+        if named != "an archive":
+            manifest.write_text(f"uri,id\n{tmp_path / 'series'},site/1\n{other},site/2\n")
+            names = ("--list", manifest)
+        invoke(tiny_model_path, *names, "-o", out, *more)
+        told = json.loads(archive("status", out, "--json").stdout)
+        return told["done"], told["failed"]
+
+    assert counts() == (1, 1)
+    assert counts("--fill-missing") == (2, 0)
+    if named != "an archive":  # whose results are called after the series in it
+        assert counts() == (1, 1), "the last run failed"
+        assert counts("--fill-missing") == (2, 0)
 
 
 def test_the_report_is_one_table_and_one_page(

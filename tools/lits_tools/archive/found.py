@@ -1,7 +1,7 @@
 """What the records in an output folder say: jobs that are done, and those that failed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,24 @@ class FoundJob:
 
 
 def found_jobs(output: str) -> Iterator[FoundJob]:
-    """Every job of which there is a record in a folder or below a prefix, sorted by name.
+    """Every job of which there is a record in a folder or below a prefix, once.
+
+    Those that are done come first, then those that failed, by name. What failed after it was done
+    has failed.
 
     Raises:
         DatasetError: there is no such folder.
         StoreError: a store does not answer.
     """
-    names = sorted(_names(output), key=lambda name: name.replace("/.", "/").lstrip("."))
+    names = sorted(_names(output))
+    records = [name for name in names if not name.endswith(FAILED)]
+    failures = [name for name in names if name.endswith(FAILED)]
+    failed = {job.id: job for job in _jobs(output, failures)}
+    yield from (job for job in _jobs(output, records) if job.id not in failed)
+    yield from (failed[name] for name in sorted(failed))
+
+
+def _jobs(output: str, names: Sequence[str]) -> Iterator[FoundJob]:
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for start in range(0, len(names), _AT_ONCE * 64):
             part = names[start : start + _AT_ONCE * 64]
@@ -77,8 +88,8 @@ def _job(output: str, name: str) -> FoundJob | None:
     folder, _, file = name.rpartition("/")
     if file.startswith("."):
         failure = failure_of(content) if file.endswith(FAILED) else None
-        target = file.removeprefix(".").removesuffix(FAILED)
-        return None if failure is None else FoundJob(_id(folder, target), failure=failure)
+        name = f"{folder}/{file.removeprefix('.').removesuffix(FAILED)}".lstrip("/")
+        return None if failure is None else FoundJob(name, failure=failure)
     record = record_of(content)
     if record is None or not is_complete(record):
         return None
@@ -87,14 +98,12 @@ def _job(output: str, name: str) -> FoundJob | None:
 
 
 def _id(folder: str, target: str) -> str:
-    """The name of a job by its mask, record or folder of results.
+    """The name of a job by its record beside a mask.
 
-    >>> _id("deep", "a_mask.nii.gz"), _id("", "series-124a9180")
-    ('deep/a', 'series-124a9180')
+    >>> _id("deep", "a_mask.json")
+    'deep/a'
     """
-    for ending in (".nii.gz", ".nii", ".json"):
-        target = target.removesuffix(ending)
-    return f"{folder}/{target.removesuffix(_MASK)}".lstrip("/")
+    return f"{folder}/{target.removesuffix('.json').removesuffix(_MASK)}".lstrip("/")
 
 
 def _content(output: str, name: str) -> bytes | None:

@@ -48,7 +48,7 @@ def status_of(jobs: Iterable[FoundJob], listed: Sequence[str] | None = None) -> 
         states[job.state] += 1
         if job.record is not None and (moment := _time(job.record)) is not None:
             times.append(moment)
-    left = None if wanted is None else len(wanted) - sum(states.values())
+    left = None if wanted is None else max(0, len(wanted) - sum(states.values()))
     per_hour = _rate(sorted(times))
     return Status(
         *(states["done"], states["failed"], states["quarantined"], left, per_hour),

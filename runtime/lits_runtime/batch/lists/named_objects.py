@@ -1,6 +1,5 @@
 """The scans that a URI names: an object, or those below a prefix."""
 
-import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -55,15 +54,6 @@ def named_objects(uri: str, outputs: Sequence[str] = ()) -> tuple[list[Named], l
         for named in _in_folder(prefix, folder, objects):
             (found if named.problem is None else left_out).append(named)
     return found or [Named(uri, problem="no scan below this prefix")], left_out
-
-
-def series_name(uri: str) -> str:
-    """What the results of a series in a store are called: its place may name a patient.
-
-    >>> series_name("s3://bucket/study/series/")
-    'series-343f817d'
-    """
-    return f"series-{hashlib.sha256(uri.rstrip('/').encode()).hexdigest()[:8]}"
 
 
 def _object(uri: str, place: Path = Path()) -> Named:

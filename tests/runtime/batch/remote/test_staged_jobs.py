@@ -92,7 +92,7 @@ def test_in_and_out_and_a_rerun(
     assert statuses(changed) == ["skipped", "failed", "skipped"]
     assert f"{prefix}b.nii: " in changed.stderr
     assert objects(out)["b_mask.nii.gz"] == there["b_mask.nii.gz"]
-    assert ".b_mask.nii.gz.failed.json" in objects(out)
+    assert ".b.failed.json" in objects(out)
 
 
 def test_a_store_in_and_a_folder_out(
