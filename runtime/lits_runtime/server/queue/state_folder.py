@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from lits_runtime.errors import OutputBusyError
+from lits_runtime.errors import OutputBusyError, OutputError
 from lits_runtime.files.locks import try_lock
 from lits_runtime.messages import printable
 from lits_runtime.server.queue.job import Job
@@ -29,12 +29,14 @@ class StateFolder:
 
     Raises:
         OutputBusyError: another server uses the folder.
+        OutputError: it has files where uploads and jobs go, and no queue that knows them.
         OSError: it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._incoming, self._jobs = self.path / "incoming", self.path / "jobs"
+        self._refuse_foreign(path)
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self._incoming, self._jobs):
             folder.mkdir(exist_ok=True, mode=0o700)
@@ -46,6 +48,16 @@ class StateFolder:
                 f"{printable(str(path))}: another lits-serve uses this folder; end it, or take "
                 "another --state"
             )
+
+    def _refuse_foreign(self, path: Path) -> None:
+        """A start removes what is in these folders and belongs to no job of the queue."""
+        for folder in (self._incoming, self._jobs):
+            if not self.queue.exists() and folder.exists() and os.listdir(folder):
+                raise OutputError(
+                    f"{printable(str(path))}: {folder.name}/ holds files, and there is no "
+                    f"{self.queue.name} that knows them: not the folder of a lits-serve, or its "
+                    "queue was lost; take another --state, or move them away"
+                )
 
     def close(self) -> None:
         """Let another server use the folder."""

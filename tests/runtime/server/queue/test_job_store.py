@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lits_runtime.errors import OptionsError, OutputBusyError
+from lits_runtime.errors import OptionsError, OutputBusyError, OutputError
 from lits_runtime.server.database import FORMAT
 from lits_runtime.server.queue.job import State
 from lits_runtime.server.queue.state_folder import StateFolder
@@ -98,3 +98,18 @@ def test_a_state_folder_is_one_servers(tmp_path: Path) -> None:
         StateFolder(tmp_path / "state")
     folder.close()
     StateFolder(tmp_path / "state").close()
+
+
+@pytest.mark.parametrize("name", ["incoming/precious.txt", "jobs/last-year/precious.txt"])
+def test_a_foreign_folder_is_left_alone(name: str, tmp_path: Path) -> None:
+    """What belongs to no job is removed at each start, but not from a folder of something else."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match="not the folder of a lits-serve"):
+        StateFolder(tmp_path)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")] == [Path(name)]
+    JobStore(tmp_path / "queue.sqlite")
+    folder = StateFolder(tmp_path)
+    folder.remove_all_but(())
+    folder.close()
+    assert not (tmp_path / name).exists()
