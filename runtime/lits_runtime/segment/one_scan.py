@@ -39,13 +39,12 @@ MAX_SLAB_VOXELS = 2**22
 """Slices larger than those of a CT go through the network in smaller batches, down to one."""
 
 
-def slab_slices(provider: str, context_slices: int) -> int:
+def slab_slices(provider: str) -> int:
     """How many slices go through the network at once, unless the caller asks for a number.
 
-    Few on the CPU, where several slabs run side by side and memory counts; but neighbours are
-    resized again for each slab, so that models with context slices get larger ones.
+    Few on the CPU, where several slabs run side by side and memory counts: 28 MB for each more.
     """
-    return 3 + context_slices if provider == "cpu" else 16
+    return 3 if provider == "cpu" else 16
 
 
 class OneScan:
@@ -91,7 +90,7 @@ class OneScan:
             scan = Scan.open(source)
         refuse_impossible_spacing(scan)
         _, height, width = scan.geometry.canonical_shape
-        wanted = batch_size or slab_slices(engine.provider, engine.metadata.context_slices)
+        wanted = batch_size or slab_slices(engine.provider)
         most = max(1, MAX_SLAB_VOXELS // (height * width))
         one_scan = cls(engine, scan, applied, min(wanted, most))
         one_scan._refuse_warnings()
