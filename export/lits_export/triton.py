@@ -10,7 +10,7 @@ from pathlib import Path
 from lits_runtime.files.atomic import atomic_folder
 from lits_runtime.files.output_rule import Inputs, check_folder
 from lits_runtime.model.checked_file import ModelFile, check, read_content
-from lits_runtime.model.onnx_graph import Value
+from lits_runtime.model.onnx_file.onnx_graph import Value
 
 MAX_BATCH_SIZE = 64
 """The most axial slices that Triton may batch together."""

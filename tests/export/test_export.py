@@ -21,7 +21,7 @@ from lits_runtime import ParityError, Segmenter
 from lits_runtime.model.allowed_operators import OPERATORS
 from lits_runtime.model.checked_file import check as check_file
 from lits_runtime.model.graph_cost import MAX_BYTES, MAX_BYTES_AT_ONCE, MAX_OPERATIONS, GraphCost
-from lits_runtime.model.onnx_graph import GraphReader
+from lits_runtime.model.onnx_file.onnx_graph import GraphReader
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.network.checkpoint import load_checkpoint

@@ -9,14 +9,14 @@ import click
 
 from lits_export.cli.models import add_to_repository, inspect, print_description, triton
 from lits_export.parity.tolerance import TOLERANCES
-from lits_runtime.cli.arguments import (
+from lits_runtime.cli.command import section, shared_options
+from lits_runtime.cli.options.arguments import (
     EXISTING,
     EXISTING_FILE,
     NEW_FILE,
     NEW_FOLDER,
     force_option,
 )
-from lits_runtime.cli.command import section, shared_options
 from lits_runtime.cli.subcommands import CommandWithSubcommands
 from lits_runtime.files.output_rule import Inputs, check_folder, check_targets
 from lits_runtime.model.metadata import DISCLAIMER

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import EXISTING_FILE
 
 
 @click.command(cls=Command)

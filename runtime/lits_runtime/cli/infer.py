@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, NEW, NEW_FILE, PLACE, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
-from lits_runtime.cli.dicom_options import dicom_options
 from lits_runtime.cli.engines import engine_options, opened
+from lits_runtime.cli.options.arguments import EXISTING_FILE, NEW, NEW_FILE, PLACE, PROVIDERS
+from lits_runtime.cli.options.dicom_options import dicom_options
 from lits_runtime.system.process import keep_freed_memory
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
@@ -179,7 +179,7 @@ def main(
     from lits_runtime.batch.jobs import plan
     from lits_runtime.batch.jobs import shard as shard_of
     from lits_runtime.batch.lists.row import Row
-    from lits_runtime.cli.dicom_options import print_series
+    from lits_runtime.cli.options.dicom_options import print_series
     from lits_runtime.cli.scan_lists import scans_of
 
     if report is not None and report.suffix not in (".json", ".csv"):

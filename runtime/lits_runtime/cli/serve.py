@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.amounts import SIZE, TIME
-from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FOLDER, PROVIDERS
 from lits_runtime.cli.command import Command, section, shared_options
-from lits_runtime.cli.node_options import node_options, node_settings
+from lits_runtime.cli.options.amounts import SIZE, TIME
+from lits_runtime.cli.options.arguments import EXISTING_FILE, NEW_FOLDER, PROVIDERS
+from lits_runtime.cli.options.node_options import node_options, node_settings
 
 TOKEN_VARIABLE = "LITS_SERVE_TOKEN"
 _address, _access, _queue, _model = map(section, ("Address", "Access", "Queue", "Model"))

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from lits_runtime.messages import brief
 from lits_runtime.model import output_sizes as rules
-from lits_runtime.model.onnx_graph import AttributeValue, Node
-from lits_runtime.model.onnx_messages import ELEMENTS
+from lits_runtime.model.onnx_file.onnx_graph import AttributeValue, Node
+from lits_runtime.model.onnx_file.onnx_messages import ELEMENTS
+from lits_runtime.model.onnx_file.protobuf import refuse
 from lits_runtime.model.output_sizes import Rule
-from lits_runtime.model.protobuf import refuse
 
 
 class Allowed(Protocol):

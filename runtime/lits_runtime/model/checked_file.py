@@ -10,9 +10,9 @@ from lits_runtime.files.regular_file import read_bounded
 from lits_runtime.messages import brief
 from lits_runtime.model.graph_cost import GraphCost
 from lits_runtime.model.metadata import METADATA_KEY, ModelMetadata
-from lits_runtime.model.onnx_graph import GraphReader, Value
-from lits_runtime.model.protobuf import refuse
-from lits_runtime.model.stored_tensors import Tensor
+from lits_runtime.model.onnx_file.onnx_graph import GraphReader, Value
+from lits_runtime.model.onnx_file.protobuf import refuse
+from lits_runtime.model.onnx_file.stored_tensors import Tensor
 
 MAX_MODEL_BYTES = 2**30
 """Fifty times a float32 model; protobuf itself ends at twice this."""

@@ -11,9 +11,9 @@ from typing import NoReturn
 from lits_runtime.errors import ModelError
 from lits_runtime.messages import brief
 from lits_runtime.model.allowed_operators import operator_of
-from lits_runtime.model.onnx_graph import GraphReader, Node, Value
-from lits_runtime.model.onnx_messages import ELEMENTS
-from lits_runtime.model.protobuf import refuse
+from lits_runtime.model.onnx_file.onnx_graph import GraphReader, Node, Value
+from lits_runtime.model.onnx_file.onnx_messages import ELEMENTS
+from lits_runtime.model.onnx_file.protobuf import refuse
 from lits_runtime.model.size_bounds import MAX_RANK, SLAB, Known, constant, elements, memory_width
 
 SIDE = 512

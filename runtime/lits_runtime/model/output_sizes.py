@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
-from lits_runtime.model.onnx_messages import FLOAT32, INT64
-from lits_runtime.model.protobuf import refuse
+from lits_runtime.model.onnx_file.onnx_messages import FLOAT32, INT64
+from lits_runtime.model.onnx_file.protobuf import refuse
 from lits_runtime.model.size_bounds import (
     MAX_RANK,
     Known,

@@ -8,8 +8,8 @@ are computed from constants and shapes; if from anything else, the graph is refu
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
-from lits_runtime.model.onnx_messages import ELEMENTS, FLOAT16
-from lits_runtime.model.protobuf import refuse
+from lits_runtime.model.onnx_file.onnx_messages import ELEMENTS, FLOAT16
+from lits_runtime.model.onnx_file.protobuf import refuse
 
 LARGEST_CONSTANT = 2**20
 """Beyond every size and index. Sums of as many of them as a graph has nodes do not overflow int64,

@@ -13,7 +13,7 @@ from onnx import AttributeProto, helper, numpy_helper
 
 from lits_runtime import ModelError, Segmenter
 from lits_runtime.model.checked_file import ModelFile, check
-from lits_runtime.model.onnx_graph import GraphReader
+from lits_runtime.model.onnx_file.onnx_graph import GraphReader
 from lits_runtime.session.run import run
 from support.hostile.model_mutations import mutated, seeds
 

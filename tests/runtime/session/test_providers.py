@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from lits_runtime import ProviderError, Segmenter
-from lits_runtime.cli import arguments
 from lits_runtime.cli.doctor import main as doctor
 from lits_runtime.cli.infer import main as infer
+from lits_runtime.cli.options import arguments
 from lits_runtime.model.checked_file import check
 from lits_runtime.session.engine import Engine
 from lits_runtime.session.opening import checked_opening

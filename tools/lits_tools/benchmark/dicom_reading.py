@@ -18,7 +18,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_tools.benchmark.scan import benchmark_volume
+from lits_tools.benchmark.measured.scan import benchmark_volume
 
 _BEGIN = "import sys, time; begin = time.perf_counter()\n"
 _END = "\nprint(time.perf_counter() - begin)"

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from lits_runtime.errors import DatasetError
-from lits_tools.benchmark.baseline import SlicedVolumes
-from lits_tools.benchmark.figures import Figure, line
+from lits_tools.benchmark.measured.baseline import SlicedVolumes
+from lits_tools.benchmark.measured.figures import Figure, line
 from lits_train.data.cases import Case, find_cases, usable_cases
 from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FOLDER
 from lits_runtime.cli.command import Command, shared_options
-from lits_tools.benchmark.figures import check_output, output_options, write_json
+from lits_runtime.cli.options.arguments import EXISTING_FOLDER
+from lits_tools.benchmark.measured.figures import check_output, output_options, write_json
 from lits_train.settings.recipe import RECIPES
 
 

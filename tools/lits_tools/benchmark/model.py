@@ -21,7 +21,7 @@ from lits_export.parity.tolerance import TOLERANCES, Tolerance
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.system.processors import usable_processors
 from lits_runtime.system.threads import ordered_map
-from lits_tools.benchmark.figures import Figure
+from lits_tools.benchmark.measured.figures import Figure
 from lits_tools.benchmark.node_placement import count, fallen_back, placement
 from lits_train.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import Command, shared_options
-from lits_tools.benchmark.figures import (
+from lits_runtime.cli.options.arguments import EXISTING_FILE
+from lits_tools.benchmark.measured.figures import (
     check_output,
     line,
     output_options,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lits_tools.benchmark.figures import Figure, line
-from lits_tools.benchmark.processes import Run, in_turn, median_ratio, median_seconds, run
+from lits_tools.benchmark.measured.figures import Figure, line
+from lits_tools.benchmark.measured.processes import Run, in_turn, median_ratio, median_seconds, run
 
 logger = logging.getLogger(__name__)
 
@@ -90,14 +90,20 @@ class Benchmark:
         path = self.folder / f"ct-{slices}.nii.gz"
         if not path.exists():
             source = [] if self.source is None else [str(self.source)]
-            run(["-m", "lits_tools.benchmark.scan", str(path), str(slices), *source])
+            run(["-m", "lits_tools.benchmark.measured.scan", str(path), str(slices), *source])
         return path
 
     def _against_baseline(self, name: str, model: Path, scan: Path) -> list[Figure]:
         if self.checkpoint is None:
             return []
         mask = str(self.folder / "baseline_mask.nii.gz")
-        baseline = ["-m", "lits_tools.benchmark.baseline", str(self.checkpoint), str(scan), mask]
+        baseline = [
+            "-m",
+            "lits_tools.benchmark.measured.baseline",
+            str(self.checkpoint),
+            str(scan),
+            mask,
+        ]
         runs = in_turn({"baseline": baseline, "ours": self.infer(model, scan)}, self.runs)
         speedup = median_ratio(runs["baseline"], runs["ours"])
         least = 6.2 if name == "int8" else 5.5

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import Command, shared_options
-from lits_tools.benchmark.figures import check_output, output_options, provider_option, write_json
+from lits_runtime.cli.options.arguments import EXISTING_FILE
+from lits_tools.benchmark.measured.figures import (
+    check_output,
+    output_options,
+    provider_option,
+    write_json,
+)
 
 
 @click.command(cls=Command)

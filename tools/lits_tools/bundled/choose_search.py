@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.cleanup.clean_up import cleaned_up
-from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import EXISTING_FILE, EXISTING_FOLDER
 from lits_runtime.errors import DatasetError
 from lits_runtime.labels import MASKS
 from lits_runtime.model.metadata import Postprocessing

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.errors import DatasetError
 from lits_runtime.files.atomic import atomic_path
 from lits_tools.bundled.settings import (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_tools.bundled.settings import TrialData, data_option
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE
+from lits_runtime.cli.options.arguments import EXISTING_FILE
 from lits_runtime.errors import DatasetError
 from lits_train.settings.recipe import BASELINE, DEFAULT, Recipe
 

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, NEW_FILE, NEW_FOLDER, PROVIDERS, force_option
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import (
+    EXISTING_FILE,
+    NEW_FILE,
+    NEW_FOLDER,
+    PROVIDERS,
+    force_option,
+)
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending
 

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, PROVIDERS, force_option
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import (
+    EXISTING,
+    EXISTING_FILE,
+    NEW_FILE,
+    PROVIDERS,
+    force_option,
+)
 from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_runtime.labels import MASKS
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING, EXISTING_FILE, NEW_FILE, force_option
 from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import EXISTING, EXISTING_FILE, NEW_FILE, force_option
 from lits_runtime.files.output_rule import Inputs, check_targets
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 from lits_tools.cli.arguments import check_ending

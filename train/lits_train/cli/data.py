@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from lits_runtime.cli.arguments import (
+from lits_runtime.cli.command import Command, shared_options
+from lits_runtime.cli.options.arguments import (
     EXISTING_FILE,
     EXISTING_FOLDER,
     NEW_FOLDER,
     force_option,
 )
-from lits_runtime.cli.command import Command, shared_options
 
 logger = logging.getLogger(__name__)
 

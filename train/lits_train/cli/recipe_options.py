@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import section
+from lits_runtime.cli.options.arguments import EXISTING_FILE
 from lits_train.settings.recipe import OLD_NAMES, RECIPES, Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])

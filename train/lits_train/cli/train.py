@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.command import Command, section, shared_options
+from lits_runtime.cli.options.arguments import EXISTING_FILE, EXISTING_FOLDER, NEW_FOLDER
 from lits_runtime.cli.progress import Stop, stopping_on_signals
 from lits_runtime.cli.subcommands import CommandWithSubcommands
 from lits_runtime.errors import LitsError

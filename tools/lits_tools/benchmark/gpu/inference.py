@@ -12,9 +12,9 @@ from lits_runtime.model.bundled import bundled_model
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.volumes.scan import Scan
-from lits_tools.benchmark.figures import Figure
+from lits_tools.benchmark.measured.figures import Figure
+from lits_tools.benchmark.measured.scan import MATRIX, benchmark_scan
 from lits_tools.benchmark.model import ModelBenchmark, exported, untrained
-from lits_tools.benchmark.scan import MATRIX, benchmark_scan
 
 _PHANTOM_SLICES = 40
 

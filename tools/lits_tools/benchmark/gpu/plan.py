@@ -13,9 +13,9 @@ import torch
 
 from lits_runtime.messages import brief
 from lits_runtime.session.providers import why_not
-from lits_tools.benchmark.figures import Figure, line
 from lits_tools.benchmark.gpu.inference import Inference
 from lits_tools.benchmark.gpu.training import Training
+from lits_tools.benchmark.measured.figures import Figure, line
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from lits_tools.benchmark.figures import Figure
 from lits_tools.benchmark.gpu.waits import count_waits
+from lits_tools.benchmark.measured.figures import Figure
 from lits_train.network.preprocessing import Preprocessing
 from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.samples.augment import augment

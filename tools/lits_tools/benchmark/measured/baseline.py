@@ -1,6 +1,6 @@
 """The original system's inference and its slicing of training data: what ours are compared with.
 
-python -m lits_tools.benchmark.baseline CHECKPOINT SCAN MASK
+python -m lits_tools.benchmark.measured.baseline CHECKPOINT SCAN MASK
 
 Inference takes the whole volume as float64, runs PyTorch slice by slice, and saves with nibabel. It
 is for comparison only, and the one reason why nibabel is imported here.

@@ -3,7 +3,7 @@
 Source of the numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-from lits_runtime.model.protobuf import FOUR_BYTES, LENGTH, VARINT, Message
+from lits_runtime.model.onnx_file.protobuf import FOUR_BYTES, LENGTH, VARINT, Message
 
 ELSEWHERE = "a tensor stored in another file"
 _SPARSE = "sparse tensors"

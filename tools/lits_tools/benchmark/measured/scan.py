@@ -1,6 +1,6 @@
 """The scan that speed is measured on: a noisy CT of 512 x 512.
 
-python -m lits_tools.benchmark.scan OUTPUT SLICES [SOURCE]
+python -m lits_tools.benchmark.measured.scan OUTPUT SLICES [SOURCE]
 """
 
 import sys

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lits_runtime.cli.amounts import TIME
-from lits_runtime.cli.arguments import EXISTING_FILE
 from lits_runtime.cli.command import section
+from lits_runtime.cli.options.amounts import TIME
+from lits_runtime.cli.options.arguments import EXISTING_FILE
 
 if TYPE_CHECKING:
     from lits_runtime.server.settings import NodeSettings

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lits_runtime.cli.arguments import NEW_FILE, NEW_FOLDER, PROVIDERS
+from lits_runtime.cli.options.arguments import NEW_FILE, NEW_FOLDER, PROVIDERS
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 from lits_runtime.messages import brief
-from lits_runtime.model.onnx_messages import (
+from lits_runtime.model.onnx_file.onnx_messages import (
     ELEMENTS,
     ELSEWHERE,
     FLOAT32,
@@ -13,7 +13,7 @@ from lits_runtime.model.onnx_messages import (
     LISTED_RANGE,
     TENSOR,
 )
-from lits_runtime.model.protobuf import (
+from lits_runtime.model.onnx_file.protobuf import (
     WireReader,
     as_bytes,
     as_integer,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lits_runtime.messages import brief
-from lits_runtime.model.onnx_messages import (
+from lits_runtime.model.onnx_file.onnx_messages import (
     ATTRIBUTE,
     DIMENSION,
     ELEMENTS,
@@ -19,7 +19,7 @@ from lits_runtime.model.onnx_messages import (
     TYPE,
     VALUE,
 )
-from lits_runtime.model.protobuf import (
+from lits_runtime.model.onnx_file.protobuf import (
     Message,
     WireReader,
     as_bytes,
@@ -30,7 +30,7 @@ from lits_runtime.model.protobuf import (
     refuse,
     signed,
 )
-from lits_runtime.model.stored_tensors import MAX_RANK, Numbers, Tensor, read_tensor
+from lits_runtime.model.onnx_file.stored_tensors import MAX_RANK, Numbers, Tensor, read_tensor
 
 MAX_FIELDS = 1_000_000
 """A hundred times as many as in the bundled model; read in about a second."""

@@ -1,0 +1,1 @@
+"""Options and kinds of arguments that commands share."""
