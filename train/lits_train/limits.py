@@ -48,6 +48,7 @@ RECIPE_LIMITS: Mapping[str, Limit] = {
     "whole_slices": Limit(0, 1, "a fraction of the run"),
     "neighbour_reach": Limit(1, 16, "slices on either side, all of which are read"),
     "intensity_augmentation": Limit(0, 1, "a probability"),
+    "fatty_livers": Limit(0, 1, "a probability"),
     "synthetic_lesions": Limit(0, 1, "a probability"),
 }
 INFERENCE_LIMITS: Mapping[str, Limit] = {

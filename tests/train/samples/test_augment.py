@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lits_runtime.labels import LESION
 from lits_runtime.phantom.ct import make_phantom
 from lits_runtime.volumes.scan import Scan
 from lits_train.network.preprocessing import resized_slab
@@ -22,6 +24,7 @@ STILL = DEFAULT.override(
     shift=0.0,
     elastic=0.0,
     intensity_augmentation=0.0,
+    fatty_livers=0.0,
     synthetic_lesions=0.0,
     neighbour_reach=1,
     made_up_neighbours=0.0,
@@ -218,6 +221,26 @@ def test_turning_the_slices_round_is_what_tta_undoes(batch: Sample) -> None:
     assert all(one != other for one, other in zip(turned, kept, strict=True))
 
 
+def test_fat_darkens_a_liver_and_neither_its_vessels_nor_what_is_around_it(batch: Sample) -> None:
+    fat = augment(batch, STILL.override(fatty_livers=1.0), range(6))
+    hu, before, labels = fat["hu"], batch["hu"], batch["labels"]
+    assert torch.equal(fat["labels"], labels)
+    far = functional.max_pool2d((labels > 0).float(), 5, stride=1, padding=2) == 0
+    assert torch.equal(hu[far], before[far])
+    inner = -functional.max_pool2d(-(labels == 1).float(), 3, stride=1, padding=1) > 0
+    drops, of_lesions = [], []
+    for old, new, liver, mask in zip(before, hu, inner, labels, strict=True):
+        change, level = old - new, functional.avg_pool2d(old, 3, stride=1, padding=1)
+        median = old[liver].median()
+        drops.append(float(change[liver & ((level - median).abs() < 5)].median()))
+        assert (change[liver & (level > median + 45)] <= 0.1 * drops[-1]).all(), "vessels"
+        deep = -functional.max_pool2d(-(mask == LESION).float(), 3, stride=1, padding=1) > 0
+        if deep.any():
+            of_lesions.append(float(change[deep].median()) / drops[-1])
+    assert min(drops) > 4 and max(drops) < 91 and max(drops) - min(drops) > 20
+    assert all(0.6 < one < 1.3 for one in of_lesions)
+
+
 def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) -> None:
     shares, contrasts = [], []
     for seed in range(40):
@@ -296,7 +319,7 @@ def test_augmentation_reads_nothing_back_but_the_livers_at_once(batch: Sample) -
                 read.append(str(func))
             return func(*args, **(kwargs or {}))
 
-    recipe = DEFAULT.override(intensity_augmentation=1.0, synthetic_lesions=1.0)
+    recipe = DEFAULT.override(intensity_augmentation=1.0, fatty_livers=1.0, synthetic_lesions=1.0)
     with Reads():  # type: ignore[no-untyped-call]
         batch["spacing_mm"][0, 0].item()
         assert len(read) == 1

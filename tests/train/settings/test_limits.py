@@ -116,6 +116,7 @@ NONSENSE: list[tuple[str, Any]] = [
     ("shift", 7.0),
     ("elastic", 100.0),
     ("intensity_augmentation", 1.1),
+    ("fatty_livers", -0.1),
     ("synthetic_lesions", math.nan),
     ("tta", ("flip_left",)),
     ("tta", ("flip_slices", "flip_slices")),

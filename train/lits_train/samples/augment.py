@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lits_runtime.labels import LIVER
 from lits_train.samples.dataset import Sample
 from lits_train.samples.random_numbers import RandomNumbers
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
@@ -23,6 +24,10 @@ _NEAREST = 0.3
 """Distance in slices below which neighbours would show nothing new."""
 _LOW_HU, _STEP_HU, _KNOTS = -160.0, 55.0, 9
 """Knots of the tone curve of soft tissue: the first, their distance, and how many."""
+_FAT_HU = (5.0, 90.0)
+"""What fat takes from the liver's HU."""
+_VESSELS_HU = 30.0
+"""What is brighter than the liver's mean by this much is a vessel."""
 
 
 def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
@@ -39,6 +44,9 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
     if warps(recipe):  # first: the rest then works on crops, and noise is not blurred
         alone = ~batch["adjacent"]
         hu, labels, shares, spacing_mm = warp(hu, labels, shares, spacing_mm, alone, recipe, rng)
+    if recipe.fatty_livers and (fatty := rng.chosen(recipe.fatty_livers)):
+        index = rng.index(fatty)
+        hu[index] = _fat(hu[index], labels[index], rng.of(fatty))
     if recipe.synthetic_lesions:
         chosen = rng.chosen(recipe.synthetic_lesions)
         add_lesions(
@@ -81,6 +89,22 @@ def _neighbours(batch: Sample, recipe: Recipe, rng: RandomNumbers) -> tuple[Tens
         torch.stack([labels[samples, number] for number in chosen], 1),
         spacing_mm,
     )
+
+
+def _fat(hu: Tensor, labels: Tensor, rng: RandomNumbers) -> Tensor:
+    """Steatosis: a liver as dark as lesions are in others, down to water and below its vessels.
+
+    Unenhanced livers with 0.5, 25 and 40 % of fat have 65, 23 and -3 HU (Starekova et al.,
+    Radiology 2021). Vessels hold none and stay; lesions keep most of their contrast.
+    """
+    drop_hu = rng.uniform(*_FAT_HU)[:, None, None, None]
+    of_lesions = rng.uniform(0.7, 1.1)[:, None, None, None]
+    inside = functional.avg_pool2d((labels > 0).float(), 3, stride=1, padding=1)
+    liver = labels == LIVER
+    mean_hu = (hu * liver).sum((1, 2, 3)) / liver.sum((1, 2, 3)).clamp(min=1)
+    brighter = functional.avg_pool2d(hu, 3, stride=1, padding=1) - mean_hu[:, None, None, None]
+    parenchyma = (1 - brighter / _VESSELS_HU).clamp(0, 1)
+    return hu - drop_hu * inside * torch.where(liver, parenchyma, of_lesions)
 
 
 def _intensity(hu: Tensor, labels: Tensor, probability: float, rng: RandomNumbers) -> None:

@@ -86,6 +86,8 @@ class Recipe:
     intensity_augmentation: float = 0.0
     """Probability of each of slice thickness, contrast phase, calibration, blur and noise, drawn
     independently for every slice."""
+    fatty_livers: float = 0.0
+    """Probability that a liver is given fat, which makes it as dark as lesions are elsewhere."""
     synthetic_lesions: float = 0.0
     """Probability that a liver slice is given synthetic lesions."""
     neighbour_reach: int = 1
@@ -253,6 +255,7 @@ DEFAULT = Recipe(
     shift=0.08,
     elastic=0.006,
     intensity_augmentation=0.2,
+    fatty_livers=0.25,
     synthetic_lesions=0.4,
     neighbour_reach=3,
     made_up_neighbours=0.75,
