@@ -2,8 +2,8 @@
 
 After Hu et al., Label-Free Liver Tumor Segmentation, CVPR 2023: deformed ellipsoids with soft edges
 and a texture of their own, away from vessels, some with a capsule or a necrotic core, displacing
-the tissue around them. Theirs are made on whole volumes beforehand; these on every slab as it is
-loaded, so that no two are the same.
+the tissue around them. In a third of the slices they lie at the surface of the liver. Theirs are
+made on whole volumes beforehand; these on every slab as it is loaded, so that no two are the same.
 
 The host chooses the properties of a lesion, from statistics of all livers in a batch that it reads
 from the device at once: after that one synchronisation, painting is asynchronous.
@@ -26,6 +26,8 @@ _SMALLEST_LIVER = 200
 """Pixels of liver in the slice below which none are painted."""
 _FROM_VESSELS_HU = 18.0
 """Maximum difference of a lesion's centre from the liver's median, to avoid vessels."""
+_AT_CAPSULE = 1 / 3
+"""Probability that a slice's lesions lie at the surface of the liver."""
 _REACH, _REACH_DISPLACED = 1.6, 2.2
 """Of a lesion, and of the tissue that it displaces, in radii."""
 
@@ -100,16 +102,21 @@ def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
     middle = len(slabs[0].hu) // 2
     hu = torch.stack([slab.hu[middle] for slab in slabs])
     liver = torch.stack([slab.labels[middle] for slab in slabs]) == LIVER
-    smooth = functional.avg_pool2d(hu[:, None], 5, stride=1, padding=2)[:, 0]
+    inside = functional.avg_pool2d(liver[:, None].float(), 5, stride=1, padding=2)[:, 0]
+    smooth = functional.avg_pool2d((hu * liver)[:, None], 5, stride=1, padding=2)[:, 0]
+    smooth = smooth / inside.clamp(min=1 / 25)  # of the liver alone, also at the capsule
     median = torch.where(liver, hu, torch.nan).flatten(1).nanmedian(1).values
     count = liver.sum((1, 2))
     grain = torch.where(liver, hu - smooth, 0.0)
     mean = grain.sum((1, 2)) / count.clamp(min=1)
     variance = (grain**2).sum((1, 2)) / count.clamp(min=1) - mean**2
     parenchyma = liver & ((smooth - median[:, None, None]).abs() < _FROM_VESSELS_HU)
+    at_capsule = torch.stack([_chance(slab, _AT_CAPSULE) for slab in slabs])
     order = torch.stack(
         [torch.rand(hu.shape[1:], generator=s.generator, device=hu.device) for s in slabs]
     )
+    capsule = functional.avg_pool2d(liver[:, None].float(), 9, stride=1, padding=4)[:, 0] < 0.85
+    order = order + capsule * at_capsule[:, None, None]
     ranks, places = torch.where(parenchyma, order, -1.0).flatten(1).topk(MOST_LESIONS, dim=1)
     facts = torch.cat(
         [
@@ -121,6 +128,11 @@ def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
     )
     width = hu.shape[2]
     return [_liver(row, width) for row in facts.tolist()]
+
+
+def _chance(slab: Slab, probability: float) -> Tensor:
+    """1 with this probability, else 0; float32 on the slab's device."""
+    return (torch.rand((), generator=slab.generator, device=slab.hu.device) < probability).float()
 
 
 def _liver(facts: Sequence[float], width: int) -> _Liver | None:
