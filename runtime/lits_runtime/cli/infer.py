@@ -12,7 +12,6 @@ from lits_runtime.cli.command import Command, section, shared_options
 from lits_runtime.cli.engines import engine_options, opened
 from lits_runtime.cli.options.arguments import EXISTING_FILE, NEW, NEW_FILE, PLACE, PROVIDERS
 from lits_runtime.cli.options.dicom_options import dicom_options
-from lits_runtime.system.process import keep_freed_memory
 from lits_runtime.volumes.nifti.load_nibabel import load_nibabel
 
 if TYPE_CHECKING:
@@ -174,7 +173,6 @@ def main(
     identifies its content as ours, or with --force; a scan or the model never is. The exit status
     is 0 only if all scans succeeded.
     """
-    keep_freed_memory()
     load_nibabel()
     from lits_runtime.batch.jobs import plan
     from lits_runtime.batch.jobs import shard as shard_of

@@ -5,12 +5,11 @@ import sys
 
 PROGRAM = """
 import atexit, gc
-from lits_runtime.system.process import keep_freed_memory, return_freed_memory, skip_last_collection
+from lits_runtime.system.process import return_freed_memory, skip_last_collection
 
 atexit.register(lambda: print(gc.get_freeze_count() > 0))
 for _ in range(2):
     skip_last_collection()
-    keep_freed_memory()
     return_freed_memory()
 """
 

@@ -40,7 +40,7 @@ def session_seconds(scan: str, model: str, provider: str) -> float:
     opened = Scan.open(scan)
     segmenter = Segmenter.open(model, provider=provider)
     context = segmenter.metadata.context_slices
-    size = slab_slices(segmenter.provider)
+    size = slab_slices(segmenter.provider, context)
     slabs = [opened.slab_hu(run, context) for run in opened.slabs(size, context)]
     segmenter.labels(slabs[0])
     began = time.perf_counter()
