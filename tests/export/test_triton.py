@@ -52,16 +52,8 @@ def test_independent_slices_are_batched(tiny_model_path: Path, tmp_path: Path) -
     }
 
 
-def test_the_bundled_model_is_batched(tmp_path: Path) -> None:
-    config = parsed(write_repository(bundled_model(), tmp_path) / "config.pbtxt")
-    assert config.HasField("dynamic_batching")
-    assert tensors(config.output)["probability"] == (FP32, [2, -1, -1])
-
-
-def test_slices_with_neighbours_are_not(tmp_path: Path) -> None:
-    model = tmp_path / "model.onnx"
-    model.write_bytes(tiny_model({"context_slices": 1}))
-    folder = write_repository(model, tmp_path / "models")
+def test_slices_with_neighbours_are_not_batched(tmp_path: Path) -> None:
+    folder = write_repository(bundled_model(), tmp_path / "models")
     config = parsed(folder / "config.pbtxt")
     assert config.max_batch_size == 0
     assert not config.HasField("dynamic_batching")
