@@ -14,6 +14,7 @@ from lits_runtime.volumes.scan import Scan
 from lits_train.network.preprocessing import resized_slab
 from lits_train.samples.augment import augment
 from lits_train.samples.dataset import Sample
+from lits_train.samples.local_mean import local_mean
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
 from lits_train.samples.warp import AIR_HU
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, Recipe
@@ -239,6 +240,14 @@ def test_fat_darkens_a_liver_and_neither_its_vessels_nor_what_is_around_it(batch
             of_lesions.append(float(change[deep].median()) / drops[-1])
     assert min(drops) > 4 and max(drops) < 91 and max(drops) - min(drops) > 20
     assert all(0.6 < one < 1.3 for one in of_lesions)
+
+
+def test_a_liver_that_the_border_cuts_has_no_surface_there() -> None:
+    liver = torch.ones(1, 1, 32, 32)
+    assert torch.equal(local_mean(liver, 9), liver)
+    liver[..., 16:] = 0
+    means = local_mean(liver, 3)[0, 0]
+    assert torch.equal(means[0], means[9]) and means[9, 15] == pytest.approx(2 / 3)
 
 
 def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lits_runtime.labels import LIVER
 from lits_train.samples.dataset import Sample
+from lits_train.samples.local_mean import local_mean
 from lits_train.samples.random_numbers import RandomNumbers
 from lits_train.samples.synthetic_lesions import Slab, add_lesions
 from lits_train.samples.warp import warp, warps
@@ -99,10 +100,10 @@ def _fat(hu: Tensor, labels: Tensor, rng: RandomNumbers) -> Tensor:
     """
     drop_hu = rng.uniform(*_FAT_HU)[:, None, None, None]
     of_lesions = rng.uniform(0.7, 1.1)[:, None, None, None]
-    inside = functional.avg_pool2d((labels > 0).float(), 3, stride=1, padding=1)
+    inside = local_mean((labels > 0).float(), 3)
     liver = labels == LIVER
     mean_hu = (hu * liver).sum((1, 2, 3)) / liver.sum((1, 2, 3)).clamp(min=1)
-    brighter = functional.avg_pool2d(hu, 3, stride=1, padding=1) - mean_hu[:, None, None, None]
+    brighter = local_mean(hu, 3) - mean_hu[:, None, None, None]
     parenchyma = (1 - brighter / _VESSELS_HU).clamp(0, 1)
     return hu - drop_hu * inside * torch.where(liver, parenchyma, of_lesions)
 
@@ -145,7 +146,7 @@ def _contrast_phase(hu: Tensor, labels: Tensor, rng: RandomNumbers) -> Tensor:
     low, high = (curve.gather(1, flat + i).view(hu.shape) for i in (0, 1))
     toned = low + (high - low) * (position - below)
     toned = toned + (hu - hu.clamp(_LOW_HU, _LOW_HU + (_KNOTS - 1) * _STEP_HU))
-    liver = functional.avg_pool2d((labels > 0).float(), 5, stride=1, padding=2)
+    liver = local_mean((labels > 0).float(), 5)
     return toned + liver * rng.uniform(-25, 25)[:, None, None, None]
 
 

@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from lits_runtime.labels import LESION, LIVER
+from lits_train.samples.local_mean import local_mean
 
 RADIUS_MM = (2.5, 45.0)
 """Minimum and maximum; the logarithm is uniform in between."""
@@ -102,8 +103,8 @@ def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
     middle = len(slabs[0].hu) // 2
     hu = torch.stack([slab.hu[middle] for slab in slabs])
     liver = torch.stack([slab.labels[middle] for slab in slabs]) == LIVER
-    inside = functional.avg_pool2d(liver[:, None].float(), 5, stride=1, padding=2)[:, 0]
-    smooth = functional.avg_pool2d((hu * liver)[:, None], 5, stride=1, padding=2)[:, 0]
+    inside = local_mean(liver[:, None].float(), 5)[:, 0]
+    smooth = local_mean((hu * liver)[:, None], 5)[:, 0]
     smooth = smooth / inside.clamp(min=1 / 25)  # of the liver alone, also at the capsule
     median = torch.where(liver, hu, torch.nan).flatten(1).nanmedian(1).values
     count = liver.sum((1, 2))
@@ -115,7 +116,7 @@ def _livers(slabs: Sequence[Slab], spacing_mm: Tensor) -> list[_Liver | None]:
     order = torch.stack(
         [torch.rand(hu.shape[1:], generator=s.generator, device=hu.device) for s in slabs]
     )
-    capsule = functional.avg_pool2d(liver[:, None].float(), 9, stride=1, padding=4)[:, 0] < 0.85
+    capsule = local_mean(liver[:, None].float(), 9)[:, 0] < 0.85
     order = order + capsule * at_capsule[:, None, None]
     ranks, places = torch.where(parenchyma, order, -1.0).flatten(1).topk(MOST_LESIONS, dim=1)
     facts = torch.cat(
@@ -215,7 +216,7 @@ def _paint(slab: Slab, site: _Site, liver: _Liver) -> None:
         inside = torch.maximum(inside, 0.6 * rim)
     labels, hu = slab.labels[box], slab.hu[box]
     is_liver = (labels == LIVER) | (labels == LESION)
-    weight = 0.85 * inside * functional.avg_pool2d(is_liver.float(), 3, stride=1, padding=1)
+    weight = 0.85 * inside * local_mean(is_liver.float(), 3)
     slab.hu[box] = hu + weight * (values - hu)
     slab.labels[box] = torch.where((distance < 1) & is_liver, LESION, labels).to(torch.uint8)
     middle, parts = len(distance) // 2, slab.shares[box]
