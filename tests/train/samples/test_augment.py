@@ -273,16 +273,38 @@ def test_synthetic_lesions_lie_in_the_liver_and_differ_from_it(batch: Sample) ->
     assert 0.002 < np.median(shares) < 0.5
 
 
-def test_many_synthetic_lesions_lie_at_the_capsule() -> None:
-    """Where the fat around a round liver must not count for the texture or the level within it."""
+@pytest.fixture(scope="module")
+def lesions_of_round_liver() -> list[tuple[Tensor, Tensor]]:
+    """Lesions of 120 seeds in a disc of liver in fat, and the distances from its centre."""
     rows, columns = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
     radius = ((rows - 80.0) ** 2 + (columns - 80.0) ** 2).sqrt()
     labels = (radius < 55).to(torch.uint8).repeat(3, 1, 1)
     noise = 10 * torch.randn(3, 160, 160, generator=torch.Generator().manual_seed(0))
     hu = torch.where(radius < 55, 100.0, -100.0) + noise
-    lesions = [painted(hu, labels, seed)[1].labels[1] == LESION for seed in range(120)]
-    reach = [float(radius[lesion].max()) > 54 for lesion in lesions if lesion.any()]
+    return [(painted(hu, labels, seed)[1].labels[1] == LESION, radius) for seed in range(120)]
+
+
+def test_many_synthetic_lesions_lie_at_the_capsule(
+    lesions_of_round_liver: list[tuple[Tensor, Tensor]],
+) -> None:
+    """The fat around a liver must not count for the texture or the level within it."""
+    reach = [
+        float(radius[lesion].max()) > 54
+        for lesion, radius in lesions_of_round_liver
+        if lesion.any()
+    ]
     assert 0.5 < np.mean(reach) < 0.8
+
+
+def test_a_few_synthetic_lesions_replace_most_of_the_liver(
+    lesions_of_round_liver: list[tuple[Tensor, Tensor]],
+) -> None:
+    shares = [
+        float(lesion.sum() / (radius < 55).sum()) for lesion, radius in lesions_of_round_liver
+    ]
+    assert max(shares) > 0.5
+    assert 0.03 < np.mean(np.array(shares) > 0.3) < 0.3
+    assert np.median(shares) < 0.15
 
 
 def test_no_liver_no_lesion_and_unknown_liver_stays_unknown() -> None:

@@ -2,8 +2,9 @@
 
 After Hu et al., Label-Free Liver Tumor Segmentation, CVPR 2023: deformed ellipsoids with soft edges
 and a texture of their own, away from vessels, some with a capsule or a necrotic core, displacing
-the tissue around them. In a third of the slices they lie at the surface of the liver. Theirs are
-made on whole volumes beforehand; these on every slab as it is loaded, so that no two are the same.
+the tissue around them. In a third of the slices they lie at the surface of the liver; a few replace
+most of it. Theirs are made on whole volumes beforehand; these on every slab as it is loaded, so
+that no two are the same.
 
 The host chooses the properties of a lesion, from statistics of all livers in a batch that it reads
 from the device at once: after that one synchronisation, painting is asynchronous.
@@ -21,8 +22,12 @@ from lits_runtime.labels import LESION, LIVER
 from lits_train.samples.local_mean import local_mean
 
 RADIUS_MM = (2.5, 45.0)
-"""Minimum and maximum; the logarithm is uniform in between."""
+"""Minimum and maximum but for giants; the logarithm is uniform in between."""
 MOST_LESIONS = 6
+_LARGEST = 0.5
+"""Maximum radius, in radii of a circle of the liver's area in the slice."""
+_GIANTS, _GIANT = 0.08, (0.4, 0.9)
+"""Probability that a lesion is a giant, and its radius in the same unit."""
 _SMALLEST_LIVER = 200
 """Pixels of liver in the slice below which none are painted."""
 _FROM_VESSELS_HU = 18.0
@@ -145,14 +150,20 @@ def _liver(facts: Sequence[float], width: int) -> _Liver | None:
 
 
 def _add_lesion(slab: Slab, liver: _Liver, at: tuple[int, int]) -> None:
-    rng, low = slab.rng, RADIUS_MM[0]
-    largest = min(RADIUS_MM[1], 0.5 * (liver.area_mm2 / np.pi) ** 0.5)
-    radius_mm = low * (max(largest / low, 1.5)) ** rng.random()
+    rng, radius_mm = slab.rng, _radius_mm(liver, slab.rng)
     displaces = radius_mm > 6 and rng.random() < 0.5
     site = _site(slab, at, radius_mm, liver.spacing_mm, _REACH_DISPLACED if displaces else _REACH)
     if displaces:
         _displace(slab, site, rng.uniform(0.05, 0.25))
     _paint(slab, site, liver)
+
+
+def _radius_mm(liver: _Liver, rng: np.random.Generator) -> float:
+    liver_mm = (liver.area_mm2 / np.pi) ** 0.5
+    if rng.random() < _GIANTS:
+        return liver_mm * rng.uniform(*_GIANT)
+    low, largest = RADIUS_MM[0], min(RADIUS_MM[1], _LARGEST * liver_mm)
+    return low * max(largest / low, 1.5) ** rng.random()
 
 
 def _site(
