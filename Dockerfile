@@ -1,4 +1,4 @@
-# lits-serve as an image: buildah or docker build --target cpu . (or cuda). docs/deploy.md says how to run it.
+# lits-serve as an image: buildah or docker build --target cpu . (or cuda). docs/serve/deploy.md says how to run it.
 ARG BASE=docker.io/library/python:3.12-slim
 
 FROM ${BASE} AS source

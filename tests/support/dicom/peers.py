@@ -1,4 +1,4 @@
-"""What other readers make of the faulty series, as a table for docs/dicom.md.
+"""What other readers make of the faulty series, as a table for docs/dicom/README.md.
 
     python -m support.dicom.peers PEERS_PYTHON [WORD]
 

@@ -73,7 +73,7 @@ def test_a_mistake_is_named(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_the_rules_of_the_documents_can_be_read(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[4] / "docs/node.md").read_text("utf-8")
+    page = (Path(__file__).parents[4] / "docs/serve/node.md").read_text("utf-8")
     (text,) = (block.partition("```")[0] for block in page.split("```toml\n")[1:])
     assert read(tmp_path, text).rules[0] == Rule(
         "portal venous abdomen",
