@@ -32,7 +32,7 @@ ALLOWED = {
     | {*OURS, "edt", "filelock", "matplotlib", "PIL", "pyarrow", "pydicom", "rich", "scipy"},
 }
 
-LABORATORY = {"lits_tools.bundled"}
+LABORATORY = {"lits_tools.bundled", "lits_tools.bundled.folds"}
 """Not in the wheel: the trainings behind the bundled model need a checkout and the public data."""
 
 

@@ -18,10 +18,10 @@ from PIL import Image
 from lits_runtime.errors import DatasetError
 from lits_runtime.phantom.ct import make_phantom, write_phantom
 from lits_tools.bundled import data as trial_data
-from lits_tools.bundled.figures import worst_slices
-from lits_tools.bundled.fold_table import SCORES, Judged, by_case, interval, summary
-from lits_tools.bundled.folds import main
-from lits_tools.bundled.left_out import gmac
+from lits_tools.bundled.folds.__main__ import main
+from lits_tools.bundled.folds.figures import worst_slices
+from lits_tools.bundled.folds.left_out import gmac
+from lits_tools.bundled.folds.table import SCORES, Judged, by_case, interval, summary
 from lits_tools.bundled.settings import (
     BASELINE_NAME,
     DEFAULT_FILE,

@@ -161,9 +161,9 @@ def _add_lesion(slab: Slab, liver: _Liver, at: tuple[int, int]) -> None:
 def _radius_mm(liver: _Liver, rng: np.random.Generator) -> float:
     liver_mm = (liver.area_mm2 / np.pi) ** 0.5
     if rng.random() < _GIANTS:
-        return liver_mm * rng.uniform(*_GIANT)
+        return float(liver_mm * rng.uniform(*_GIANT))
     low, largest = RADIUS_MM[0], min(RADIUS_MM[1], _LARGEST * liver_mm)
-    return low * max(largest / low, 1.5) ** rng.random()
+    return float(low * max(largest / low, 1.5) ** rng.random())
 
 
 def _site(

@@ -30,7 +30,7 @@ from lits_tools.bundled.settings import (
 )
 
 if TYPE_CHECKING:
-    from lits_tools.bundled.fold_table import Judged
+    from lits_tools.bundled.folds.table import Judged
     from lits_train.validation.case_scores import CaseScores
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def score(shared: Path, output: Path, name: str, worst: int, data: Path) -> None
     Writes OUTPUT/NAME/: choice.json, scores.md, curves.png and worst.png. Scores of a case are kept
     in its run, and computed anew if the run has gone on.
     """
-    from lits_tools.bundled.figures import draw_curves
+    from lits_tools.bundled.folds.figures import draw_curves
 
     described = TrialData.read(data)
     runs = _runs(output, name, described)
@@ -120,7 +120,7 @@ def score(shared: Path, output: Path, name: str, worst: int, data: Path) -> None
 @shared_options
 def compare(shared: Path, output: Path, names: tuple[str, ...], data: Path) -> None:
     """One line for each of NAMES, each with what its own folds choose."""
-    from lits_tools.bundled.fold_table import summary
+    from lits_tools.bundled.folds.table import summary
 
     described = TrialData.read(data)
     judged = [_judged(output, name, described) for name in names]
@@ -135,8 +135,8 @@ def compare(shared: Path, output: Path, names: tuple[str, ...], data: Path) -> N
 @shared_options
 def model(shared: Path, output: Path, model: Path, data: Path) -> None:
     """Score a MODEL file on the cases of all folds, whether or not it was trained on them."""
-    from lits_tools.bundled.left_out import labeller_of
-    from lits_tools.bundled.left_out import score as score_cases
+    from lits_tools.bundled.folds.left_out import labeller_of
+    from lits_tools.bundled.folds.left_out import score as score_cases
 
     described = TrialData.read(data)
     case_ids = [case_id for fold in described.folds for case_id in fold]
@@ -160,8 +160,8 @@ def _runs(output: Path, name: str, data: TrialData) -> dict[int, Path]:
 
 def _judged(output: Path, name: str, data: TrialData) -> "Judged":
     """The left-out cases of all trained folds of a recipe, and what they choose."""
-    from lits_tools.bundled.left_out import FOLDER, gmac, labeller_of
-    from lits_tools.bundled.left_out import score as score_cases
+    from lits_tools.bundled.folds.left_out import FOLDER, gmac, labeller_of
+    from lits_tools.bundled.folds.left_out import score as score_cases
     from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 
     cases: list[CaseScores] = []
@@ -174,7 +174,7 @@ def _judged(output: Path, name: str, data: TrialData) -> "Judged":
 
 
 def _chosen(name: str, cases: "Iterable[CaseScores]", output: Path, cost: float | None) -> "Judged":
-    from lits_tools.bundled.fold_table import Judged
+    from lits_tools.bundled.folds.table import Judged
     from lits_train.validation.candidates import candidates
     from lits_train.validation.choose import choose
 
@@ -185,7 +185,7 @@ def _chosen(name: str, cases: "Iterable[CaseScores]", output: Path, cost: float 
 
 def _page(one: "Judged", patients: dict[str, str]) -> str:
     """Summary, choice and cases of one recipe, in Markdown."""
-    from lits_tools.bundled.fold_table import by_case, summary
+    from lits_tools.bundled.folds.table import by_case, summary
     from lits_train.validation.candidates import candidates
     from lits_train.validation.tables import choice_table
 
@@ -210,9 +210,9 @@ def _draw_worst(
     path: Path,
 ) -> None:
     """Pictures of the cases with the worst lesions, each from the fold that left it out."""
-    from lits_tools.bundled.figures import draw_worst, worst_slices
-    from lits_tools.bundled.fold_table import worst_first
-    from lits_tools.bundled.left_out import labeller_of, segmented
+    from lits_tools.bundled.folds.figures import draw_worst, worst_slices
+    from lits_tools.bundled.folds.left_out import labeller_of, segmented
+    from lits_tools.bundled.folds.table import worst_first
 
     fold_of = {case_id: fold for fold in runs for case_id in data.folds[fold]}
     rows = {}
