@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnx
 import torch
 
+from lits_export.lowering.banded_resize import in_bands
 from lits_export.lowering.fuse import for_inference
 from lits_runtime.errors import ParityError
 from lits_train.network.checkpoint import Checkpoint
@@ -96,17 +97,33 @@ def trace(recipe: Recipe, network: SegmentationNetwork) -> Traced:
     assert program is not None  # narrows the type: None only with dynamo=False
     model: onnx.ModelProto = program.model_proto
     modules = _modules(model)
+    in_bands(model, _resize_products(model), recipe.size)
     tidy(model, recipe.context_slices)
     check(model)
     return Traced(model.SerializeToString(), recipe.context_slices, modules)
+
+
+def _scopes(node: onnx.NodeProto) -> list[str]:
+    """The torch modules that a node comes from, outermost first; the last is the operation."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    scopes: list[str] = ast.literal_eval(notes.get(_SCOPES, "[]"))
+    return scopes
+
+
+def _resize_products(model: onnx.ModelProto) -> list[str]:
+    """Names of the matrix products that resize the slab."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul" and "preprocessing" in _scopes(node)
+    ]
 
 
 def _modules(model: onnx.ModelProto) -> dict[str, str]:
     """The module of each node of the network, from the notes that `tidy` drops."""
     modules: dict[str, str] = {}
     for node in model.graph.node:
-        notes = {entry.key: entry.value for entry in node.metadata_props}
-        scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))  # the last is the operation
+        scopes = _scopes(node)
         module = scopes[-2] if len(scopes) > 1 else ""
         if f"{module}.".startswith("network."):
             modules[node.name] = module.removeprefix("network").removeprefix(".")
