@@ -14,8 +14,8 @@ from onnx import NodeProto, helper, numpy_helper
 BANDS = 4
 """Into which the lines of the result are cut.
 
-On two CPU cores, the whole network took 5 % less time with 4 than with 1, and 8 % with 8, which took
-12 MB more for `lits-infer`.
+On two CPU cores, the whole network took 5 % less time with 4 than with 1, and 8 % with 8, for which
+`lits-infer` took 12 MB more.
 """
 _MARGIN = 2
 """Lines that a band needs on either side, beside those of one line of the result."""
