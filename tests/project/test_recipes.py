@@ -119,6 +119,10 @@ def test_nextflow_process(
     """Nextflow cannot be had here: its script is run by the shell, as Nextflow would fill it in."""
     (script,) = re.findall(r'"""\n(.*?)"""', recipe("main.nf"), re.DOTALL)
     shards = int(re.findall(r"params.shards = (\d+)", recipe("main.nf"))[0])
+    jobs = plan(read_manifest(manifest), tmp_path / "out")
+    # By a hash of paths, which are other ones in each run: a shard may be empty.
+    parts = [shard(jobs, f"{number}/{shards}") for number in range(1, shards + 1)]
+    number, expected = next((number, part) for number, part in enumerate(parts, 1) if part)
     own = with_lits_infer(tmp_path / "bin", tiny_model_path)
     values = {
         "file(params.manifest)": str(manifest),
@@ -126,14 +130,13 @@ def test_nextflow_process(
         "task.cpus": "1",
         "params.shards": str(shards),
     }
-    text = script.replace("${i}", "2")
+    text = script.replace("${i}", str(number))
     for name, value in values.items():
         text = text.replace("${" + name + "}", str(value))
     assert "${" not in text
     subprocess.run(["bash", "-ue", "-c", text], env=own, check=True, timeout=120)
     made = without_times(tmp_path / "out")
-    expected = shard(plan(read_manifest(manifest), tmp_path / "out"), f"2/{shards}")
-    assert len(made) == 2 * len(expected) > 0
+    assert len(made) == 2 * len(expected)
     assert made.items() <= by_hand.items()
     braces = recipe("main.nf")
     assert braces.count("{") == braces.count("}")
