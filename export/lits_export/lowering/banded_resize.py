@@ -14,8 +14,8 @@ from onnx import NodeProto, helper, numpy_helper
 BANDS = 4
 """Into which the lines of the result are cut.
 
-On two CPU cores, the whole network took 5 % less time with 4 than with 1, and 8 % with 8, for which
-`lits-infer` took 12 MB more.
+On two CPU cores, the whole network took 3 to 8 % less time with 4 than with 1. With 8 it took some
+5 % less again, but `lits-infer` 12 MB more memory.
 """
 _MARGIN = 2
 """Lines that a band needs on either side, beside those of one line of the result."""
