@@ -275,4 +275,5 @@ def _chosen(checkpoint: Checkpoint) -> dict[str, Any]:
     inference = checkpoint.inference
     if inference is None:
         return {}
-    return {"postprocessing": inference.postprocessing, "search_mm": inference.search_mm}
+    names = ("postprocessing", "search_mm", "interpolation_mm")
+    return {name: getattr(inference, name) for name in names}

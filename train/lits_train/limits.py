@@ -56,6 +56,7 @@ INFERENCE_LIMITS: Mapping[str, Limit] = {
     "min_lesion_ml": Limit(0, 1000, "beyond it, no lesion is left"),
     "min_liver_contact": Limit(0, 1, "a fraction"),
     "search_mm": Limit(0, 1000, "beyond it, no liver is met"),
+    "interpolation_mm": Limit(0, 1000, "beyond it, no lesion is met"),
 }
 RUN_LIMITS: Mapping[str, Limit] = {
     "seed": Limit(0, 2**63 - 1, "torch's generators take 64 bits"),

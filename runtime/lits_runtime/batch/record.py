@@ -29,8 +29,8 @@ from lits_runtime.segment.outputs import ToFiles
 from lits_runtime.system.versions import versions
 from lits_runtime.volumes.digest import file_sha256
 
-_BEFORE_SEARCH = {"search_mm": 0.0}
-"""Settings that records of version 0.2.0 lack."""
+_ALL_SLICES = {"search_mm": 0.0, "interpolation_mm": 0.0}
+"""What records of early versions mean, which lack these settings."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class JobRecord:
         record = read_record(self.path)
         if record is None or not is_complete(record):
             return None
-        if _BEFORE_SEARCH | record["settings"] != self.settings():
+        if _ALL_SLICES | record["settings"] != self.settings():
             return None
         if record["model"]["sha256"] != self.model_sha256:
             return None

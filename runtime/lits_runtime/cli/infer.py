@@ -107,7 +107,12 @@ _scans, _outputs, _model, _postprocessing, _hardware = map(
 @_model(
     "--no-search",
     is_flag=True,
-    help="Segment every slice, where the model allows to skip those between two without liver.",
+    help="Segment slices between two without liver too, where the model allows to skip them.",
+)
+@_model(
+    "--no-interpolation",
+    is_flag=True,
+    help="Segment every slice, where the model allows to interpolate those between two.",
 )
 @_postprocessing(
     "--no-postprocessing",
@@ -215,7 +220,7 @@ def _settings(settings: dict[str, Any]) -> "Settings":
     from lits_runtime.segment.options import Options
     from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 
-    for name in ("search", "postprocessing"):
+    for name in ("search", "interpolation", "postprocessing"):
         settings[name] = not settings.pop(f"no_{name}")
     gigabytes = settings.pop("scratch_gb")
     settings["scratch_bytes"] = None if gigabytes is None else int(gigabytes * 1e9)

@@ -81,7 +81,8 @@ class Description:
             "classes": _classes(metadata),
             "context slices": f"{metadata.context_slices} on either side",
             "post-processing": _postprocessing(metadata.postprocessing),
-            "liver search": f"every {metadata.search_mm:g} mm" if metadata.search_mm else "none",
+            "liver search": _every(metadata.search_mm),
+            "interpolation": _every(metadata.interpolation_mm),
             "orientation": metadata.orientation,
             "ONNX": f"IR {file.ir_version}, {opsets}, by {file.producer}",
             "nodes": sum(file.operators.values()),
@@ -96,6 +97,10 @@ class Description:
             if tensor.type in _WEIGHTS:
                 counts[tensor.type] += tensor.elements
         return dict(counts.most_common())
+
+
+def _every(distance_mm: float) -> str:
+    return f"every {distance_mm:g} mm" if distance_mm else "none"
 
 
 def describe(path: str | PathLike[str]) -> Description:

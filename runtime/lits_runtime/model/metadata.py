@@ -21,7 +21,7 @@ MAX_DEPTH = 16
 MAX_WORD, MAX_TEXT = 100, 10_000
 """Characters of a name, and of a licence or intended use."""
 MAX_DIGITS = 19
-MAX_LESION_ML, MAX_SEARCH_MM = 1000.0, 1000.0
+MAX_LESION_ML, MAX_DISTANCE_MM = 1000.0, 1000.0
 DISCLAIMER = "Demonstration and research; not a medical device, not for clinical use."
 
 
@@ -85,6 +85,8 @@ class ModelMetadata:
     """Chosen on validation cases, and applied unless the caller decides otherwise."""
     search_mm: float = 0.0
     """How far apart slices may be looked at first, to find those with liver; 0: look at all."""
+    interpolation_mm: float = 0.0
+    """How far apart slices may be between which labels are interpolated; 0: interpolate none."""
 
     def to_json(self) -> str:
         """The JSON text to embed; figures that are not finite are null, for JSON has none."""
@@ -127,7 +129,7 @@ class ModelMetadata:
             raise ModelError(f"the model's metadata has a wrong {', '.join(wrong)}: damaged file")
         known |= {key: tuple(known[key]) for key in _LISTS}
         known["postprocessing"] = _postprocessing(known["postprocessing"])
-        metadata = cls(**known | {"search_mm": float(known["search_mm"])})
+        metadata = cls(**known | {name: float(known[name]) for name in _DISTANCES})
         metadata._check()
         return metadata
 
@@ -141,7 +143,8 @@ class ModelMetadata:
         for name, value, least, most in (
             ("context slices", self.context_slices, 0, MAX_CONTEXT_SLICES),
             ("working size", self.working_size, 0, MAX_WORKING_SIZE),
-            ("search_mm", self.search_mm, 0, MAX_SEARCH_MM),
+            ("search_mm", self.search_mm, 0, MAX_DISTANCE_MM),
+            ("interpolation_mm", self.interpolation_mm, 0, MAX_DISTANCE_MM),
             ("min_lesion_ml", self.postprocessing.min_lesion_ml, 0, MAX_LESION_ML),
             ("min_liver_contact", self.postprocessing.min_liver_contact, 0, 1),
             *(("threshold", threshold, 0, 1) for threshold in self.thresholds),
@@ -168,14 +171,15 @@ class ModelMetadata:
             )
 
 
+_DISTANCES = ("search_mm", "interpolation_mm")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("context_slices", "working_size", "opset"), int),
     **dict.fromkeys(("settings", "training", "parity", "postprocessing"), dict),
     **dict.fromkeys(("recipe", "orientation", "precision", "checkpoint_sha256"), str),
     **dict.fromkeys(("licence", "intended_use"), str),
-    "search_mm": (int, float),
+    **dict.fromkeys(_DISTANCES, (int, float)),
 }
-_OPTIONAL: dict[str, Any] = {"postprocessing": {}, "search_mm": 0.0}
+_OPTIONAL: dict[str, Any] = {"postprocessing": {}, **dict.fromkeys(_DISTANCES, 0.0)}
 """What a file means that lacks these keys, as early ones do."""
 _STEPS = ("keep_largest_liver", "drop_lesions_outside_liver")
 _LEAST = ("min_lesion_ml", "min_liver_contact")

@@ -1,6 +1,6 @@
 """What the labels of one scan amount to: volumes, lesions and warnings, added up slab by slab."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class ExaminedSlab:
     highest_hu: float
     sampled_hu: NDArray[np.int16]
     """For the overview."""
+
+    def without_probability(self) -> "ExaminedSlab":
+        """The same, less what takes most memory."""
+        return replace(self, result=replace(self.result, probability=None))
 
 
 class Findings:

@@ -39,20 +39,36 @@ class Found:
     """It lies between two slices without liver."""
 
 
-def step_of(geometry: Geometry, search_mm: float) -> int:
+def slices_within(geometry: Geometry, distance_mm: float) -> int:
+    """How many slices on the next one may be, so that both are at most a distance apart.
+
+    1 if it is the neighbour, or if only both ends of the scan would be left.
+    """
+    slices, height, width = geometry.canonical_shape
+    count = int(distance_mm / geometry.canonical_spacing_mm[0] + _ROUNDING)
+    count = min(count, MAX_HELD_VOXELS // (height * width))
+    return count if 1 < count < slices - 1 else 1
+
+
+def step_of(geometry: Geometry, search_mm: float, stride: int = 1) -> int:
     """Slices from one look to the next, so that they are at most `search_mm` apart.
 
-    1 is no search. A scan of which only both ends would be looked at is not searched.
+    1 is no search.
+
+    Args:
+        geometry: of the scan.
+        search_mm: of the model.
+        stride: slices from one that the model may see to the next; looks are at some of these.
 
     >>> step_of(Geometry((512, 512, 100), np.diag([1, 1, 2.5, 1])), 20)
     8
+    >>> step_of(Geometry((512, 512, 100), np.diag([1, 1, 2.5, 1])), 20, stride=3)
+    6
     >>> step_of(Geometry((512, 512, 8), np.diag([1, 1, 2.5, 1])), 20)
     1
     """
-    slices, height, width = geometry.canonical_shape
-    step = int(search_mm / geometry.canonical_spacing_mm[0] + _ROUNDING)
-    step = min(step, MAX_HELD_VOXELS // (height * width))
-    return step if 1 < step < slices - 1 else 1
+    step = slices_within(geometry, search_mm) // stride * stride
+    return step if step > stride else 1
 
 
 def slab_size(step: int, most: int) -> int:
@@ -71,30 +87,34 @@ def shows_liver(labels: NDArray[np.uint8], geometry: Geometry) -> bool:
     return float(np.count_nonzero(labels) * (row_mm * column_mm)) >= LEAST_MM2
 
 
-def searched(labels: NDArray[np.uint8], geometry: Geometry, search_mm: float) -> NDArray[np.uint8]:
+def searched(
+    labels: NDArray[np.uint8], geometry: Geometry, search_mm: float, stride: int = 1
+) -> NDArray[np.uint8]:
     """What a search leaves of the labels of all slices, canonical (slices, height, width).
+
+    `search_mm` and `stride` are those of `step_of`.
 
     >>> labels = np.array([0, 1, 0, 0, 0, 1, 1], np.uint8).reshape(7, 1, 1)
     >>> searched(labels, Geometry((1, 1, 7), np.diag([10, 10, 5, 1])), 10).ravel()
     array([0, 0, 0, 0, 0, 1, 1], dtype=uint8)
     """
     left = labels.copy()
-    for low, high in _left_out(labels, geometry, search_mm):
+    for low, high in _left_out(labels, geometry, step_of(geometry, search_mm, stride)):
         left[low:high] = 0
     return left
 
 
 def slices_looked_at(labels: NDArray[np.uint8], geometry: Geometry, search_mm: float) -> int:
     """How many slices the model sees in a search, from the labels of all slices."""
-    ranges = _left_out(labels, geometry, search_mm)
+    ranges = _left_out(labels, geometry, step_of(geometry, search_mm))
     return len(labels) - sum(high - low for low, high in ranges)
 
 
 def _left_out(
-    labels: NDArray[np.uint8], geometry: Geometry, search_mm: float
+    labels: NDArray[np.uint8], geometry: Geometry, step: int
 ) -> Iterator[tuple[int, int]]:
     """Start and stop of the slices between two that are looked at and show no liver."""
-    slices, step = len(labels), step_of(geometry, search_mm)
+    slices = len(labels)
     for low, high in pairwise([*range(0, slices - 1, step), slices - 1]):
         if not any(shows_liver(labels[index], geometry) for index in (low, high)):
             yield low + 1, high
@@ -118,7 +138,7 @@ class LiverSearch:
         look: Callable[[StoredSlab], ExaminedSlab],
     ) -> None:
         self._geometry = geometry
-        self._slices, height, width = geometry.canonical_shape
+        _, height, width = geometry.canonical_shape
         self._most = max(step, MAX_HELD_VOXELS // (height * width))
         self._step, self._pool, self._look = step, pool, look
         self._line: deque[StoredSlab] = deque()
@@ -130,15 +150,16 @@ class LiverSearch:
         self._process = os.getpid()
 
     def run(self, slabs: Iterable[StoredSlab]) -> Generator[Found, None, None]:
-        """The slabs of `Scan.slabs` with `apart=step`, in order, as soon as it is known of each.
+        """The slabs of `Scan.slabs`, in order, as soon as it is known of each.
 
-        Closing the generator waits for looks under way.
+        Their `apart` is the step or a divisor of it. Closing the generator waits for looks under
+        way.
         """
         try:
             for slab in slabs:
                 self._line.append(slab)
                 self._held += slab.stop - slab.start
-                if self._is_looked_at(slab):
+                if self._geometry.stands_alone(slab.start, slab.stop, self._step):
                     self._looks.append(self._pool.submit(self._look, slab))
                 while self._looks and (self._held > self._most or self._looks[0].done()):
                     yield self._next()
@@ -146,10 +167,6 @@ class LiverSearch:
                 yield self._next()
         finally:
             cancel_and_wait(self._looks, self._process)
-
-    def _is_looked_at(self, slab: StoredSlab) -> bool:
-        alone = slab.stop - slab.start == 1
-        return alone and (slab.start % self._step == 0 or slab.stop == self._slices)
 
     def _next(self) -> Found:
         """The first in line; the next look, which may be at itself, is under way."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,16 +21,15 @@ from lits_runtime.plausibility.warnings import (
     refuse_impossible_spacing,
 )
 from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
-from lits_runtime.segment.findings import ExaminedSlab, Findings
-from lits_runtime.segment.liver_search import Found, LiverSearch, slab_size, step_of
+from lits_runtime.segment.findings import Findings
 from lits_runtime.segment.memory_errors import out_of_memory
 from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, ToMemory
 from lits_runtime.segment.series_objects import algorithm_of, series_of, write_objects
-from lits_runtime.segment.slab_inference import Inference, SlabResult, transforms_of
+from lits_runtime.segment.slab_inference import Inference, transforms_of
+from lits_runtime.segment.slab_pipeline import SlabPipeline
 from lits_runtime.session.engine import Engine
-from lits_runtime.system.threads import Prefetched, ordered_map
-from lits_runtime.volumes.scan import Scan, ScanSource, StoredSlab
+from lits_runtime.volumes.scan import Scan, ScanSource
 
 BeforeNaming: TypeAlias = Callable[[dict[Path, FileFacts]], None]
 
@@ -62,12 +60,9 @@ class OneScan:
         self.scan = scan
         self.warnings = geometry_warnings(scan)
         self._engine, self._applied = engine, applied
-        self._step = step_of(scan.geometry, applied.search_mm)
-        searches = self._step > 1
-        self._batch_size = slab_size(self._step, batch_size) if searches else batch_size
         self._findings = Findings(scan.geometry, engine.metadata.classes, applied.postprocessing)
+        self._slabs = SlabPipeline(engine, scan, applied, batch_size, self._findings)
         self._looked_at = 0
-        self._ahead: Prefetched[StoredSlab] | None = None
 
     @classmethod
     def open(
@@ -96,7 +91,7 @@ class OneScan:
         one_scan = cls(engine, scan, applied, min(wanted, most))
         one_scan._refuse_warnings()
         if scan.streams:
-            one_scan._read_ahead()
+            one_scan._slabs.read_ahead()
         return one_scan
 
     def __enter__(self) -> "OneScan":
@@ -107,8 +102,7 @@ class OneScan:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._ahead is not None:
-            self._ahead.close()
+        self._slabs.close()
 
     def to_memory(
         self, output: ToMemory, progress: Progress | None = None, cancel: Cancel | None = None
@@ -176,7 +170,8 @@ class OneScan:
     def _inference(self, with_probability: bool) -> Iterator[Inference]:
         """The model, open within the block; if memory runs out there, the error names the scan."""
         engine, shape = self._engine, " x ".join(map(str, self.scan.geometry.shape))
-        sizes = () if engine.provider == "cpu" else (1, self._batch_size)[self._step == 1 :]
+        sizes = () if engine.provider == "cpu" else self._slabs.sizes
+        with_probability = with_probability or self._slabs.interpolates
         with (
             out_of_memory(f"{self.scan.name}, {shape} voxels"),
             engine.in_use() as session,
@@ -202,7 +197,7 @@ class OneScan:
     ) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         """First slice and labels of all slabs, of which everything else is taken note of here."""
         done, slices = 0, self.scan.geometry.canonical_shape[0]
-        with closing(self._slabs(infer)) as slabs:
+        with closing(self._slabs.run(infer)) as slabs:
             for slab in slabs:
                 if is_cancelled(cancel):
                     raise CancelledError(f"{self.scan.name}: cancelled, nothing written")
@@ -213,39 +208,6 @@ class OneScan:
                 self._looked_at += 0 if slab.result.left_out else len(slab.result.labels)
                 if progress is not None:
                     progress(done, slices)
-
-    def _read_ahead(self) -> Prefetched[StoredSlab]:
-        if self._ahead is None:
-            context, apart = self._engine.metadata.context_slices, self._step
-            slabs = self.scan.slabs(self._batch_size, context, apart if apart > 1 else None)
-            self._ahead = Prefetched(slabs, self._engine.lanes + 1)
-        return self._ahead
-
-    def _slabs(self, infer: Inference) -> Generator[ExaminedSlab, None, None]:
-        with self._read_ahead() as stored:
-            pool, depth = self._engine.pool(), 2 * self._engine.lanes
-            segment_slab = partial(self._segment_slab, infer)
-            if self._step == 1:
-                yield from ordered_map(pool, segment_slab, stored, depth)
-                return
-            search = LiverSearch(self.scan.geometry, self._step, pool, segment_slab)
-            with closing(search.run(stored)) as found:
-                segment_found = partial(self._segment_found, infer)
-                yield from ordered_map(pool, segment_found, found, depth)
-
-    def _segment_found(self, infer: Inference, found: Found) -> ExaminedSlab:
-        if found.looked_at is not None:
-            return found.looked_at
-        return self._segment_slab(infer, found.slab, found.left_out)
-
-    def _segment_slab(
-        self, infer: Inference, stored: StoredSlab, left_out: bool = False
-    ) -> ExaminedSlab:
-        context = self._engine.metadata.context_slices
-        slab_hu = self.scan.slab_hu(stored, context)
-        own_hu = slab_hu[context : len(slab_hu) - context]
-        result = SlabResult.background(own_hu.shape) if left_out else infer(slab_hu)
-        return self._findings.examine(stored.start, own_hu, result)
 
     def _refuse_warnings(self) -> None:
         if self._applied.strict and self.warnings:

@@ -38,6 +38,8 @@ class Options:
     """Whether the model's own post-processing applies, where no step is given above."""
     search: bool = True
     """Whether slices between two without liver may be left out, if the model allows it."""
+    interpolation: bool = True
+    """Whether the labels of slices between two may be interpolated, if the model allows it."""
     strict: bool = False
     """Warnings about the scan are errors."""
 
@@ -63,7 +65,7 @@ class Options:
         for name in ("min_lesion_ml", "min_liver_contact"):
             if (least := getattr(self, name)) is not None:
                 plain[name] = real_number(name, least)
-        for name in ("tta", "postprocessing", "search", "strict"):
+        for name in ("tta", "postprocessing", "search", "interpolation", "strict"):
             plain[name] = flag(name, getattr(self, name))
         for name in ("keep_largest_liver", "drop_lesions_outside_liver"):
             if (value := getattr(self, name)) is not None:
@@ -85,11 +87,15 @@ class Options:
         self._check(metadata)
         given = {field.name: getattr(self, field.name) for field in fields(Postprocessing)}
         own = metadata.postprocessing if self.postprocessing else Postprocessing()
+        leaves_out = not with_probability
         return Applied(
             thresholds=self.thresholds,
             tta=self.tta,
             postprocessing=replace(own, **{k: v for k, v in given.items() if v is not None}),
-            search_mm=metadata.search_mm if self.search and not with_probability else 0.0,
+            search_mm=metadata.search_mm if self.search and leaves_out else 0.0,
+            interpolation_mm=metadata.interpolation_mm
+            if self.interpolation and leaves_out
+            else 0.0,
             strict=self.strict,
         )
 
@@ -122,6 +128,8 @@ class Applied:
     postprocessing: Postprocessing
     search_mm: float
     """How far apart slices are looked at first; 0: all are looked at."""
+    interpolation_mm: float
+    """How far apart slices are between which labels are interpolated; 0: none are."""
     strict: bool
 
     def to_json(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class SlabResult:
     probability: NDArray[np.float32] | None
     """(n, classes, height, width), if it was asked for or needed."""
     left_out: bool = False
-    """The model did not see the slab."""
+    """The model did not see the slab: it shows no liver, or its labels are interpolated."""
 
     @classmethod
     def background(cls, shape: tuple[int, int, int]) -> "SlabResult":
@@ -59,6 +59,12 @@ class Inference:
         probability = self._probability(slab_hu)[:n]
         return SlabResult(self._labels(probability), probability)
 
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The probability from which a voxel belongs to a class, by channel."""
+        pairs = zip(self.metadata.classes, self.metadata.thresholds, strict=True)
+        return tuple(self.options.thresholds.get(name, own) for name, own in pairs)
+
     def _probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
         total: NDArray[np.float32] = self._run(["probability"], slab_hu)[0]
         transforms = transforms_of(self.metadata) if self.options.tta else ()
@@ -80,11 +86,10 @@ class Inference:
         return results
 
     def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-        metadata = self.metadata
         labels = np.zeros((len(probability), *probability.shape[2:]), np.uint8)
-        for channel, name in enumerate(metadata.classes):  # later classes win, as in the model
-            threshold = self.options.thresholds.get(name, metadata.thresholds[channel])
-            labels[probability[:, channel] >= threshold] = metadata.label_values[channel]
+        values = zip(self.thresholds, self.metadata.label_values, strict=True)
+        for channel, (threshold, value) in enumerate(values):  # later classes win, as in the model
+            labels[probability[:, channel] >= threshold] = value
         return labels
 
 

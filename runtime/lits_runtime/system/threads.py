@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from queue import Empty, Full, Queue
 from typing import Any, Generic, TypeVar
@@ -83,7 +83,7 @@ class Prefetched(Generic[T]):
 
 def ordered_map(
     pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Results in the order of the items, at most `depth` of them running or waiting to be taken."""
     under_way: deque[Future[R]] = deque()
     process = os.getpid()

@@ -205,6 +205,10 @@ class Geometry:
         descending = self.slices_are_slowest and self.head_to_feet
         yield from reversed(ranges) if descending else ranges
 
+    def stands_alone(self, start: int, stop: int, apart: int) -> bool:
+        """Whether a slab is one of the single slices that `slab_ranges` has with `apart`."""
+        return stop - start == 1 and (start % apart == 0 or stop == self.canonical_shape[0])
+
     @property
     def slices_are_slowest(self) -> bool:
         """Whether whole axial slices are stored one after the other."""

@@ -151,7 +151,12 @@ class Scan:
         return self
 
     def slabs(
-        self, size: int, context_slices: int = 0, apart: int | None = None
+        self,
+        size: int,
+        context_slices: int = 0,
+        apart: int | None = None,
+        *,
+        context_between: bool = True,
     ) -> Generator[StoredSlab, None, None]:
         """All slices, `size` at a time, in the order of `Geometry.slab_ranges`.
 
@@ -159,38 +164,45 @@ class Scan:
             size: axial slices of a slab.
             context_slices: neighbours on either side to hold in addition.
             apart: slices at this distance make slabs by themselves.
+            context_between: whether the slabs between these have neighbours too.
 
         Raises:
             VolumeError: the file is truncated or damaged, or holds more than its header says.
         """
         if self._stored is None and self.source.in_memory:
             self.load()
-        ranges = self._ranges(size, context_slices, apart)
+        ranges = self._ranges(size, context_slices, apart, context_between)
         if self._stored is not None:
             for ends in ranges:
-                _, _, low, high = ends
-                yield StoredSlab(*ends, self._stored[self.geometry.stored_range(low, high)])
+                yield StoredSlab(*ends, self._stored[self.geometry.stored_range(*ends[2:])])
         elif self.streams:
-            yield from self._stream(ranges)
+            yield from self._stream(ranges, context_slices)
         else:
             yield from self._turn(ranges)
 
-    def _ranges(self, size: int, context_slices: int, apart: int | None) -> Iterator[_Ends]:
+    def _ranges(
+        self, size: int, context_slices: int, apart: int | None, context_between: bool
+    ) -> Iterator[_Ends]:
         """Start, stop, low and high of all slabs."""
-        slices = self.geometry.canonical_shape[0]
-        for start, stop in self.geometry.slab_ranges(size, apart):
-            yield start, stop, max(start - context_slices, 0), min(stop + context_slices, slices)
+        geometry, slices = self.geometry, self.geometry.canonical_shape[0]
+        for start, stop in geometry.slab_ranges(size, apart):
+            alone = apart is not None and geometry.stands_alone(start, stop, apart)
+            context = context_slices if context_between or alone else 0
+            yield start, stop, max(start - context, 0), min(stop + context, slices)
 
-    def _stream(self, ranges: Iterator[_Ends]) -> Iterator[StoredSlab]:
+    def _stream(self, ranges: Iterator[_Ends], context_slices: int) -> Iterator[StoredSlab]:
         with self.source.planes() as planes:
             held, position = planes.read(0), 0
             for start, stop, low, high in ranges:
                 wanted = self.geometry.stored_range(low, high)[2]
-                kept = position - wanted.start
-                fresh = planes.read(wanted.stop - position)
-                held = np.concatenate([held[len(held) - kept :], fresh]) if kept else fresh
-                position = wanted.stop
-                yield StoredSlab(start, stop, low, high, held.T)
+                if wanted.stop > position:
+                    held = np.concatenate([held, planes.read(wanted.stop - position)])
+                    position = wanted.stop
+                first = position - len(held)
+                own = held[wanted.start - first : wanted.stop - first]
+                yield StoredSlab(start, stop, low, high, own.T)
+                done = self.geometry.stored_range(start, stop)[2].stop
+                held = held[max(0, done - context_slices - first) :]
             self._finish(planes)
 
     def _turn(self, ranges: Iterator[_Ends]) -> Iterator[StoredSlab]:

@@ -43,6 +43,7 @@ def test_what_gives_the_same_result_is_not_done_again(model: Path, tmp_path: Pat
         "thresholds": {},
         "tta": False,
         "search_mm": 5.0,
+        "interpolation_mm": 0.0,
         "strict": False,
         "mask_kind": "labels",
         "probability": False,
@@ -84,7 +85,8 @@ def test_a_record_from_before_the_search_stands_where_there_is_none(
     model.write_bytes(tiny_model({"search_mm": 5} if searches else {}))
     assert done_again(model, scan)
     record = json.loads(record_of(scan).read_text())
-    del record["settings"]["search_mm"], record["slices_looked_at"]
+    del record["settings"]["search_mm"], record["settings"]["interpolation_mm"]
+    del record["slices_looked_at"]
     record_of(scan).write_text(json.dumps(record))
     assert done_again(model, scan) is searches
 
@@ -95,6 +97,21 @@ def test_a_verbose_run_tells_how_many_slices_the_model_saw(model: Path, tmp_path
     result = invoke(model, scan, "-v")
     assert "scan.nii: the model saw 7 of 30 slices" in result.stderr  # 0, 5, ... 25, and 29
     assert "the model saw" not in invoke(model, scan, "-v", "--no-search").stderr
+
+
+def test_interpolation_is_part_of_the_settings_and_can_be_switched_off(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(tiny_model({"interpolation_mm": 4}))
+    scan = save(
+        tmp_path / "scan.nii",
+        np.full((12, 11, 30), -900, np.int16),
+        np.diag([-6.0, -6.0, 1.0, 1.0]),
+    )
+    assert "the model saw 9 of 30 slices" in invoke(model, scan, "-v").stderr
+    assert json.loads(record_of(scan).read_text())["settings"]["interpolation_mm"] == 4
+    assert not done_again(model, scan)
+    assert "the model saw" not in invoke(model, scan, "-v", "--no-interpolation").stderr
+    assert json.loads(record_of(scan).read_text())["settings"]["interpolation_mm"] == 0
 
 
 def test_the_report_says_how_many_slices_were_looked_at(model: Path, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "negative distance": ({"search_mm": -0.1}, "search_mm -0.1"),
     "a great distance": ({"search_mm": 10**18}, "expected 0 to 1000"),
     "distances": ({"search_mm": [20]}, "wrong search_mm"),
+    "interpolation of text": ({"interpolation_mm": "4"}, "wrong interpolation_mm"),
+    "negative interpolation": ({"interpolation_mm": -1}, "interpolation_mm -1"),
     "search without liver": (LESION_ALONE | {"search_mm": 20}, "by the liver"),
     "largest without liver": (
         LESION_ALONE | {"postprocessing": {"keep_largest_liver": True}},

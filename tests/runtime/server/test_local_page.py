@@ -166,13 +166,24 @@ def any_host(folder: Path) -> Iterator[str]:
             host.kill()
 
 
-@pytest.mark.parametrize(("workers", "isolated"), [("allow", True), ("block", False)])
-def test_any_host_will_do(tmp_path: Path, workers: str, isolated: bool) -> None:
-    """With context slices, a search and a clean-up; with threads by a service worker, or one."""
+@pytest.mark.parametrize(
+    ("workers", "isolated", "interpolation_mm", "slice_mm"),
+    [("allow", True, 0.0, 2.5), ("block", False, 2.5, 0.8)],
+)
+def test_any_host_will_do(
+    tmp_path: Path, workers: str, isolated: bool, interpolation_mm: float, slice_mm: float
+) -> None:
+    """With context slices, a search and a clean-up, and slices between interpolated.
+
+    With threads by a service worker, or one.
+    """
     model = tmp_path / "model.onnx"
-    model.write_bytes(positional_model(CLEANED))
+    thresholds = [0.45, 0.55]  # at 0.5, rounding would decide on whole HU
+    more = {"interpolation_mm": interpolation_mm, "thresholds": thresholds}
+    model.write_bytes(positional_model(CLEANED | more))
     write_static(tmp_path / "site", model)
-    stored, affine = reorient(random_hu((34, 30, 21)), LPS_AFFINE, "RSA")
+    grid = LPS_AFFINE @ np.diag([1, 1, slice_mm / LPS_AFFINE[2, 2], 1])
+    stored, affine = reorient(random_hu((34, 30, 21)), grid, "RSA")
     scan = save(tmp_path / "scan.nii.gz", stored, affine)
     with any_host(tmp_path) as host:
         seen = drive(
@@ -184,11 +195,12 @@ def test_any_host_will_do(tmp_path: Path, workers: str, isolated: bool) -> None:
         )
     assert ("one thread" in seen["results"]["scan"]["how"]) == (not isolated or os.cpu_count() == 1)
     with Segmenter.open(model, provider="cpu") as segmenter:
-        segmenter.segment_file(scan, tmp_path / "expected.nii.gz")
+        report = segmenter.segment_file(scan, tmp_path / "expected.nii.gz")
     ours, expected = (
         np.asarray(load_nifti(tmp_path / name).dataobj)
         for name in ("scan_mask.nii.gz", "expected.nii.gz")
     )
     assert expected.any()
+    assert (report.slices_looked_at < 21 / 2) == (interpolation_mm > 0)
     np.testing.assert_array_equal(ours, expected)
     assert {(method, body) for method, _, body in seen["requests"]} == {("GET", 0)}

@@ -53,6 +53,9 @@ class Bright:
             for key in thresholds
         }
 
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
     def digest(self) -> str:
         return self.name
 

@@ -18,6 +18,8 @@ class Inference:
     min_liver_contact: float = 0.0
     search_mm: float = 0.0
     """Distance of the slices in which the liver is looked for first. 0: no search."""
+    interpolation_mm: float = 0.0
+    """Distance of the slices between which labels are interpolated. 0: none are."""
 
     def __post_init__(self) -> None:
         check_fields(self, INFERENCE_LIMITS, {})
@@ -34,6 +36,7 @@ class Inference:
         return {
             "postprocessing": asdict(self.postprocessing),
             "search_mm": self.search_mm,
+            "interpolation_mm": self.interpolation_mm,
             "thresholds": list(self.thresholds),
         }
 
@@ -49,6 +52,7 @@ class Inference:
                 tuple(content["thresholds"]),
                 **content["postprocessing"],
                 search_mm=content["search_mm"],
+                interpolation_mm=content.get("interpolation_mm", 0.0),  # early files lack it
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not settings of inference: {shown(content)}") from error
@@ -65,4 +69,6 @@ class Inference:
         parts += [f"lesions from {self.min_lesion_ml:g} ml"] * (self.min_lesion_ml > 0)
         contact = f"lesions of which {self.min_liver_contact:.0%} border liver"
         parts += [contact] * (self.min_liver_contact > 0)
-        return "; ".join(parts + [f"search {self.search_mm:g} mm"] * (self.search_mm > 0))
+        parts += [f"search {self.search_mm:g} mm"] * (self.search_mm > 0)
+        parts += [f"interpolation {self.interpolation_mm:g} mm"] * (self.interpolation_mm > 0)
+        return "; ".join(parts)

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from torch import nn
@@ -19,8 +20,14 @@ from lits_train.network.segmentation_network import SegmentationNetwork
 from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.state import TrainingState
 from lits_train.settings.run import FULL_VALIDATION_NAME
-from lits_train.validation.full_resolution import FullScores, validate_fully
+from lits_train.validation.full_resolution import (
+    FullScores,
+    score_interpolation,
+    validate_fully,
+)
+from lits_train.validation.interpolation import choose_interpolation
 from lits_train.validation.labeller import NetworkLabeller
+from lits_train.validation.tables import interpolation_table
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +39,22 @@ def judge(
     stop_requested: Callable[[], bool],
 ) -> FullScores | None:
     """Scores of a network on cases at full resolution; None if a stop was requested."""
-    state.world.share_buffers(network)
-    segmenter = SlabSegmenter(state.recipe, cast(SegmentationNetwork, network))
-    segmenter.eval().to(state.world.device)
-    folder = state.run.folder / "full_validation"
-    scores = validate_fully(NetworkLabeller(segmenter), cases, folder, state.world, stop_requested)
+    scores = validate_fully(
+        _labeller(state, network), cases, _folder(state), state.world, stop_requested
+    )
     if scores and state.world.leads:
         logger.info("at full resolution:%s", scores.text())
     return scores
+
+
+def _folder(state: TrainingState) -> Path:
+    return state.run.folder / "full_validation"
+
+
+def _labeller(state: TrainingState, network: nn.Module) -> NetworkLabeller:
+    state.world.share_buffers(network)
+    segmenter = SlabSegmenter(state.recipe, cast(SegmentationNetwork, network))
+    return NetworkLabeller(segmenter.eval().to(state.world.device))
 
 
 def judge_best(
@@ -53,6 +68,20 @@ def judge_best(
     scores = judge(state, network, cases, stop_requested)
     if scores is None:
         return None
+    interpolated = score_interpolation(
+        _labeller(state, network),
+        cases,
+        scores.inference,
+        _folder(state) / "interpolation",
+        state.world,
+        stop_requested,
+    )
+    if interpolated is None:
+        return None
+    if interpolated and state.world.leads:
+        logger.info("slices between interpolated:%s", interpolation_table(interpolated))
+    distance_mm = choose_interpolation(interpolated)
+    scores = replace(scores, inference=replace(scores.inference, interpolation_mm=distance_mm))
     with state.world.failing_together():
         if state.world.leads:
             facts = scores.to_json()

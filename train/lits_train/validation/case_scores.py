@@ -59,6 +59,15 @@ class CaseScores:
         free = "lesion" in self.classes and not self.reference[1]
         return self.lesion_ml(candidate) if free else None
 
+    def lesions_found(self, candidate: int) -> int:
+        """Lesions of the reference that are found."""
+        return sum(found for found, _ in self.counts[candidate].recall)
+
+    def same(self, candidate: int, other: int) -> bool:
+        """Whether two candidates predict alike, as far as can be told from counts."""
+        pair = self._voxels(candidate, 0), self._voxels(other, 0)
+        return bool(np.array_equal(*pair))
+
     def _voxels(self, candidate: int, search: int) -> NDArray[np.int64]:
         voxels: NDArray[np.int64] = self.counts[candidate].voxels[search]
         return voxels

@@ -7,13 +7,14 @@ so that a validation that was interrupted goes on with the cases that are left.
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lits_runtime.errors import DatasetError, LitsError
 from lits_runtime.files.atomic import atomic_path
 from lits_runtime.messages import brief
+from lits_runtime.volumes.geometry import Geometry
 from lits_train.data.cases import Case
 from lits_train.given_files import read_json
 from lits_train.run.distributed import World
@@ -21,6 +22,7 @@ from lits_train.settings.inference import Inference
 from lits_train.validation.candidates import candidates
 from lits_train.validation.case_scores import CaseScores
 from lits_train.validation.choose import choose
+from lits_train.validation.interpolation import INTERPOLATION_MM, changes
 from lits_train.validation.labeller import Labeller
 from lits_train.validation.score_case import score_case
 from lits_train.validation.tables import case_table, choice_table, mean, mean_dice
@@ -40,7 +42,7 @@ class FullScores:
     chosen: int
     """Index in `compared`."""
     inference: Inference
-    """The chosen one, with its search."""
+    """The chosen one, with the distances of its search and interpolation."""
 
     @property
     def dice(self) -> dict[str, float | None]:
@@ -98,6 +100,46 @@ def validate_fully(
         stop_requested: called before every slab.
     """
     compared = candidates(labeller.classes, labeller.thresholds)
+    scores = _score_all(labeller, cases, compared, folder, world, stop_requested)
+    if scores is None:
+        return None
+    if not scores and world.leads:
+        logger.warning("no validation case is a volume that can be scored at full resolution")
+    return FullScores(scores, tuple(compared), *choose(scores, compared))
+
+
+def score_interpolation(
+    labeller: Labeller,
+    cases: Sequence[Case],
+    inference: Inference,
+    folder: Path,
+    world: World,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> tuple[CaseScores, ...] | None:
+    """Scores for `choose_interpolation`, of the cases that it may change.
+
+    Args:
+        labeller: what is scored.
+        cases: shared among the processes.
+        inference: what was chosen.
+        folder: for the results of cases, none else's.
+        world: the processes.
+        stop_requested: called before every slab.
+    """
+    compared = [replace(inference, interpolation_mm=mm) for mm in (0.0, *INTERPOLATION_MM)]
+    return _score_all(labeller, cases, compared, folder, world, stop_requested, changes)
+
+
+def _score_all(
+    labeller: Labeller,
+    cases: Sequence[Case],
+    compared: Sequence[Inference],
+    folder: Path,
+    world: World,
+    stop_requested: Callable[[], bool],
+    wanted: Callable[[Geometry], bool] = lambda geometry: True,
+) -> tuple[CaseScores, ...] | None:
+    """Scores of all cases that are volumes, in their order; None if a stop was requested."""
     digest = labeller.digest()
     mine: list[CaseScores] = []
     with world.failing_together():
@@ -105,15 +147,12 @@ def validate_fully(
         for case in world.share(cases):
             if stop_requested():
                 break
-            scored = _score(labeller, case, compared, folder, digest, stop_requested)
+            scored = _score(labeller, case, compared, folder, digest, stop_requested, wanted)
             mine += [] if scored is None else [scored]
     if world.agree(stop_requested()):
         return None
     by_id = {scores.case_id: scores for part in world.gathered(mine) for scores in part}
-    scores = tuple(by_id[case.case_id] for case in cases if case.case_id in by_id)
-    if not scores and world.leads:
-        logger.warning("no validation case is a volume that can be scored at full resolution")
-    return FullScores(scores, tuple(compared), *choose(scores, compared))
+    return tuple(by_id[case.case_id] for case in cases if case.case_id in by_id)
 
 
 def _score(
@@ -123,6 +162,7 @@ def _score(
     folder: Path,
     digest: str,
     stop_requested: Callable[[], bool],
+    wanted: Callable[[Geometry], bool],
 ) -> CaseScores | None:
     """The scores of a case, computed or from its file; None if there are none."""
     path = folder / f"{case.case_id}.json"
@@ -130,7 +170,7 @@ def _score(
         return kept
     try:
         volume = open_volume(case)
-        if volume is None:
+        if volume is None or not wanted(volume.geometry):
             return None
         classes = ("liver",) if case.liver_only else ("liver", "lesion")
         scores = score_case(labeller, volume, case.case_id, classes, compared, stop_requested)

@@ -26,6 +26,9 @@ class Labeller(Protocol):
     ) -> dict[Thresholds, NDArray[np.uint8]]:
         """Labels (n, height, width) of a slab (n + 2 * context_slices, height, width)."""
 
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, classes, height, width) of a slab."""
+
     def digest(self) -> str:
         """Of the weights and of all that decides the labels."""
 
@@ -45,15 +48,22 @@ class NetworkLabeller:
         self, slab_hu: NDArray[np.float32], thresholds: Sequence[Thresholds]
     ) -> dict[Thresholds, NDArray[np.uint8]]:
         """See `Labeller`."""
-        device = self._segmenter.logit_thresholds.device
-        writable = torch.from_numpy(np.require(slab_hu, requirements="W"))
-        logits = self._segmenter.logits(writable.to(device))
-        found = {}
+        logits, found = self._logits(slab_hu), {}
         for key in thresholds:
-            least = torch.tensor(key, dtype=torch.float32, device=device).logit()
+            least = torch.tensor(key, dtype=torch.float32, device=logits.device).logit()
             masks = logits >= least.view(1, -1, 1, 1)
             found[key] = self._segmenter.merge(masks).cpu().numpy()
         return found
+
+    @torch.no_grad()
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Labeller`."""
+        probability: NDArray[np.float32] = self._logits(slab_hu).sigmoid().cpu().numpy()
+        return probability
+
+    def _logits(self, slab_hu: NDArray[np.float32]) -> torch.Tensor:
+        writable = torch.from_numpy(np.require(slab_hu, requirements="W"))
+        return self._segmenter.logits(writable.to(self._segmenter.logit_thresholds.device))
 
     def digest(self) -> str:
         """See `Labeller`."""

@@ -4,10 +4,11 @@ The case is read twice, slab by slab: once for the network, once to compare the 
 labels that every candidate's clean-up gives back. Only runs of voxels are kept in between.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from lits_runtime.segment.liver_search import LEAST_MM2, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
+from lits_train.validation.interpolation import InterpolatedLabels
 from lits_train.validation.labeller import Labeller, Thresholds
 from lits_train.validation.lesions_found import LesionOverlaps
 from lits_train.validation.volumes import CaseVolume
 
 Labels = NDArray[np.uint8]
+Key: TypeAlias = tuple[Thresholds, float]
+"""What labels depend on: thresholds, and the distance of the interpolation."""
 
 
 def score_case(
@@ -40,48 +44,63 @@ def score_case(
         volume: of the case.
         case_id: for the result.
         classes: that the reference marks.
-        candidates: those of the same thresholds share their labels.
+        candidates: those of the same thresholds and interpolation share their labels.
         stop_requested: called before every slab.
     """
     geometry = volume.geometry
     tallies = [Tally(geometry.canonical_shape[0]) for _ in candidates]
     with ExitStack() as stack:
         cleaners = {
-            thresholds: stack.enter_context(closing(CleanUp(geometry)))
-            for thresholds in dict.fromkeys(one.thresholds for one in candidates)
+            key: stack.enter_context(closing(CleanUp(geometry)))
+            for key in dict.fromkeys(map(_key, candidates))
         }
         present = _label(labeller, volume, cleaners, stop_requested)
         if present is None:
             return None
-        cleaned = [cleaners[one.thresholds].slabs(one.postprocessing) for one in candidates]
+        cleaned = [cleaners[_key(one)].slabs(one.postprocessing) for one in candidates]
         totals = _compare(volume, cleaned, tallies, stop_requested)
         if totals is None:
             return None
     counts = tuple(
-        tally.counts(present[one.thresholds], geometry)
+        tally.counts(present[_key(one)], geometry)
         for tally, one in zip(tallies, candidates, strict=True)
     )
     scored = tuple(name for name in labeller.classes if name in classes)
     return CaseScores(case_id, volume.full_resolution, scored, geometry.voxel_ml, totals, counts)
 
 
+def _key(candidate: Inference) -> Key:
+    return candidate.thresholds, candidate.interpolation_mm
+
+
 def _label(
     labeller: Labeller,
     volume: CaseVolume,
-    cleaners: Mapping[Thresholds, CleanUp],
+    cleaners: Mapping[Key, CleanUp],
     stop_requested: Callable[[], bool],
-) -> dict[Thresholds, NDArray[np.bool_]] | None:
-    """Give each clean-up its labels; which slices show liver, by thresholds."""
-    pixel_mm2 = prod(volume.geometry.canonical_spacing_mm[1:])
-    slices = volume.geometry.canonical_shape[0]
-    present = {key: np.zeros(slices, bool) for key in cleaners}
+) -> dict[Key, NDArray[np.bool_]] | None:
+    """Give each clean-up its labels; which slices show liver, by thresholds and interpolation."""
+    geometry = volume.geometry
+    pixel_mm2 = prod(geometry.canonical_spacing_mm[1:])
+    present = {key: np.zeros(geometry.canonical_shape[0], bool) for key in cleaners}
+    between = {
+        (thresholds, mm): InterpolatedLabels(geometry, mm, labeller.classes, thresholds)
+        for thresholds, mm in cleaners
+        if mm
+    }
     for start, slab_hu in volume.slabs(labeller.context_slices):
         if stop_requested():
             return None
-        for key, labels in labeller.labels(slab_hu, list(cleaners)).items():
-            cleaners[key].add(start, labels)
-            area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
-            present[key][start : start + len(labels)] = area_mm2 >= LEAST_MM2
+        probability = labeller.probability(slab_hu) if between else None
+        found = labeller.labels(slab_hu, list(dict.fromkeys(key[0] for key in cleaners)))
+        for key, cleaner in cleaners.items():
+            slabs: Iterable[tuple[int, Labels]] = [(start, found[key[0]])]
+            if probability is not None and key in between:
+                slabs = between[key].add(start, found[key[0]], probability)
+            for first, labels in slabs:
+                cleaner.add(first, labels)
+                area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
+                present[key][first : first + len(labels)] = area_mm2 >= LEAST_MM2
     return present
 
 

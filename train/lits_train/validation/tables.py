@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from lits_runtime.labels import MASKS
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import CaseScores
 from lits_train.validation.choose import objective
+from lits_train.validation.interpolation import INTERPOLATION_MM
 from lits_train.validation.lesions_found import SIZES_ML, added_up
 
 SIZE_NAMES = tuple(
@@ -61,6 +63,21 @@ def choice_table(cases: Sequence[CaseScores], candidates: Sequence[Inference], c
                     f"{objective(cases, index):.4f}",
                 ]
             )
+    return "\n".join(["", *_aligned(rows)])
+
+
+def interpolation_table(cases: Sequence[CaseScores]) -> str:
+    """What each distance of the interpolation changes, over the cases that it changes."""
+    rows = [["interpolation", "cases", "liver Dice", "lesion Dice", "lesions found"]]
+    for candidate, distance_mm in enumerate(INTERPOLATION_MM, 1):
+        changed = [case for case in cases if not case.same(0, candidate)]
+        found = [sum(case.lesions_found(index) for case in changed) for index in (0, candidate)]
+        dice = [
+            [_number(mean_dice(changed, index, name), 4) for index in (0, candidate)]
+            for name in MASKS
+        ]
+        pairs = [f"{before} -> {after}" for before, after in [*dice, map(str, found)]]
+        rows.append([f"{distance_mm:g} mm", str(len(changed)), *pairs])
     return "\n".join(["", *_aligned(rows)])
 
 

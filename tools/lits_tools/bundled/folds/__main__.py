@@ -12,6 +12,7 @@ The folds are those of `trial.toml`. A patient who is left out is left out under
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,7 @@ def model(shared: Path, output: Path, model: Path, data: Path) -> None:
     folder = output / f"{model.stem}-scores"
     scores = score_cases(labeller_of(model), output / "sources", case_ids, folder)
     if scores is not None:
-        one = _chosen(model.name, scores.cases, output, None)
+        one = _chosen(model.name, scores.cases, None)
         click.echo(_page(one, _patients(described, shared)))
 
 
@@ -160,20 +161,32 @@ def _runs(output: Path, name: str, data: TrialData) -> dict[int, Path]:
 
 def _judged(output: Path, name: str, data: TrialData) -> "Judged":
     """The left-out cases of all trained folds of a recipe, and what they choose."""
-    from lits_tools.bundled.folds.left_out import FOLDER, gmac, labeller_of
+    from lits_tools.bundled.folds.left_out import FOLDER, gmac, interpolation, labeller_of
     from lits_tools.bundled.folds.left_out import score as score_cases
     from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
+    from lits_train.validation.interpolation import choose_interpolation
 
     cases: list[CaseScores] = []
-    for fold, run in _runs(output, name, data).items():
-        labeller = labeller_of(run)
-        scores = score_cases(labeller, output / "sources", data.folds[fold], run / FOLDER)
+    runs, sources = _runs(output, name, data), output / "sources"
+    for fold, run in runs.items():
+        scores = score_cases(labeller_of(run), sources, data.folds[fold], run / FOLDER)
         cases += scores.cases if scores is not None else ()
         recipe = load_checkpoint(run / LAST_NAME).recipe
-    return _chosen(name, cases, output, gmac(recipe))
+    one = _chosen(name, cases, gmac(recipe))
+    interpolated = [
+        case
+        for fold, run in runs.items()
+        for case in interpolation(labeller_of(run), sources, data.folds[fold], run, one.inference)
+    ]
+    distance_mm = choose_interpolation(interpolated)
+    return replace(
+        one,
+        inference=replace(one.inference, interpolation_mm=distance_mm),
+        interpolated=tuple(interpolated),
+    )
 
 
-def _chosen(name: str, cases: "Iterable[CaseScores]", output: Path, cost: float | None) -> "Judged":
+def _chosen(name: str, cases: "Iterable[CaseScores]", cost: float | None) -> "Judged":
     from lits_tools.bundled.folds.table import Judged
     from lits_train.validation.candidates import candidates
     from lits_train.validation.choose import choose
@@ -187,11 +200,13 @@ def _page(one: "Judged", patients: dict[str, str]) -> str:
     """Summary, choice and cases of one recipe, in Markdown."""
     from lits_tools.bundled.folds.table import by_case, summary
     from lits_train.validation.candidates import candidates
-    from lits_train.validation.tables import choice_table
+    from lits_train.validation.tables import choice_table, interpolation_table
 
     compared = candidates(("liver", "lesion"), (0.5, 0.5))
     choice = choice_table(one.cases, compared, one.candidate)
     parts = [summary([one], patients), f"Chosen: {one.inference.describe()}"]
+    if one.interpolated:
+        choice += "\n" + interpolation_table(one.interpolated)
     return "\n\n".join([*parts, f"```{choice}\n```", by_case(one)]) + "\n"
 
 

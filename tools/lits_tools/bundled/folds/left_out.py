@@ -20,7 +20,13 @@ from lits_train.network.slab_segmenter import SlabSegmenter
 from lits_train.run.distributed import World
 from lits_train.settings.inference import Inference
 from lits_train.settings.recipe import Recipe
-from lits_train.validation.full_resolution import FullScores, validate_fully
+from lits_train.validation.case_scores import CaseScores
+from lits_train.validation.full_resolution import (
+    FullScores,
+    score_interpolation,
+    validate_fully,
+)
+from lits_train.validation.interpolation import InterpolatedLabels
 from lits_train.validation.labeller import Labeller, NetworkLabeller, Thresholds
 from lits_train.validation.volumes import PairVolume
 
@@ -51,6 +57,10 @@ class ModelLabeller:
             found[key] = labels
         return found
 
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Labeller`."""
+        return self._segmenter.probability(slab_hu)
+
     def digest(self) -> str:
         """See `Labeller`."""
         facts = self._segmenter.metadata
@@ -78,6 +88,19 @@ def score(
     return validate_fully(labeller, pairs(sources, case_ids), folder, world)
 
 
+def interpolation(
+    labeller: Labeller,
+    sources: Path,
+    case_ids: Sequence[str],
+    run: Path,
+    inference: Inference,
+) -> Sequence[CaseScores]:
+    """Scores for `choose_interpolation` on those of the cases that it may change."""
+    folder, world = run / FOLDER / "interpolation", World(torch.device("cpu"))
+    cases = pairs(sources, case_ids)
+    return score_interpolation(labeller, cases, inference, folder, world) or ()
+
+
 def pairs(sources: Path, case_ids: Sequence[str]) -> list[Case]:
     """The pairs of cases in a folder."""
     return [case for case in find_cases(sources) if case.case_id in set(case_ids)]
@@ -92,11 +115,14 @@ def segmented(
     shape = geometry.canonical_shape
     hu, starts = np.zeros(shape, np.float32), []
     labels, labels_gt = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    distance_mm, thresholds = inference.interpolation_mm, inference.thresholds
+    between = InterpolatedLabels(geometry, distance_mm, labeller.classes, thresholds)
     for start, slab_hu in volume.slabs(context):
         own = slab_hu[context : len(slab_hu) - context]
         hu[start : start + len(own)] = own
-        (found,) = labeller.labels(slab_hu, [inference.thresholds]).values()
-        labels[start : start + len(own)] = found
+        (found,) = labeller.labels(slab_hu, [thresholds]).values()
+        for first, part in between.add(start, found, labeller.probability(slab_hu)):
+            labels[first : first + len(part)] = part
         starts.append(start)
     left = searched(labels, geometry, inference.search_mm)
     slabs = cleaned_up([(0, left)], geometry, inference.postprocessing)

@@ -26,6 +26,8 @@ class Judged:
     """The setting of inference that is shown."""
     inference: Inference
     gmac: float | None = None
+    interpolated: tuple[CaseScores, ...] = ()
+    """Cases without interpolation and with each of its distances."""
 
 
 def lesion_recall(cases: Sequence[CaseScores], candidate: int) -> float | None:

@@ -17,15 +17,18 @@ export class Engine {
     Object.assign(this, { session, ort, provider, threads, note });
   }
 
-  // Labels, uint8 (slices, height, width), of a slab, float32 (slices + 2 * context, height, width) in HU.
-  async labels(slab, dims, context) {
+  // { labels, probability }, as far as asked for, of a slab, float32 (slices + 2 * context, height, width) in HU: uint8
+  // (slices, height, width) and float32 (slices, classes, height, width).
+  async run(slab, dims, context, names) {
     const input = new this.ort.Tensor("float32", slab, dims);
-    const { labels } = await this.session.run({ slab: input }, ["labels"]);
+    const found = await this.session.run({ slab: input }, names);
     const expected = [dims[0] - 2 * context, dims[1], dims[2]];
+    const { labels } = found;
     if (labels.type !== "uint8" || labels.dims.join() !== expected.join()) {
       throw new Error(`The model returned labels of shape ${labels.dims.join(" x ")}, expected ${expected.join(" x ")}.`);
     }
-    return labels.getData ? labels.getData() : labels.data;
+    const data = names.map(async (name) => [name, found[name].getData ? await found[name].getData() : found[name].data]);
+    return Object.fromEntries(await Promise.all(data));
   }
 
   close() {
@@ -96,7 +99,8 @@ async function openOn(provider, model, note) {
 async function disagreement(one, other, check) {
   if (check === null) return null;
   const [slab, dims, context] = check();
-  const [expected, found] = [await one.labels(slab, dims, context), await other.labels(slab, dims, context)];
+  const given = [slab, dims, context, ["labels"]];
+  const [expected, found] = [(await one.run(...given)).labels, (await other.run(...given)).labels];
   let different = 0;
   let labelled = 0;
   for (let at = 0; at < expected.length; at++) {

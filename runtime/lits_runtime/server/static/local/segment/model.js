@@ -54,7 +54,8 @@ export function metadataOf(bytes) {
     throw new Error(`The model has format ${found.format_version}, this page reads up to ${FORMAT_VERSION}.`);
   }
   if (found.orientation !== "LPS") throw new Error(`The model's orientation is ${found.orientation}, not LPS.`);
-  return { ...found, postprocessing: found.postprocessing ?? {}, search_mm: found.search_mm ?? 0 };
+  const { postprocessing = {}, search_mm = 0, interpolation_mm = 0 } = found;
+  return { ...found, postprocessing, search_mm, interpolation_mm };
 }
 
 async function sha256(bytes) {

@@ -1,30 +1,88 @@
 // A volume through the model, slab by slab: labels (slices, height, width) in canonical orientation.
 
+import { labelsBetween, slicesWithin, strideOf } from "./interpolation.js";
+
 const MOST_SLAB_VOXELS = 2 ** 22;
 const SLICES = 4;
 const LEAST_LIVER_MM2 = 100; // of liver and lesions in a slice that shows liver
-const MOST_HELD_VOXELS = 2 ** 22;
-const ROUNDING = 1e-3;
 
-// Segments all slices, or with the model's liver search those that may show liver; `tell` gets (slices done, slices).
+// Segments a volume: all slices, or where the model allows it those that may show liver, and of these every n-th.
+// Canonical labels, and the range of all values; `tell` gets (slices done, slices).
 export async function segmentSlabs(volume, engine, metadata, tell) {
   const { geometry } = volume;
-  const [slices, height, width] = geometry.canonicalShape;
-  const labels = new Uint8Array(slices * height * width);
-  const reader = new SlabReader(volume, metadata.context_slices);
-  const size = slabSize(geometry, metadata.context_slices);
-  let done = 0;
-  const segment = async (start, stop) => {
-    const found = await engine.labels(...reader.read(start, stop));
-    labels.set(found, start * height * width);
-    done += stop - start;
-    tell(done, slices);
-  };
-  const stretches = await searched(geometry, labels, metadata.search_mm, segment);
-  for (const [low, high] of stretches) {
-    for (let start = low; start < high; start += size) await segment(start, Math.min(start + size, high));
+  const [slices] = geometry.canonicalShape;
+  const stride = strideOf(geometry, metadata.interpolation_mm);
+  const step = stepOf(geometry, metadata.search_mm, stride);
+  const pass = new Pass(volume, engine, metadata, stride);
+  const apart = Math.max(step, stride);
+  if (apart === 1) {
+    await pass.segment(0, slices, tell);
+    return pass.result;
   }
-  return { labels, lowest: reader.lowest, highest: reader.highest };
+  let low = await pass.see(0);
+  while (low.slice < slices - 1) {
+    const high = await pass.see(Math.min(low.slice + apart, slices - 1));
+    // Between two looks without liver is background, as in liver_search.py.
+    const fills = step === 1 || [low, high].some(({ labels }) => showsLiver(labels, geometry));
+    await (fills ? pass.fill(low, high, tell) : pass.leaveOut(low, high));
+    tell(high.slice + 1, slices);
+    low = high;
+  }
+  return pass.result;
+}
+
+// One pass over a volume, in which slices are segmented, interpolated, or left out as background.
+class Pass {
+  constructor(volume, engine, metadata, stride) {
+    Object.assign(this, { engine, metadata, stride });
+    const [slices, height, width] = volume.geometry.canonicalShape;
+    Object.assign(this, { slices, plane: height * width, labels: new Uint8Array(slices * height * width) });
+    this.reader = new SlabReader(volume, metadata.context_slices);
+    this.size = slabSize(volume.geometry, metadata.context_slices);
+    this.names = stride > 1 ? ["labels", "probability"] : ["labels"];
+  }
+
+  get result() {
+    return { labels: this.labels, lowest: this.reader.lowest, highest: this.reader.highest };
+  }
+
+  // The model sees all slices of a range, some at a time.
+  async segment(low, high, tell) {
+    for (let start = low; start < high; start += this.size) {
+      const stop = Math.min(start + this.size, high);
+      const { labels } = await this.engine.run(...this.reader.read(start, stop), ["labels"]);
+      this.labels.set(labels, start * this.plane);
+      tell(stop, this.slices);
+    }
+  }
+
+  // The model sees one slice.
+  async see(slice) {
+    const found = await this.engine.run(...this.reader.read(slice, slice + 1), this.names);
+    this.labels.set(found.labels, slice * this.plane);
+    return { slice, labels: found.labels, probability: found.probability };
+  }
+
+  // Labels of all slices between two that the model saw.
+  async fill(low, high, tell) {
+    if (this.stride === 1) {
+      await this.segment(low.slice + 1, high.slice, tell);
+      return;
+    }
+    let before = low;
+    while (before.slice < high.slice) {
+      const next = before.slice + this.stride;
+      const after = next < high.slice ? await this.see(next) : high;
+      this.leaveOut(before, after);
+      this.labels.set(labelsBetween(before, after, this.metadata), (before.slice + 1) * this.plane);
+      before = after;
+    }
+  }
+
+  // The model sees none of the slices between two; only their values are looked at.
+  leaveOut(low, high) {
+    if (high.slice - low.slice > 1) this.reader.read(low.slice + 1, high.slice);
+  }
 }
 
 export function slabSize(geometry, context) {
@@ -32,30 +90,15 @@ export function slabSize(geometry, context) {
   return Math.max(1, Math.min(SLICES + context, Math.floor(MOST_SLAB_VOXELS / (height * width))));
 }
 
-// Looks at slices at the search distance, and returns the stretches that are still to be segmented: all without a search.
-// Between two looks without liver is background, as in lits_runtime/segment/liver_search.py.
-async function searched(geometry, labels, searchMm, segment) {
-  const [slices, height, width] = geometry.canonicalShape;
-  const step = stepOf(geometry, searchMm);
-  if (step === 1) return [[0, slices]];
+function showsLiver(labels, geometry) {
   const [, rowMm, columnMm] = geometry.canonicalSpacingMm;
-  const looks = [];
-  for (let slice = 0; slice < slices - 1; slice += step) looks.push(slice);
-  looks.push(slices - 1);
-  const shows = [];
-  for (const slice of looks) {
-    await segment(slice, slice + 1);
-    const shown = labels.subarray(slice * height * width, (slice + 1) * height * width);
-    shows.push(shown.reduce((count, label) => count + (label > 0), 0) * rowMm * columnMm >= LEAST_LIVER_MM2);
-  }
-  return looks.slice(1).map((high, at) => [looks[at] + 1, high]).filter((_, at) => shows[at] || shows[at + 1]);
+  return labels.reduce((count, label) => count + (label > 0), 0) * rowMm * columnMm >= LEAST_LIVER_MM2;
 }
 
-export function stepOf(geometry, searchMm) {
-  const [slices, height, width] = geometry.canonicalShape;
-  const wanted = Math.floor(searchMm / geometry.canonicalSpacingMm[0] + ROUNDING);
-  const step = Math.min(wanted, Math.floor(MOST_HELD_VOXELS / (height * width)));
-  return step > 1 && step < slices - 1 ? step : 1;
+// Slices from one look for the liver to the next, a multiple of the stride; 1: no search.
+export function stepOf(geometry, searchMm, stride) {
+  const step = Math.floor(slicesWithin(geometry, searchMm) / stride) * stride;
+  return step > stride ? step : 1;
 }
 
 // Reads slabs with their neighbours; beyond the first and last slice the outermost one is repeated.
