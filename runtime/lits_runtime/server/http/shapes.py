@@ -51,6 +51,9 @@ class ScanOptions(BaseModel):
     search: bool | None = Field(
         None, description="Whether slices between two without liver may be left out."
     )
+    interpolation: bool | None = Field(
+        None, description="Whether the labels of slices between two may be interpolated."
+    )
     strict: bool | None = Field(None, description="Treat warnings about a scan as errors.")
     mask_kind: Literal["labels", "liver", "lesion"] | None = Field(
         None, description="What the mask holds: 0/1/2, or 0/1 for one class."
