@@ -21,13 +21,13 @@ from lits_runtime.plausibility.warnings import (
     refuse_impossible_spacing,
 )
 from lits_runtime.segment.callbacks import Cancel, Progress, check_callbacks, is_cancelled
-from lits_runtime.segment.findings import Findings
 from lits_runtime.segment.memory_errors import out_of_memory
 from lits_runtime.segment.options import Applied
 from lits_runtime.segment.outputs import FileSink, MemorySink, Sink, ToFiles, ToMemory
 from lits_runtime.segment.series_objects import algorithm_of, series_of, write_objects
-from lits_runtime.segment.slab_inference import Inference, transforms_of
-from lits_runtime.segment.slab_pipeline import SlabPipeline
+from lits_runtime.segment.slabs.findings import Findings
+from lits_runtime.segment.slabs.inference import Inference, transforms_of
+from lits_runtime.segment.slabs.pipeline import SlabPipeline
 from lits_runtime.session.engine import Engine
 from lits_runtime.volumes.scan import Scan, ScanSource
 

@@ -19,7 +19,7 @@ from lits_runtime.records.result_files import (
     series_files,
 )
 from lits_runtime.segment.options import check_mask_kind, mask_of
-from lits_runtime.segment.slab_inference import SlabResult
+from lits_runtime.segment.slabs.inference import SlabResult
 from lits_runtime.volumes.dicom_objects.facts import ObjectOptions
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.memory import ArraySink

@@ -246,7 +246,7 @@ class Segmenter:
         return labels
 
     def _run(self, output: str, slab_hu: "ArrayLike") -> "NDArray[Any]":
-        from lits_runtime.segment.slab_inference import checked_slab
+        from lits_runtime.segment.slabs.inference import checked_slab
         from lits_runtime.session.run import run
 
         slab = checked_slab(slab_hu, self.metadata.context_slices)

@@ -19,7 +19,7 @@ from lits_export.cli.export import main as export
 from lits_runtime import CheckpointError, LitsError, ModelError, Segmenter
 from lits_runtime.cli.infer import main as infer
 from lits_runtime.model.checked_file import MAX_MODEL_BYTES, check
-from lits_runtime.segment.slab_inference import check_contract
+from lits_runtime.segment.slabs.inference import check_contract
 from lits_train.cli.train import main as train
 from lits_train.weights.reader import MAX_WEIGHTS_BYTES, read_weights
 from support.files.scans import LPS_AFFINE, random_hu, save

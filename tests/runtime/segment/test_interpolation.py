@@ -13,13 +13,13 @@ from scipy import ndimage
 from scipy.interpolate import interp1d
 
 from lits_runtime import CancelledError, ModelError, Options, Segmenter
-from lits_runtime.segment.interpolation import (
+from lits_runtime.segment.slabs.inference import Inference, SlabResult
+from lits_runtime.segment.slabs.interpolation import (
     labels_between,
     probability_between,
     stride_of,
 )
-from lits_runtime.segment.liver_search import searched
-from lits_runtime.segment.slab_inference import Inference, SlabResult
+from lits_runtime.segment.slabs.liver_search import searched
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
 from support.files.scans import AXIS_CODES, load_nifti, reorient

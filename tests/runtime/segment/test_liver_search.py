@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lits_runtime import CancelledError, Options, Segmenter, VolumeError
-from lits_runtime.segment import liver_search
-from lits_runtime.segment.findings import ExaminedSlab
-from lits_runtime.segment.liver_search import LiverSearch, searched, slab_size, step_of
-from lits_runtime.segment.slab_inference import Inference, SlabResult
+from lits_runtime.segment.slabs import liver_search
+from lits_runtime.segment.slabs.findings import ExaminedSlab
+from lits_runtime.segment.slabs.inference import Inference, SlabResult
+from lits_runtime.segment.slabs.liver_search import LiverSearch, searched, slab_size, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
 from support.files.scans import AXIS_CODES, load_nifti, reorient

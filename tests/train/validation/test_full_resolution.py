@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.cleanup.clean_up import cleaned_up
 from lits_runtime.labels import MASKS
-from lits_runtime.segment.liver_search import searched
+from lits_runtime.segment.slabs.liver_search import searched
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import read_labels
 from lits_runtime.volumes.scan import Scan

@@ -21,9 +21,9 @@ from lits_runtime.cli.options.arguments import EXISTING_FILE, EXISTING_FOLDER
 from lits_runtime.errors import DatasetError
 from lits_runtime.labels import MASKS
 from lits_runtime.model.metadata import Postprocessing
-from lits_runtime.segment.liver_search import searched, slices_looked_at
 from lits_runtime.segment.options import Options
 from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.segment.slabs.liver_search import searched, slices_looked_at
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import read_labels
 from lits_tools.scores.overlap import overlap

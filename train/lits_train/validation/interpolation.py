@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.labels import LABEL_VALUES, MASKS
-from lits_runtime.segment.interpolation import labels_between, stride_of
-from lits_runtime.segment.slab_inference import SlabResult
+from lits_runtime.segment.slabs.inference import SlabResult
+from lits_runtime.segment.slabs.interpolation import labels_between, stride_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.validation.case_scores import CaseScores
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.cleanup.clean_up import CleanUp
 from lits_runtime.labels import MASKS, lesion_mask
-from lits_runtime.segment.liver_search import LEAST_MM2, step_of
+from lits_runtime.segment.slabs.liver_search import LEAST_MM2, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
@@ -162,7 +162,7 @@ def _box(several: Sequence[Labels]) -> tuple[slice, slice]:
 def looked_at(
     present: NDArray[np.bool_], geometry: Geometry, search_mm: float
 ) -> NDArray[np.bool_]:
-    """Slices whose labels a search for the liver leaves; see `lits_runtime.segment.liver_search`.
+    """Slices whose labels a search for the liver leaves; see `segment.slabs.liver_search`.
 
     >>> present = np.array([0, 1, 0, 0, 0, 1, 1], bool)
     >>> looked_at(present, Geometry((1, 1, 7), np.diag([10, 10, 5, 1])), 10).astype(int)

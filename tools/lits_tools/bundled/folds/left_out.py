@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lits_runtime.cleanup.clean_up import cleaned_up
 from lits_runtime.labels import LABEL_VALUES
-from lits_runtime.segment.liver_search import searched
 from lits_runtime.segment.segmenter import Segmenter
+from lits_runtime.segment.slabs.liver_search import searched
 from lits_train.data.cases import Case, find_cases
 from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 from lits_train.network.segmentation_network import SegmentationNetwork

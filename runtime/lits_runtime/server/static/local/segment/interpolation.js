@@ -1,4 +1,4 @@
-// Labels of slices between two that the model saw, as in lits_runtime/segment/interpolation.py.
+// Labels of slices between two that the model saw, as in lits_runtime/segment/slabs/interpolation.py.
 
 const MOST_HELD_VOXELS = 2 ** 22;
 const ROUNDING = 1e-3;

@@ -4,17 +4,17 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
 
-from lits_runtime.segment.findings import ExaminedSlab, Findings
-from lits_runtime.segment.interpolation import (
+from lits_runtime.segment.options import Applied
+from lits_runtime.segment.slabs.findings import ExaminedSlab, Findings
+from lits_runtime.segment.slabs.inference import Inference, SlabResult
+from lits_runtime.segment.slabs.interpolation import (
     Stretch,
     labels_between,
     probability_between,
     stretches,
     stride_of,
 )
-from lits_runtime.segment.liver_search import Found, LiverSearch, slab_size, step_of
-from lits_runtime.segment.options import Applied
-from lits_runtime.segment.slab_inference import Inference, SlabResult
+from lits_runtime.segment.slabs.liver_search import Found, LiverSearch, slab_size, step_of
 from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
 from lits_runtime.volumes.scan import Scan, StoredSlab

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.segment.findings import ExaminedSlab
+from lits_runtime.segment.slabs.findings import ExaminedSlab
 from lits_runtime.system.threads import cancel_and_wait, same_process
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import StoredSlab

@@ -11,7 +11,7 @@ from lits_runtime.measure.volumes_ml import Tally
 from lits_runtime.model.metadata import Postprocessing
 from lits_runtime.plausibility.overview import Overview
 from lits_runtime.plausibility.warnings import scan_warnings
-from lits_runtime.segment.slab_inference import SlabResult
+from lits_runtime.segment.slabs.inference import SlabResult
 from lits_runtime.system.cached_property import cached_property
 from lits_runtime.volumes.geometry import Geometry
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lits_runtime.segment.findings import ExaminedSlab
-from lits_runtime.segment.liver_search import Found, slices_within
-from lits_runtime.segment.slab_inference import SlabResult
+from lits_runtime.segment.slabs.findings import ExaminedSlab
+from lits_runtime.segment.slabs.inference import SlabResult
+from lits_runtime.segment.slabs.liver_search import Found, slices_within
 from lits_runtime.volumes.geometry import Geometry
 
 _CERTAIN = 9.0
