@@ -64,12 +64,13 @@ def labels_between(
     array([1, 1, 0], dtype=uint8)
     """
     labels = np.repeat(low.labels, count, axis=0)
-    changes = low.labels[0] != high.labels[0]
-    log_odds = _between(_seen(low)[:, changes], _seen(high)[:, changes], count)
-    found = np.zeros((count, log_odds.shape[2]), np.uint8)
+    changes = np.flatnonzero(low.labels != high.labels)
+    first, last = (_seen(end).reshape(len(thresholds), -1)[:, changes] for end in (low, high))
+    log_odds = _between(first, last, count)
+    found = np.zeros((count, len(changes)), np.uint8)
     for channel, value in enumerate(label_values):
         found[log_odds[:, channel] >= _log_odds(np.float64(thresholds[channel]))] = value
-    labels[:, changes] = found
+    labels.reshape(count, low.labels.size)[:, changes] = found
     return labels
 
 
