@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lits_runtime.model.checked_file import check
 from lits_tools.benchmark.measured.figures import Figure, line
 from lits_tools.benchmark.measured.processes import Run, in_turn, median_ratio, median_seconds, run
 
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 _INFER = "from lits_runtime.cli.infer import main; main()"
 _IMPORTS = "import lits_runtime.cli.infer, numpy, nibabel, onnxruntime, isal.igzip"
+_EVERY_SLICE = ("--no-search", "--no-interpolation")
+_LEAST_SPEEDUP = {"int8": 6.2, "bundled": 7.5}
+"""Over the baseline, by the name of the model."""
 _CALL = "import sys; from lits_tools.benchmark.runtime import {0}; print({0}(*sys.argv[1:]))"
 
 
@@ -69,20 +73,26 @@ class Benchmark:
     provider: str = "cpu"
 
     def measure(self) -> list[Figure]:
-        """All figures; takes about five minutes per model on two cores."""
+        """All figures; takes about eight minutes per model on two cores."""
         self.folder.mkdir(parents=True, exist_ok=True)
         scan = self._scan(self.slices)
-        parts = (self._against_baseline, self._against_bound, self._two_scans, self._memory)
+        parts = (
+            self._against_baseline,
+            self._slices_left_out,
+            self._against_bound,
+            self._two_scans,
+            self._memory,
+        )
         figures = []
         for name, model in self.models.items():
             for part in parts:
                 figures += _logged(part(name, model, scan))
         return figures + _logged(self._start(next(iter(self.models.values()))))
 
-    def infer(self, model: Path, *scans: Path) -> list[str]:
+    def infer(self, model: Path, *scans: Path, options: Sequence[str] = ()) -> list[str]:
         """The interpreter's arguments for a lits-infer that segments scans anew."""
         names = [str(scan) for scan in scans]
-        output = ["-o", str(self.folder / "masks"), "--force", "--quiet"]
+        output = ["-o", str(self.folder / "masks"), "--force", "--quiet", *options]
         return ["-c", _INFER, *names, "-m", str(model), *output, "--provider", self.provider]
 
     def _scan(self, slices: int) -> Path:
@@ -106,7 +116,7 @@ class Benchmark:
         ]
         runs = in_turn({"baseline": baseline, "ours": self.infer(model, scan)}, self.runs)
         speedup = median_ratio(runs["baseline"], runs["ours"])
-        least = 6.2 if name == "int8" else 5.5
+        least = _LEAST_SPEEDUP.get(name, 5.5)
         peak_mb = max(one.peak_mb for one in runs["baseline"])
         seconds = median_seconds(runs["ours"])
         return [
@@ -116,11 +126,30 @@ class Benchmark:
             Figure(f"{name}: speed-up over the baseline", speedup, bound=f"at least {least}"),
         ]
 
+    def _slices_left_out(self, name: str, model: Path, scan: Path) -> list[Figure]:
+        """What the search and the interpolation gain, where the model allows them."""
+        metadata = check(model.read_bytes()).metadata
+        if not (metadata.search_mm or metadata.interpolation_mm):
+            return []
+        commands = {
+            " ".join(options) or "as the model says": self.infer(model, scan, options=options)
+            for options in ((), *((one,) for one in _EVERY_SLICE), _EVERY_SLICE)
+        }
+        runs = in_turn(commands, self.runs)
+        return [
+            figure
+            for what, several in runs.items()
+            for figure in (
+                Figure(f"{name}: {what}", median_seconds(several), "s"),
+                Figure(f"{name}: {what}, peak memory", max(one.peak_mb for one in several), "MB"),
+            )
+        ]
+
     def _against_bound(self, name: str, model: Path, scan: Path) -> list[Figure]:
-        """The whole process over the sum of what it cannot do without."""
+        """The whole process over the sum of what it cannot do without; all slices are seen."""
         session = _CALL.format("session_seconds")
         commands = {
-            "ours": self.infer(model, scan),
+            "ours": self.infer(model, scan, options=_EVERY_SLICE),
             "session": ["-c", session, str(scan), str(model), self.provider],
             "gzip": ["-c", _CALL.format("decompress_seconds"), str(scan)],
             "imports": ["-c", _IMPORTS],
