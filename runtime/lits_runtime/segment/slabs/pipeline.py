@@ -81,15 +81,16 @@ class SlabPipeline:
     def run(self, infer: Inference) -> Generator[ExaminedSlab, None, None]:
         """All slabs in the order of storage; closing the generator waits for those under way."""
         with self.read_ahead() as stored, closing(self._searched(infer, stored)) as found:
-            pool, depth = self._engine.pool(), 2 * self._engine.lanes
+            pool, lanes = self._engine.pool(), self._engine.lanes
             if self.interpolates:
                 together = stretches(found, self._scan.geometry, self._stride)
                 segment_stretch = partial(self._segment_stretch, infer)
-                with closing(ordered_map(pool, segment_stretch, together, depth)) as examined:
-                    for slabs in examined:
+                with closing(ordered_map(pool, segment_stretch, together, lanes + 1)) as examined:
+                    for slabs in examined:  # each of several slices: fewer at once
                         yield from slabs
             else:
-                yield from ordered_map(pool, partial(self._segment_found, infer), found, depth)
+                segment_found = partial(self._segment_found, infer)
+                yield from ordered_map(pool, segment_found, found, 2 * lanes)
 
     def _searched(
         self, infer: Inference, stored: Iterable[StoredSlab]
