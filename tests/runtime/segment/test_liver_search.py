@@ -1,64 +1,22 @@
 """The search for the liver gives, slab by slab, what its definition gives of all labels."""
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy import ndimage
 
-from lits_runtime import CancelledError, Options, Segmenter, VolumeError
+from lits_runtime import Options, Segmenter, VolumeError
 from lits_runtime.segment.slabs import liver_search
 from lits_runtime.segment.slabs.findings import ExaminedSlab
 from lits_runtime.segment.slabs.inference import Inference, SlabResult
 from lits_runtime.segment.slabs.liver_search import LiverSearch, searched, slab_size, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.scan import Scan
-from support.files.scans import AXIS_CODES, load_nifti, reorient
-from support.networks.tiny_models import positional_model, tiny_model
-
-NO_SEARCH = Options(search=False)
-
-
-def affine_of(slice_mm: float, pixel_mm: float = 6.0) -> NDArray[np.float64]:
-    """LPS, slightly sheared; three pixels are a square centimetre."""
-    return np.array(
-        [
-            [-pixel_mm, 0, 0.0, 100],
-            [0, -pixel_mm, 0.02, 90],
-            [0, 0.02, slice_mm, -40],
-            [0, 0, 0, 1],
-        ]
-    )
-
-
-def blobs(slices: int, seed: int, share: float = 0.02) -> NDArray[np.int16]:
-    """Few blobs of 60 to 160 HU, (12, 11, slices), in air."""
-    rng = np.random.default_rng(seed)
-    smooth = ndimage.gaussian_filter(rng.normal(size=(12, 11, slices)), (1.5, 1.5, 1.0))
-    inside = smooth > np.quantile(smooth, 1 - share)
-    hu: NDArray[np.int16] = np.where(inside, rng.integers(60, 160, smooth.shape), -900)
-    return hu.astype(np.int16)
-
-
-def open_model(search_mm: float, context_slices: int = 0) -> Segmenter:
-    make = positional_model if context_slices else tiny_model
-    return Segmenter.open(make({"search_mm": search_mm}), provider="cpu", threads=2)
-
-
-def definition(segmenter: Segmenter, scan: Any) -> NDArray[np.uint8]:
-    """Of the labels without a search, (i, j, k)."""
-    whole = segmenter.segment(scan, NO_SEARCH)
-    geometry = whole.geometry
-    left = searched(geometry.to_canonical(whole.labels), geometry, segmenter.metadata.search_mm)
-    labels: NDArray[np.uint8] = geometry.from_canonical(left)
-    return labels
+from support.networks.tiny_models import tiny_model
+from support.slices_left_out import ALL_SLICES, affine_of, blobs, open_model
 
 
 def test_what_lies_between_two_slices_without_liver_is_background() -> None:
@@ -69,7 +27,7 @@ def test_what_lies_between_two_slices_without_liver_is_background() -> None:
     volume[0, 0, 4] = volume[0, 0, 6] = 60  # a speck in a slice looked at, and one beside it
     with open_model(search_mm=10) as segmenter:
         result = segmenter.segment((volume, affine_of(2.5)))
-        whole = segmenter.segment((volume, affine_of(2.5)), NO_SEARCH)
+        whole = segmenter.segment((volume, affine_of(2.5)), ALL_SLICES)
     expected = whole.labels.copy()
     expected[..., 17:20] = 0
     expected[0, 0, 6] = 0
@@ -80,40 +38,6 @@ def test_what_lies_between_two_slices_without_liver_is_background() -> None:
     assert result.report.applied["search_mm"] == 10
     assert whole.report.applied["search_mm"] == 0
     assert result.warnings == whole.warnings[:1]  # of the values; the liver is in fewer parts
-
-
-@pytest.mark.parametrize("context_slices", [0, 1])
-def test_the_mask_is_the_same_in_all_48_orientations(context_slices: int, tmp_path: Path) -> None:
-    volume, affine = blobs(40, 5), affine_of(2.5)
-    with open_model(15, context_slices) as segmenter:
-        expected = definition(segmenter, (volume, affine))
-        assert (expected != segmenter.segment((volume, affine), NO_SEARCH).labels).any()
-        for codes in AXIS_CODES:
-            stored, turned = reorient(volume, affine, codes)
-            nib.save(nib.Nifti1Image(stored, turned), tmp_path / "scan.nii")
-            report = segmenter.segment_file(
-                tmp_path / "scan.nii", tmp_path / "mask.nii", force=True
-            )
-            mask = np.asanyarray(load_nifti(tmp_path / "mask.nii").dataobj)
-            right = reorient(expected.astype(np.int16), affine, codes)[0]
-            np.testing.assert_array_equal(mask, right, codes)
-            assert report.slices_looked_at < 40
-
-
-@pytest.mark.parametrize("context_slices", [0, 1])
-def test_any_spacing_number_of_slices_and_batch(context_slices: int) -> None:
-    fewer = 0
-    with open_model(20, context_slices) as segmenter:
-        for seed in range(60):
-            rng = np.random.default_rng(seed)
-            slices = int(rng.choice([1, 2, 3, 5, 20, 41, 100]))
-            affine = affine_of(float(rng.choice([0.3, 0.7, 1, 2.5, 3.3, 5, 8, 10])))
-            scan = blobs(slices, seed, share=float(rng.choice([0, 0.02, 0.3]))), affine
-            result = segmenter.segment(scan, batch_size=int(rng.choice([1, 3, 16])))
-            np.testing.assert_array_equal(result.labels, definition(segmenter, scan), str(seed))
-            assert result.report.slices_looked_at <= slices
-            fewer += result.report.slices_looked_at < slices
-    assert fewer > 10
 
 
 def test_slices_looked_at_are_no_further_apart_than_the_model_says() -> None:
@@ -136,21 +60,10 @@ def test_slices_looked_at_are_no_further_apart_than_the_model_says() -> None:
 def test_where_every_slice_is_looked_at_nothing_changes() -> None:
     scan = blobs(30, 1), affine_of(10.0)
     for search_mm in (0.0, 5.0, 10.0, 19.0):
-        with open_model(search_mm, 1) as segmenter:
+        with open_model(search_mm, context_slices=1) as segmenter:
             result = segmenter.segment(scan)
-            np.testing.assert_array_equal(result.labels, segmenter.segment(scan, NO_SEARCH).labels)
+            np.testing.assert_array_equal(result.labels, segmenter.segment(scan, ALL_SLICES).labels)
             assert result.report.slices_looked_at == 30
-
-
-def test_probabilities_need_every_slice(tmp_path: Path) -> None:
-    scan = blobs(40, 5), affine_of(2.5)
-    with open_model(15) as segmenter:
-        whole = segmenter.segment(scan, NO_SEARCH)
-        result = segmenter.segment(scan, with_probability=True)
-        report = segmenter.segment_file(scan, tmp_path / "mask.nii", probability=tmp_path / "p.nii")
-    np.testing.assert_array_equal(result.labels, whole.labels)
-    assert result.report.slices_looked_at == report.slices_looked_at == 40
-    assert report.applied["search_mm"] == 0
 
 
 def test_averaged_and_thresholded_labels_are_searched_alike() -> None:
@@ -177,26 +90,6 @@ def test_values_of_slices_left_out_are_looked_at_all_the_same() -> None:
         volume[5, 5, background] = np.nan
         with pytest.raises(VolumeError, match="not finite"):
             segmenter.segment((volume, affine_of(2.5)))
-
-
-def test_progress_counts_every_slice_and_cancel_ends_a_search(tmp_path: Path) -> None:
-    volume, affine = blobs(40, 5), affine_of(2.5)
-    nib.save(nib.Nifti1Image(volume, affine), tmp_path / "scan.nii.gz")
-    calls: list[tuple[int, int]] = []
-    threads = set(threading.enumerate())  # a model that another test left open has some
-    with open_model(15) as segmenter:
-        segmenter.segment(tmp_path / "scan.nii.gz", progress=lambda *now: calls.append(now))
-        assert [done for done, _ in calls] == sorted({done for done, _ in calls})
-        assert calls[-1] == (40, 40)
-        for last in (1, 3, len(calls) - 1):
-            answers = iter([False] * last + [True])
-            with pytest.raises(CancelledError):
-                segmenter.segment_file(
-                    *(tmp_path / "scan.nii.gz", tmp_path / "mask.nii"),
-                    cancel=lambda answers=answers: next(answers),  # type: ignore[misc]
-                )
-    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
-    assert set(threading.enumerate()) <= threads
 
 
 def result_of(slab: Any, liver: bool = False) -> ExaminedSlab:
@@ -258,7 +151,7 @@ def test_slabs_on_a_gpu_have_two_shapes() -> None:
             self.shapes.add(inputs["slab"].shape)
             return self.session.run(names, inputs, options)
 
-    with open_model(15, 1) as segmenter, segmenter.engine.in_use() as session:
+    with open_model(15, context_slices=1) as segmenter, segmenter.engine.in_use() as session:
         recording, metadata = Recording(session), segmenter.metadata
         applied = Options().applied(metadata)
         infer = Inference(recording, metadata, applied, False, sizes=(1, 5))

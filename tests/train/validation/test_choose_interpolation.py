@@ -1,6 +1,5 @@
 """The distance of the interpolation: scores are those of the runtime, and rule of the choice."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,45 +7,23 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from lits_runtime import Segmenter
 from lits_runtime.labels import MASKS
 from lits_runtime.volumes.label_volume import read_labels
+from lits_tools.bundled.folds.left_out import ModelLabeller
 from lits_train.data.cases import find_cases
 from lits_train.run.distributed import World
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
 from lits_train.validation.full_resolution import score_interpolation
 from lits_train.validation.interpolation import INTERPOLATION_MM, choose_interpolation
-from lits_train.validation.labeller import Thresholds
 from lits_train.validation.tables import interpolation_table
 from support.files.scans import reorient
 from support.networks.tiny_models import positional_model
 
 INFERENCE = Inference((0.5, 0.5), keep_largest_liver=True, min_lesion_ml=0.01)
 DISTANCES = (0.0, *INTERPOLATION_MM)
-
-
-class OfRuntime:
-    """Labels of a model file in the runtime."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.segmenter, facts = segmenter, segmenter.metadata
-        self.classes, self.thresholds = facts.classes, facts.thresholds
-        self.context_slices = facts.context_slices
-
-    def labels(
-        self, slab_hu: NDArray[np.float32], thresholds: Sequence[Thresholds]
-    ) -> dict[Thresholds, NDArray[np.uint8]]:
-        assert list(thresholds) == [self.thresholds]
-        return {self.thresholds: self.segmenter.labels(slab_hu)}
-
-    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.segmenter.probability(slab_hu)
-
-    def digest(self) -> str:
-        return "runtime"
 
 
 def model(interpolation_mm: float) -> Segmenter:
@@ -77,7 +54,7 @@ def data(tmp_path: Path) -> Path:
 def test_scores_are_those_of_the_runtime_s_masks(data: Path, tmp_path: Path) -> None:
     with model(0.0) as segmenter:
         scores = score_interpolation(
-            *(OfRuntime(segmenter), find_cases(data), INFERENCE, tmp_path / "kept"),
+            *(ModelLabeller(segmenter), find_cases(data), INFERENCE, tmp_path / "kept"),
             World(torch.device("cpu")),
         )
     assert scores is not None

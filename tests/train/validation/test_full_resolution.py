@@ -1,7 +1,6 @@
 """Validation at full resolution: as the runtime does it, interrupted, of all kinds of cases."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lits_runtime.cleanup.clean_up import cleaned_up
 from lits_runtime.labels import MASKS
+from lits_runtime.segment.slabs.inference import labels_from
 from lits_runtime.segment.slabs.liver_search import searched
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.label_volume import read_labels
@@ -43,18 +43,10 @@ class Bright:
     def __init__(self, name: str = "one") -> None:
         self.name, self.slabs = name, 0
 
-    def labels(
-        self, slab_hu: NDArray[np.float32], thresholds: Sequence[Thresholds]
-    ) -> dict[Thresholds, NDArray[np.uint8]]:
+    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
         self.slabs += 1
         own = slab_hu[1:-1]
-        return {
-            key: np.where(own > 400 * key[1], 2, own > 200 * key[0]).astype(np.uint8)
-            for key in thresholds
-        }
-
-    def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
-        raise NotImplementedError
+        return np.clip(np.stack([own / 200, own / 400], axis=1), 0, 1).astype(np.float32)
 
     def digest(self) -> str:
         return self.name
@@ -87,7 +79,7 @@ def test_scores_are_those_of_the_runtime_s_labels(data: Path, tmp_path: Path) ->
         slab = scan.read_slab(0, len(gt), 1)
         for index in (0, 1, 3, 5, 9, 49):
             one = compared[index]
-            (raw,) = Bright().labels(slab, [one.thresholds]).values()
+            raw = labels_from(Bright().probability(slab), one.thresholds, (1, 2))
             ((_, labels),) = cleaned_up([(0, raw)], scan.geometry, one.postprocessing)
             for name, mask in MASKS.items():
                 pred, true, dice = mask(labels), mask(gt), case.dice(index)[name]
@@ -164,7 +156,8 @@ def test_a_network_labels_as_the_module_that_is_exported() -> None:
     segmenter = SlabSegmenter(recipe, SegmentationNetwork(recipe).eval()).eval()
     labeller = NetworkLabeller(segmenter)
     slab_hu = np.random.default_rng(0).uniform(-100, 200, (5, 40, 48)).astype(np.float32)
-    found = labeller.labels(slab_hu, [(0.4, 0.5), (0.5, 0.5)])
+    probability = labeller.probability(slab_hu)
+    found = {key: labels_from(probability, key, (1, 2)) for key in [(0.4, 0.5), (0.5, 0.5)]}
     with torch.no_grad():
         expected, _ = segmenter(torch.from_numpy(slab_hu))
     np.testing.assert_array_equal(found[0.4, 0.5], expected.numpy())

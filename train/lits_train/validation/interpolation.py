@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.labels import LABEL_VALUES, MASKS
-from lits_runtime.segment.slabs.inference import SlabResult
-from lits_runtime.segment.slabs.interpolation import labels_between, stride_of
+from lits_runtime.segment.slabs.inference import SlabResult, labels_from
+from lits_runtime.segment.slabs.interpolation import labels_between
+from lits_runtime.segment.slabs.liver_search import slices_within
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.validation.case_scores import CaseScores
 
@@ -29,7 +30,7 @@ LEAST_CASES = 5
 
 def changes(geometry: Geometry) -> bool:
     """Whether any distance leaves slices out of a case."""
-    return stride_of(geometry, INTERPOLATION_MM[-1]) > 1
+    return slices_within(geometry, INTERPOLATION_MM[-1]) > 1
 
 
 def choose_interpolation(cases: Sequence[CaseScores]) -> float:
@@ -61,12 +62,12 @@ def _costs(cases: Sequence[CaseScores], candidate: int) -> bool:
     return found[1] < (1 - MOST_LOST) * found[0]
 
 
-class InterpolatedLabels:
-    """Labels of a case of which the model saw every n-th slice, in the slabs that were given.
+class CaseLabels:
+    """Labels of a case of which the model saw every slice or every n-th, slab by slab.
 
     Args:
         geometry: of the case.
-        interpolation_mm: how far apart slices may be.
+        interpolation_mm: how far apart slices may be; 0: all are seen.
         classes: of the model.
         thresholds: of the classes.
     """
@@ -78,7 +79,7 @@ class InterpolatedLabels:
         classes: Sequence[str],
         thresholds: Sequence[float],
     ) -> None:
-        self._stride = stride_of(geometry, interpolation_mm)
+        self._stride = slices_within(geometry, interpolation_mm)
         self._last = geometry.canonical_shape[0] - 1
         self._thresholds = thresholds
         self._values = [LABEL_VALUES[name] for name in classes]
@@ -88,24 +89,24 @@ class InterpolatedLabels:
         self._before: tuple[int, SlabResult] | None = None
 
     def add(
-        self, start: int, labels: NDArray[np.uint8], probability: NDArray[np.float32]
+        self, start: int, probability: NDArray[np.float32]
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The slabs that are complete with one more.
 
         Args:
             start: first slice of a slab; slabs come in order, from either end.
-            labels: (n, height, width), as if the model saw all.
-            probability: (n, classes, height, width).
+            probability: (n, classes, height, width), as if the model saw all.
         """
-        numbers = range(start, start + len(labels))
+        numbers = range(start, start + len(probability))
         self._slabs.append(numbers)
         before = self._before
         descends = numbers[-1] == self._last if before is None else before[0] > start
         for number in reversed(numbers) if descends else numbers:
             if number % self._stride and number != self._last:
                 continue
-            here = slice(number - start, number - start + 1)
-            self._see(number, SlabResult(labels[here], probability[here]))
+            one = probability[number - start : number - start + 1]
+            labels = labels_from(one, self._thresholds, self._values)
+            self._see(number, SlabResult(labels, one))
         while self._slabs and all(number in self._done for number in self._slabs[0]):
             slab = self._slabs.popleft()
             yield slab.start, np.stack([self._done.pop(number) for number in slab])

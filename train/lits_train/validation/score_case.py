@@ -4,7 +4,7 @@ The case is read twice, slab by slab: once for the network, once to compare the 
 labels that every candidate's clean-up gives back. Only runs of voxels are kept in between.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from math import prod
@@ -19,7 +19,7 @@ from lits_runtime.segment.slabs.liver_search import LEAST_MM2, step_of
 from lits_runtime.volumes.geometry import Geometry
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import SEARCHES, CaseScores, Counts
-from lits_train.validation.interpolation import InterpolatedLabels
+from lits_train.validation.interpolation import CaseLabels
 from lits_train.validation.labeller import Labeller, Thresholds
 from lits_train.validation.lesions_found import LesionOverlaps
 from lits_train.validation.volumes import CaseVolume
@@ -83,21 +83,16 @@ def _label(
     geometry = volume.geometry
     pixel_mm2 = prod(geometry.canonical_spacing_mm[1:])
     present = {key: np.zeros(geometry.canonical_shape[0], bool) for key in cleaners}
-    between = {
-        (thresholds, mm): InterpolatedLabels(geometry, mm, labeller.classes, thresholds)
+    labels_of = {
+        (thresholds, mm): CaseLabels(geometry, mm, labeller.classes, thresholds)
         for thresholds, mm in cleaners
-        if mm
     }
     for start, slab_hu in volume.slabs(labeller.context_slices):
         if stop_requested():
             return None
-        probability = labeller.probability(slab_hu) if between else None
-        found = labeller.labels(slab_hu, list(dict.fromkeys(key[0] for key in cleaners)))
+        probability = labeller.probability(slab_hu)
         for key, cleaner in cleaners.items():
-            slabs: Iterable[tuple[int, Labels]] = [(start, found[key[0]])]
-            if probability is not None and key in between:
-                slabs = between[key].add(start, found[key[0]], probability)
-            for first, labels in slabs:
+            for first, labels in labels_of[key].add(start, probability):
                 cleaner.add(first, labels)
                 area_mm2 = np.count_nonzero(labels, axis=(1, 2)) * pixel_mm2
                 present[key][first : first + len(labels)] = area_mm2 >= LEAST_MM2

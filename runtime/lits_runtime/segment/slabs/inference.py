@@ -1,5 +1,6 @@
 """From a slab of HU to labels: by the model alone, or with other thresholds or averaging."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ class Inference:
             labels, *rest = self._run(names, slab_hu)
             return SlabResult(labels[:n], rest[0][:n] if rest else None)
         probability = self._probability(slab_hu)[:n]
-        return SlabResult(self._labels(probability), probability)
+        labels = labels_from(probability, self.thresholds, self.metadata.label_values)
+        return SlabResult(labels, probability)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -85,12 +87,24 @@ class Inference:
                 np.minimum(found, 1, out=found)
         return results
 
-    def _labels(self, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-        labels = np.zeros((len(probability), *probability.shape[2:]), np.uint8)
-        values = zip(self.thresholds, self.metadata.label_values, strict=True)
-        for channel, (threshold, value) in enumerate(values):  # later classes win, as in the model
-            labels[probability[:, channel] >= threshold] = value
-        return labels
+
+def labels_from(
+    scores: NDArray[np.floating], least: Sequence[float], label_values: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Labels (n, ...) of scores (n, classes, ...); later classes win, as in the model.
+
+    Args:
+        scores: probabilities, or anything that rises with them.
+        least: by class, the score from which a voxel belongs to it.
+        label_values: by class.
+
+    >>> labels_from(np.array([[[0.9, 0.9, 0.1], [0.2, 0.5, 0.0]]]), [0.5, 0.5], [1, 2])
+    array([[1, 2, 0]], dtype=uint8)
+    """
+    labels = np.zeros((len(scores), *scores.shape[2:]), np.uint8)
+    for channel, (threshold, value) in enumerate(zip(least, label_values, strict=True)):
+        labels[scores[:, channel] >= threshold] = value
+    return labels
 
 
 def check_contract(

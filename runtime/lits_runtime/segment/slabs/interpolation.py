@@ -16,26 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lits_runtime.segment.slabs.findings import ExaminedSlab
-from lits_runtime.segment.slabs.inference import SlabResult
-from lits_runtime.segment.slabs.liver_search import Found, slices_within
+from lits_runtime.segment.slabs.inference import SlabResult, labels_from
+from lits_runtime.segment.slabs.liver_search import Found
 from lits_runtime.volumes.geometry import Geometry
 
 _CERTAIN = 9.0
 """Largest log-odds, of a probability of 0.9999: larger ones are noise. Half-way between two
 opposite certain ones they are exactly 0, on every machine."""
-
-
-def stride_of(geometry: Geometry, interpolation_mm: float) -> int:
-    """Slices from one that the model sees to the next, at most `interpolation_mm` apart.
-
-    1 is no interpolation.
-
-    >>> stride_of(Geometry((512, 512, 100), np.diag([1, 1, 1.25, 1])), 4)
-    3
-    >>> stride_of(Geometry((512, 512, 100), np.diag([1, 1, 2.5, 1])), 4)
-    1
-    """
-    return slices_within(geometry, interpolation_mm)
 
 
 def labels_between(
@@ -66,10 +53,7 @@ def labels_between(
     labels = np.repeat(low.labels, count, axis=0)
     changes = np.flatnonzero(low.labels != high.labels)
     first, last = (_seen(end).reshape(len(thresholds), -1)[:, changes] for end in (low, high))
-    log_odds = _between(first, last, count)
-    found = np.zeros((count, len(changes)), np.uint8)
-    for channel, value in enumerate(label_values):
-        found[log_odds[:, channel] >= _log_odds(np.float64(thresholds[channel]))] = value
+    found = labels_from(_between(first, last, count), _log_odds(thresholds).tolist(), label_values)
     labels.reshape(count, low.labels.size)[:, changes] = found
     return labels
 

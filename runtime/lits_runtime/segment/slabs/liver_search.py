@@ -43,6 +43,9 @@ def slices_within(geometry: Geometry, distance_mm: float) -> int:
     """How many slices on the next one may be, so that both are at most a distance apart.
 
     1 if it is the neighbour, or if only both ends of the scan would be left.
+
+    >>> slices_within(Geometry((512, 512, 100), np.diag([1, 1, 1.25, 1])), 4)
+    3
     """
     slices, height, width = geometry.canonical_shape
     count = int(distance_mm / geometry.canonical_spacing_mm[0] + _ROUNDING)

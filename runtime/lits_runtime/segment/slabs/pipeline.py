@@ -12,9 +12,14 @@ from lits_runtime.segment.slabs.interpolation import (
     labels_between,
     probability_between,
     stretches,
-    stride_of,
 )
-from lits_runtime.segment.slabs.liver_search import Found, LiverSearch, slab_size, step_of
+from lits_runtime.segment.slabs.liver_search import (
+    Found,
+    LiverSearch,
+    slab_size,
+    slices_within,
+    step_of,
+)
 from lits_runtime.session.engine import Engine
 from lits_runtime.system.threads import Prefetched, ordered_map
 from lits_runtime.volumes.scan import Scan, StoredSlab
@@ -35,7 +40,7 @@ class SlabPipeline:
         self, engine: Engine, scan: Scan, applied: Applied, batch_size: int, findings: Findings
     ) -> None:
         self._engine, self._scan, self._findings = engine, scan, findings
-        self._stride = stride_of(scan.geometry, applied.interpolation_mm)
+        self._stride = slices_within(scan.geometry, applied.interpolation_mm)
         self._step = step_of(scan.geometry, applied.search_mm, self._stride)
         self._batch_size = self._slab_size(batch_size)
         self._keeps_probability = bool(applied.tta or applied.thresholds)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from lits_runtime.cleanup.clean_up import cleaned_up
-from lits_runtime.labels import LABEL_VALUES
 from lits_runtime.segment.segmenter import Segmenter
 from lits_runtime.segment.slabs.liver_search import searched
 from lits_train.data.cases import Case, find_cases
@@ -26,8 +25,8 @@ from lits_train.validation.full_resolution import (
     score_interpolation,
     validate_fully,
 )
-from lits_train.validation.interpolation import InterpolatedLabels
-from lits_train.validation.labeller import Labeller, NetworkLabeller, Thresholds
+from lits_train.validation.interpolation import CaseLabels
+from lits_train.validation.labeller import Labeller, NetworkLabeller
 from lits_train.validation.volumes import PairVolume
 
 logger = logging.getLogger(__name__)
@@ -43,19 +42,6 @@ class ModelLabeller:
         self._segmenter, facts = segmenter, segmenter.metadata
         self.classes, self.thresholds = facts.classes, facts.thresholds
         self.context_slices = facts.context_slices
-
-    def labels(
-        self, slab_hu: NDArray[np.float32], thresholds: Sequence[Thresholds]
-    ) -> dict[Thresholds, NDArray[np.uint8]]:
-        """See `Labeller`."""
-        probability = self._segmenter.probability(slab_hu)
-        found = {}
-        for key in thresholds:
-            labels = np.zeros(probability[:, 0].shape, np.uint8)
-            for channel, name in enumerate(self.classes):
-                labels[probability[:, channel] >= key[channel]] = LABEL_VALUES[name]
-            found[key] = labels
-        return found
 
     def probability(self, slab_hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Labeller`."""
@@ -116,12 +102,11 @@ def segmented(
     hu, starts = np.zeros(shape, np.float32), []
     labels, labels_gt = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     distance_mm, thresholds = inference.interpolation_mm, inference.thresholds
-    between = InterpolatedLabels(geometry, distance_mm, labeller.classes, thresholds)
+    between = CaseLabels(geometry, distance_mm, labeller.classes, thresholds)
     for start, slab_hu in volume.slabs(context):
         own = slab_hu[context : len(slab_hu) - context]
         hu[start : start + len(own)] = own
-        (found,) = labeller.labels(slab_hu, [thresholds]).values()
-        for first, part in between.add(start, found, labeller.probability(slab_hu)):
+        for first, part in between.add(start, labeller.probability(slab_hu)):
             labels[first : first + len(part)] = part
         starts.append(start)
     left = searched(labels, geometry, inference.search_mm)

@@ -12,11 +12,6 @@ export function slicesWithin(geometry, distanceMm) {
   return count > 1 && count < slices - 1 ? count : 1;
 }
 
-// Slices from one that the model sees to the next; 1: it sees all.
-export function strideOf(geometry, interpolationMm) {
-  return slicesWithin(geometry, interpolationMm);
-}
-
 // Labels of the slices between `low` and `high`, each { slice, labels, probability }. The log-odds of each class change
 // linearly; where both ends have the same label, so has all between.
 export function labelsBetween(low, high, metadata) {

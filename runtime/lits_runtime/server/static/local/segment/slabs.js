@@ -1,6 +1,6 @@
 // A volume through the model, slab by slab: labels (slices, height, width) in canonical orientation.
 
-import { labelsBetween, slicesWithin, strideOf } from "./interpolation.js";
+import { labelsBetween, slicesWithin } from "./interpolation.js";
 
 const MOST_SLAB_VOXELS = 2 ** 22;
 const SLICES = 4;
@@ -11,7 +11,7 @@ const LEAST_LIVER_MM2 = 100; // of liver and lesions in a slice that shows liver
 export async function segmentSlabs(volume, engine, metadata, tell) {
   const { geometry } = volume;
   const [slices] = geometry.canonicalShape;
-  const stride = strideOf(geometry, metadata.interpolation_mm);
+  const stride = slicesWithin(geometry, metadata.interpolation_mm);
   const step = stepOf(geometry, metadata.search_mm, stride);
   const pass = new Pass(volume, engine, metadata, stride);
   const apart = Math.max(step, stride);
