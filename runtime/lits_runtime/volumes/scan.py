@@ -1,6 +1,5 @@
 """CT volumes of any format, read in slabs of canonical axial slices."""
 
-import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -16,22 +15,13 @@ from lits_runtime.files.stable_file import FileState
 from lits_runtime.volumes.geometry import Geometry
 from lits_runtime.volumes.open import open_source
 from lits_runtime.volumes.scratch import BLOCK_BYTES, Scratch
+from lits_runtime.volumes.size_limits import MAX_VOXELS, check_size
 from lits_runtime.volumes.source import Planes, VolumeSource
 
 if TYPE_CHECKING:
     from lits_runtime.volumes.dicom.series import Series
 
-__all__ = ["MAX_SLICE_VOXELS", "MAX_VOXELS", "Geometry", "Scan", "ScanSource", "StoredSlab"]
-
-MAX_VOXELS = 2**31
-"""A 1024 x 1024 CT of 2048 slices; a header that asks for more is taken for damaged or hostile."""
-MAX_SLICE_VOXELS = 2**22
-"""2048 x 2048, the largest matrix of any CT scanner; a few slices at a time are held as float32."""
-MAX_SLICES = 4096
-"""A whole body in steps of half a millimetre."""
-SLICES_PER_PIXEL = 16
-"""At most, of the shorter side: 512 slices of 32 x 32. Each slice takes time, however small it is,
-and no body is as thin as a thread."""
+__all__ = ["MAX_VOXELS", "Geometry", "Scan", "ScanSource", "StoredSlab"]
 
 ScanSource: TypeAlias = (
     "str | PathLike[str] | BinaryIO | SpatialImage | tuple[ArrayLike, ArrayLike] | Series | Scan"
@@ -79,7 +69,7 @@ class Scan:
         self.geometry = source.geometry
         if affine is not None:
             self.geometry = Geometry(source.geometry.shape, np.asarray(affine))
-        _check_size(self.name, self.geometry, max_voxels)
+        check_size(self.name, self.geometry, max_voxels)
         self.sha256: str | None = None
         """Of the file, once it was read whole."""
         self.warnings: list[str] = []
@@ -279,23 +269,3 @@ class Scan:
     def close(self) -> None:
         """Let go of the source; nothing can be read after it."""
         self.source.close()
-
-
-def _check_size(name: str, geometry: Geometry, max_voxels: int) -> None:
-    if math.prod(geometry.shape) > max_voxels:
-        raise VolumeError(
-            f"{name}: shape {geometry.shape}, expected 1 to {max_voxels} voxels; the limit is an "
-            "option"
-        )
-    slices, height, width = geometry.canonical_shape
-    if height * width > MAX_SLICE_VOXELS:
-        raise VolumeError(
-            f"{name}: {slices} axial slices of {height} x {width}, expected at most "
-            f"{MAX_SLICE_VOXELS} voxels in one"
-        )
-    if slices > min(MAX_SLICES, SLICES_PER_PIXEL * min(height, width)):
-        raise VolumeError(
-            f"{name}: {slices} axial slices of {height} x {width} are no CT: expected at most "
-            f"{MAX_SLICES}, and {SLICES_PER_PIXEL} for each pixel of the shorter side; are the "
-            "axes in the header right?"
-        )
