@@ -14,8 +14,10 @@ from lits_runtime.volumes.scan import Scan
 from lits_train.network.preprocessing import resized_slab
 from lits_train.samples.augment import augment
 from lits_train.samples.dataset import Sample
+from lits_train.samples.lesion_windows import Slabs
 from lits_train.samples.local_mean import local_mean
-from lits_train.samples.synthetic_lesions import Slab, add_lesions
+from lits_train.samples.random_numbers import RandomNumbers
+from lits_train.samples.synthetic_lesions import add_lesions
 from lits_train.samples.warp import AIR_HU
 from lits_train.settings.recipe import DEFAULT, LESION_UNKNOWN, Recipe
 
@@ -49,11 +51,12 @@ def whole_shares(labels: Tensor) -> Tensor:
     return torch.stack([labels >= 1, labels == 2]).to(torch.uint8) * 255
 
 
-def painted(hu: Tensor, labels: Tensor, seed: int) -> tuple[int, Slab]:
-    """A copy of a sample with lesions."""
-    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    slab = Slab(hu.clone(), labels.clone(), whole_shares(labels[1]), generator, rng)
-    return add_lesions([slab], torch.tensor([SPACING_MM])), slab
+def painted(hu: Tensor, labels: Tensor, seed: int) -> tuple[int, Slabs]:
+    """A copy of a sample with lesions, without the axis of the batch."""
+    slabs = Slabs(hu[None].clone(), labels[None].clone(), whole_shares(labels[1])[None])
+    rng = RandomNumbers([seed], torch.device("cpu"))
+    [count] = add_lesions(slabs, torch.tensor([SPACING_MM]), rng)
+    return count, Slabs(slabs.hu[0], slabs.labels[0], slabs.shares[0])
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +365,9 @@ def test_augmentation_reads_nothing_back_but_the_livers_at_once(batch: Sample) -
                 read.append(str(func))
             return func(*args, **(kwargs or {}))
 
-    recipe = DEFAULT.override(intensity_augmentation=1.0, fatty_livers=1.0, synthetic_lesions=1.0)
+    recipe = DEFAULT.override(
+        intensity_augmentation=1.0, fatty_livers=1.0, synthetic_lesions=1.0, neighbour_reach=1
+    )
     with Reads():  # type: ignore[no-untyped-call]
         batch["spacing_mm"][0, 0].item()
         assert len(read) == 1

@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from lits_runtime.labels import LIVER
 from lits_train.samples.dataset import Sample
+from lits_train.samples.lesion_windows import Slabs
 from lits_train.samples.local_mean import local_mean
 from lits_train.samples.random_numbers import RandomNumbers
-from lits_train.samples.synthetic_lesions import Slab, add_lesions
+from lits_train.samples.synthetic_lesions import add_lesions
 from lits_train.samples.warp import warp, warps
 from lits_train.settings.recipe import Recipe
 
@@ -48,12 +49,11 @@ def augment(batch: Sample, recipe: Recipe, seeds: Sequence[int]) -> Sample:
     if recipe.fatty_livers and (fatty := rng.chosen(recipe.fatty_livers)):
         index = rng.index(fatty)
         hu[index] = _fat(hu[index], labels[index], rng.of(fatty))
-    if recipe.synthetic_lesions:
-        chosen = rng.chosen(recipe.synthetic_lesions)
-        add_lesions(
-            [Slab(hu[i], labels[i], shares[i], rng.generators[i], rng.on_host[i]) for i in chosen],
-            spacing_mm[rng.index(chosen)],
-        )
+    if recipe.synthetic_lesions and (chosen := rng.chosen(recipe.synthetic_lesions)):
+        index = rng.index(chosen)
+        slabs = Slabs(hu[index], labels[index], shares[index])
+        add_lesions(slabs, spacing_mm[index], rng.of(chosen))
+        hu[index], labels[index], shares[index] = slabs.hu, slabs.labels, slabs.shares
     if "flip_slices" in recipe.tta and (reversed_ := rng.chosen(0.5)):
         index = rng.index(reversed_)
         hu[index], labels[index] = hu[index].flip(1), labels[index].flip(1)
