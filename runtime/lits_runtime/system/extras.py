@@ -38,7 +38,7 @@ def explain_import(error: Exception, command: str, package: str) -> str | None:
     if module in _EXTRA_OF_PACKAGE:
         return f"{command}: {brief(error)}; reinstall it: {_install((), force=True)}"
     extras = extras_of(module, package)
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
         return f"{command} needs {module}, which is not installed: {_install(extras)}"
     reason = brief(error) or type(error).__name__
     return f"{command} needs {module}, which does not load ({reason}): {_install(extras, True)}"

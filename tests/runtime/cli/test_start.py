@@ -192,9 +192,18 @@ def test_every_import_is_asked_for_by_the_base_or_an_extra() -> None:
     ],
 )
 def test_what_is_missing_is_named_with_its_extra(module: str, package: str, wanted: str) -> None:
-    error = ModuleNotFoundError(f"No module named '{module}'", name=f"{module}.deep.inside")
+    error = ModuleNotFoundError(f"No module named '{module}'", name=module)
     said = explain_import(error, "lits-any", package)
     assert said == f"lits-any needs {module}, which is not installed: pip install {wanted}"
+
+
+def test_a_package_that_lacks_a_part_is_not_called_missing() -> None:
+    error = ModuleNotFoundError("No module named 'scipy.part'", name="scipy.part")
+    said = explain_import(error, "lits-eval", "lits_tools")
+    assert said == (
+        "lits-eval needs scipy, which does not load (No module named 'scipy.part'): "
+        "pip install --force-reinstall 'lits-toolkit[tools]'"
+    )
 
 
 def test_without_metadata_the_command_s_own_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
