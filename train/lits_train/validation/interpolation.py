@@ -1,8 +1,8 @@
 """How far apart the slices may be that a model sees, by what that costs on validation cases.
 
-The distance is the widest tried at which, over the cases that it changes, the mean Dice of no class
-falls by more than 0.001, and of twenty lesions found at most one is lost. Fewer than five such
-cases allow nothing.
+The distance is the widest tried at which, over the cases that it changes and before clean-up, the
+mean Dice of no class falls by more than 0.001, and of twenty lesions found at most one is lost.
+Fewer than five such cases allow nothing.
 """
 
 from collections import deque
@@ -37,7 +37,7 @@ def choose_interpolation(cases: Sequence[CaseScores]) -> float:
     """The distance to use; 0: every slice goes through the model.
 
     Args:
-        cases: under one setting, without interpolation and with each of `INTERPOLATION_MM`.
+        cases: before clean-up, without interpolation and with each of `INTERPOLATION_MM`.
     """
     widest = 0.0
     for candidate, distance_mm in enumerate(INTERPOLATION_MM, 1):
