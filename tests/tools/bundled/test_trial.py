@@ -169,13 +169,6 @@ def test_folds_are_trained_scored_and_drawn(shared: Path, work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_ends_with_its_minutes(shared: Path, work: Path) -> None:
-    recipe = replace(SMALL, epochs=10_000)
-    trial = Trial(DATA, shared, work, "short", recipe, minutes=1e-9)
-    assert trial.train()["epochs"] == 0, "the minutes were over before the first step"
-
-
-@pytest.mark.slow
 def test_an_interrupted_trial_keeps_its_steps(shared: Path, work: Path) -> None:
     trial = Trial(DATA, shared, work, "interrupted", replace(SMALL, epochs=10_000))
     folder = work / trial.name
@@ -189,8 +182,10 @@ def test_an_interrupted_trial_keeps_its_steps(shared: Path, work: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trial.train()
     step = steps_taken(folder)
-    assert replace(trial, resume=True, minutes=1e-9).train()["epochs"] >= 1
-    assert steps_taken(folder) == step > 0
+    epochs = json.loads((folder / METRICS_NAME).read_text().splitlines()[-1])["epoch"]
+    more = replace(trial.recipe, epochs=epochs + 1)
+    assert replace(trial, recipe=more, resume=True).train()["epochs"] == epochs + 1
+    assert steps_taken(folder) > step > 0
 
 
 def steps_taken(run: Path) -> int:
@@ -206,12 +201,9 @@ def test_every_variant_differs_from_the_default_in_its_own_way() -> None:
     assert 0 < small < gmac(replace(DEFAULT, size=64)) < gmac(replace(BASELINE, size=64))
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("no such", "one-slice"), ("baseline", "train that first")]
-)
-def test_what_cannot_be_trained_is_a_usage_error(tmp_path: Path, name: str, expected: str) -> None:
-    result = CliRunner().invoke(main, ["train", str(tmp_path), str(tmp_path / "out"), name])
-    assert result.exit_code == 2 and expected in result.output
+def test_what_cannot_be_trained_is_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", str(tmp_path), str(tmp_path / "out"), "no such"])
+    assert result.exit_code == 2 and "one-slice" in result.output
 
 
 def scores_of(case_id: str, right: int) -> CaseScores:

@@ -27,7 +27,7 @@ DISTANCES = (0.0, *INTERPOLATION_MM)
 
 
 def model(interpolation_mm: float) -> Segmenter:
-    metadata = {"interpolation_mm": interpolation_mm}
+    metadata: dict[str, object] = {"interpolation_mm": interpolation_mm}
     return Segmenter.open(positional_model(metadata), provider="cpu", threads=1)
 
 
@@ -48,7 +48,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_scores_are_those_of_the_runtime_s_masks_before_clean_up(data: Path, tmp_path: Path) -> None:
+def test_scores_are_those_of_the_runtime_s_masks_before_clean_up(
+    data: Path, tmp_path: Path
+) -> None:
     with model(0.0) as segmenter:
         scores = score_interpolation(
             *(ModelLabeller(segmenter), find_cases(data), INFERENCE, tmp_path / "kept"),

@@ -1,8 +1,6 @@
 """A trial: a training on the public data without some cases, and its model."""
 
 import json
-import math
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +40,6 @@ class Trial:
     """Cases that are left out of training."""
     precision: str = DEFAULT_PRECISION
     """Of the exported file."""
-    minutes: float | None = None
-    """Limit of the training time, over all resumed parts; None: all epochs."""
     seed: int = 0
     device: str = "cpu"
     resume: bool = False
@@ -70,12 +66,8 @@ class Trial:
             resume=self.resume,
             full_validation=False,  # its cases are single slices: see left_out
         )
-        left = math.inf if self.minutes is None else self.minutes - minutes(folder)
-        end = time.monotonic() + 60 * left
         with stopping_on_signals() as stop:
-            result = train(
-                cases, self.recipe, run, lambda: stop.requested() or time.monotonic() > end
-            )
+            result = train(cases, self.recipe, run, stop.requested)
         if stop.requested():
             raise KeyboardInterrupt
         return {"epochs": result.epochs, "minutes": minutes(folder)}

@@ -55,7 +55,7 @@ def main() -> None:
 @shared_options
 def train(shared: Path, output: Path, name: str, only: int | None, device: str, data: Path) -> None:
     """Train the folds of recipe NAME in OUTPUT on the data in SHARED; a run there is resumed."""
-    from lits_tools.bundled.trial import Trial, minutes
+    from lits_tools.bundled.trial import Trial
     from lits_train.network.checkpoint import LAST_NAME
 
     described = TrialData.read(data)
@@ -65,11 +65,6 @@ def train(shared: Path, output: Path, name: str, only: int | None, device: str, 
         if only not in (None, fold):
             continue
         run = f"{name}-{fold}"
-        limit = None
-        if name == BASELINE_NAME:
-            limit = minutes(output / f"default-{fold}")
-            if not limit:
-                raise click.UsageError(f'"{name}" trains as long as "default": train that first')
         trial = Trial(
             described,
             shared,
@@ -77,7 +72,6 @@ def train(shared: Path, output: Path, name: str, only: int | None, device: str, 
             run,
             variant(name, described.recipe),
             tuple(case_ids),
-            minutes=limit,
             device=device,
             resume=(output / run / LAST_NAME).exists(),
         )
