@@ -373,3 +373,28 @@ def test_augmentation_reads_nothing_back_but_the_livers_at_once(batch: Sample) -
         assert len(read) == 1
         augment(batch, recipe, range(6))
     assert len(read) == 1
+
+
+def test_a_larger_batch_takes_hardly_more_operators(batch: Sample) -> None:
+    """On a GPU each is a launch, and a batch of which each sample had its own would wait for them."""
+    recipe = DEFAULT.override(neighbour_reach=1, crop=64, synthetic_lesions=1.0, fatty_livers=0.5)
+    counts = []
+    for copies in (1, 4):
+        many: Any = {
+            name: values.repeat(copies, *[1] * (values.dim() - 1))
+            for name, values in dict[str, Any](batch).items()
+        }
+        calls = 0
+
+        class Calls(TorchDispatchMode):
+            def __torch_dispatch__(
+                self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                nonlocal calls
+                calls += 1
+                return func(*args, **(kwargs or {}))
+
+        with Calls():  # type: ignore[no-untyped-call]
+            augment(many, recipe, range(6 * copies))
+        counts.append(calls)
+    assert counts[1] < 2 * counts[0]
