@@ -376,7 +376,7 @@ def test_augmentation_reads_nothing_back_but_the_livers_at_once(batch: Sample) -
 
 
 def test_a_larger_batch_takes_hardly_more_operators(batch: Sample) -> None:
-    """On a GPU each is a launch, and a batch of which each sample had its own would wait for them."""
+    """On a GPU each is a launch: if every sample had its own, a batch would wait for them."""
     recipe = DEFAULT.override(neighbour_reach=1, crop=64, synthetic_lesions=1.0, fatty_livers=0.5)
     counts = []
     for copies in (1, 4):
