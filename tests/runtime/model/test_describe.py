@@ -30,11 +30,11 @@ def test_inspect_tells_people_what_the_file_says() -> None:
     for expected in (
         hashlib.sha256(bundled_model().read_bytes()).hexdigest(),
         "precision                fp16-weights (weights: 4416576 float16, 39521 float32)",
-        "classes                  liver (label 1, from 0.5), lesion (label 2, from 0.5)",
+        "classes                  liver (label 1, from 0.7), lesion (label 2, from 0.5)",
         "input                    slab float32 [n + 2, height, width]",
         "output probability       probability float32 [n, 2, height, width]",
         "context slices           1 on either side",
-        "post-processing          largest liver only, lesions from 0.2 ml, lesions of which",
+        "post-processing          largest liver only, lesions from 0.05 ml, lesions of which",
         "liver search             every 20 mm",
         "ONNX                     IR 10, opset 18, by lits-export",
         "CC BY-NC-SA 4.0",
