@@ -105,6 +105,21 @@ def test_a_seed_decides_whatever_the_batch_and_the_original_stays(batch: Sample)
     assert not torch.equal(together["hu"][0], together["hu"][1])
 
 
+def test_lesions_of_others_in_the_batch_change_nothing(batch: Sample) -> None:
+    """Lesions are painted together, in windows that the largest of them needs."""
+    recipe = STILL.override(synthetic_lesions=1.0)
+    for first in range(0, 60, 6):
+        together = augment(batch, recipe, range(first, first + 6))
+        for number in range(6):
+            one: Any = {key: value[:1] for key, value in dict[str, Any](batch).items()}
+            alone = augment(one, recipe, [first + number])
+            torch.testing.assert_close(
+                alone["hu"][0], together["hu"][number], atol=0.05, rtol=0, msg=f"{first + number}"
+            )
+            changed = alone["shares"][0].int() - together["shares"][number].int()
+            assert changed.abs().max() <= 1  # of 255, by rounding
+
+
 @pytest.mark.parametrize(
     "strength", [{"rotation_degrees": 25.0}, {"zoom": 0.3}, {"shift": 0.15}, {"elastic": 0.01}]
 )

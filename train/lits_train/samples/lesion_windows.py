@@ -92,7 +92,10 @@ class Windows:
 
 
 def _around(centres: Sequence[int], reach: int, size: int) -> list[list[int]]:
-    """Pixels of an axis around each centre; where they would leave it, moved inwards."""
-    side = min(2 * reach + 1, size)
-    starts = (min(max(centre - reach, 0), size - side) for centre in centres)
+    """Pixels of an axis around each centre, and one more on either side for means over neighbours.
+
+    Where they would leave the axis, they are moved inwards.
+    """
+    side = min(2 * reach + 3, size)
+    starts = (min(max(centre - reach - 1, 0), size - side) for centre in centres)
     return [list(range(start, start + side)) for start in starts]

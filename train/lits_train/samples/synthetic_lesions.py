@@ -42,6 +42,12 @@ class _Site:
     """Slices, rows and columns; -1 to 1 over the rows and columns that a lesion may change."""
     radius_pixels: Tensor
 
+    @property
+    def changed(self) -> Tensor:
+        """Where a lesion may change something, however large the window is for others' sake."""
+        _, rows, columns = self.box
+        return (rows.abs() <= 1) & (columns.abs() <= 1)
+
 
 def add_lesions(slabs: Slabs, spacing_mm: Tensor, rng: RandomNumbers) -> list[int]:
     """Paint lesions into the livers of samples, in place.
@@ -122,7 +128,7 @@ def _painted(slabs: Slabs, spacing_mm: Tensor, windows: Windows) -> Slabs:
         values = values + rim_hu * rim
         inside = torch.where(rim_hu > 0, torch.maximum(inside, 0.6 * rim), inside)
     is_liver = (labels == LIVER) | (labels == LESION)
-    weight = 0.85 * inside * local_mean(is_liver.float(), 3)
+    weight = 0.85 * inside * site.changed * local_mean(is_liver.float(), 3)
     middle, (liver, lesion) = labels.shape[1] // 2, part.shares.unbind(1)
     edge = (1 - distance[:, middle]) * site.radius_pixels[:, 0] + 0.5
     covered = (edge.clamp(0, 1) * liver).round().to(torch.uint8)
@@ -161,8 +167,7 @@ def _displaced(part: Slabs, site: _Site, windows: Windows) -> Slabs:
         _sampled(part.labels, grid, "nearest"),
         _sampled(part.shares, grid[:, [middle, middle]], "bilinear"),
     )
-    _, rows, columns = site.box
-    there = (strength > 0) & (rows.abs() <= 1) & (columns.abs() <= 1)
+    there = (strength > 0) & site.changed
     own = (part.hu, part.labels, part.shares)
     return Slabs(*(torch.where(there, new, old) for new, old in zip(moved, own, strict=True)))
 
@@ -180,7 +185,8 @@ def _sampled(array: Tensor, grid: Tensor, mode: str) -> Tensor:
     sampled = functional.grid_sample(
         array.flatten(0, 1)[:, None].float(), grid.flatten(0, 1), mode=mode, align_corners=True
     )
-    return sampled.view(array.shape).to(array.dtype)
+    whole = sampled if array.is_floating_point() else sampled.round()
+    return whole.view(array.shape).to(array.dtype)
 
 
 def _values(site: _Site, windows: Windows, fine: Tensor) -> Tensor:

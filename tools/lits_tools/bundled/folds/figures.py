@@ -37,9 +37,8 @@ def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
     for axes, title in ((loss, "loss"), (liver, "liver Dice"), (lesion, "lesion Dice")):
         axes.set(title=f"{title}, {'training' if title == 'loss' else 'validation'}", xlabel="step")
         axes.grid(alpha=0.3)
-        axes.set_visible(
-            any(len(line.get_xdata()) for line in axes.lines)
-        )  # runs without validation
+        # Runs without validation have no Dice to draw.
+        axes.set_visible(any(len(line.get_xdata()) for line in axes.lines))
     loss.legend()
     save(figure, path)
 
