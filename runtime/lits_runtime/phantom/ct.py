@@ -77,7 +77,7 @@ def make_phantom(
     if spacing_mm is None:
         spacing_mm = (field_mm / matrix, field_mm / matrix, (_TOP_MM - _BOTTOM_MM) / slices)
     x, y, heights = _positions(matrix, slices, spacing_mm, centre)
-    _place_lesions(rng, liver, heights, drawn if lesions is None else lesions)
+    _place_lesions(rng, torso, liver, organs, heights, drawn if lesions is None else lesions)
     volume, labels = _render(seed, torso, liver, organs, Plane(x, y), heights, noise_hu)
     origin = (float(x[0]), float(y[0]), heights[0])
     return _orient(volume, labels, spacing_mm, origin, orientation, seed)
@@ -123,11 +123,22 @@ def _check(
 
 
 def _place_lesions(
-    rng: np.random.Generator, liver: Liver, heights: list[float], count: int
+    rng: np.random.Generator,
+    torso: Torso,
+    liver: Liver,
+    organs: Organs,
+    heights: list[float],
+    count: int,
 ) -> None:
+    """Place lesions where the liver is seen: the organs painted over it would cut them."""
     grid = np.arange(-130, 131, 4, dtype=np.float32)
-    thin = heights[:: max(1, len(heights) // 40)]
-    liver.add_lesions(rng, Plane(grid, grid), thin, count)
+    plane, thin = Plane(grid, grid), heights[:: max(1, len(heights) // 40)]
+    chest, room = torso.diaphragm(plane), []
+    for z in thin:
+        within = plane.within(torso.cavity(z))
+        distance = liver.distance(plane, z, within, z - chest)
+        room.append(np.minimum(distance, organs.clearance(plane, z, within)))
+    liver.add_lesions(rng, plane, thin, np.stack(room), count)
 
 
 def _render(

@@ -121,19 +121,15 @@ class Liver:
         return smooth_min(distance, within[window] - self.inset, 4)
 
     def add_lesions(
-        self, rng: np.random.Generator, plane: Plane, heights: list[float], count: int
+        self, rng: np.random.Generator, plane: Plane, heights: list[float], room: Array, count: int
     ) -> None:
         """Place lesions inside the liver, centred on slices out of `heights` (z in mm).
 
-        Their centres lie on slices so that each is seen however far apart the slices are.
+        Their centres lie on slices so that each is seen however far apart the slices are. `room`
+        is the distance in mm (slices, rows, columns) to the nearest place outside the liver, or
+        to what is painted over it.
         """
-        chest = self.torso.diaphragm(plane)
-        depth = np.stack(
-            [
-                self.distance(plane, z, plane.within(self.torso.cavity(z)), z - chest)
-                for z in heights
-            ]
-        )
+        depth = room.copy()
         for _ in range(count):
             radius = float(np.clip(np.exp(rng.normal(2.65, 0.45)), 5, 35))
             radius = min(radius, max(5.0, float(depth.max()) * 0.95))

@@ -5,10 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from lits_runtime.phantom.liver import Liver
-from lits_runtime.phantom.shapes import Array, Blob, Branch, Canvas, Grain, Waves, chain, grow
+from lits_runtime.phantom.shapes import (
+    WHOLE,
+    Array,
+    Blob,
+    Branch,
+    Canvas,
+    Grain,
+    Plane,
+    Waves,
+    Window,
+    chain,
+    grow,
+)
 from lits_runtime.phantom.torso import FAT_HU, Torso, sternum
 
 AIR_HU = -990.0
+_NEAR_MM = 60.0
+"""Above or below an organ by more than this, no lesion reaches it."""
 
 
 class Organs:
@@ -179,6 +193,33 @@ class Organs:
             self._tube(canvas, branch, 40.0, grow_mm=1.2)
             self._tube(canvas, branch, self.blood_hu)
 
+    def clearance(self, plane: Plane, z: float, within: Array) -> Array:
+        """Return the distance (rows, columns) to what may cover the liver, positive outside it.
+
+        `within` is the distance to the cavity's wall, over the whole plane.
+        """
+        nearest = np.full(within.shape, -np.inf, np.float32)
+        for outer, _, _ in self.kidneys:
+            if outer.crosses(z, _NEAR_MM):
+                nearest = np.maximum(nearest, self._fascia(outer, plane, z, within))
+        if self.has_gallbladder and self.gallbladder.crosses(z, _NEAR_MM):
+            nearest = np.maximum(nearest, self.gallbladder.distance(plane, z, WHOLE))
+        for branch in self.cava:
+            nearest = np.maximum(nearest, branch.distance(plane, z, WHOLE))
+        clear: Array = -nearest
+        return clear
+
+    def _fascia(
+        self, outer: Blob, plane: Plane, z: float, within: Array, window: Window = WHOLE
+    ) -> Array:
+        """Return the distance to the surface of a kidney's fat."""
+        behind = outer.moved((0.0 if outer.centre[0] > 0 else 8.0, 18.0, 0.0))
+        around = np.maximum(
+            outer.distance(plane, z, window, 4), behind.distance(plane, z, window, 4)
+        )
+        fat: Array = np.minimum(around, within[window] - 2)
+        return fat
+
     def paint_sternum(self, canvas: Canvas) -> None:
         """Paint the breastbone, over the body wall."""
         if self.sternum.crosses(canvas.z):
@@ -242,15 +283,9 @@ class Organs:
         if not outer.crosses(z, 7):
             return
         window = outer.window(plane, 12)
-        inside = within[window] - 5
-        behind = outer.moved((0.0 if outer.centre[0] > 0 else 8.0, 18.0, 0.0))
-        around = np.maximum(
-            outer.distance(plane, z, window, 4), behind.distance(plane, z, window, 4)
-        )
-        fascia = np.minimum(around, inside + 3)
-        canvas.replace(fascia, FAT_HU, window)
+        canvas.replace(self._fascia(outer, plane, z, within, window), FAT_HU, window)
         bumps = 0.6 * self.bumps.at(plane, z, window)
-        distance = np.minimum(outer.distance(plane, z, window) + bumps, inside)
+        distance = np.minimum(outer.distance(plane, z, window) + bumps, within[window] - 5)
         canvas.replace(distance, self.cortex_hu, window)
         pyramids = distance - 7.5 + np.minimum(lobes.at(plane, z, window), 3)
         canvas.replace(pyramids, self.cortex_hu * 0.72, window)

@@ -4,8 +4,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lits_runtime.phantom.ct import ORIENTATIONS, Phantom, make_phantom, write_phantom
+from lits_runtime.phantom.organs import Organs
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,19 @@ def test_lesions_lie_in_the_liver(case: Phantom) -> None:
         liver_low = np.maximum.accumulate(case.labels == 1, axis=axis)
         assert (low & high)[lesion].all()
         assert liver_low[lesion].mean() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 7, 13])
+def test_no_other_organ_covers_a_lesion(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kidney and its fat, painted last, left a third of a lesion."""
+    case = make_phantom(seed, matrix=96, slices=64, lesions=3)
+    monkeypatch.setattr(Organs, "paint_after_liver", lambda *arguments: None)
+    whole = make_phantom(seed, matrix=96, slices=64, lesions=3)
+    lesions, count = ndimage.label(whole.labels == 2)
+    assert count >= 1
+    seen = ndimage.mean(case.labels == 2, lesions, range(1, count + 1))
+    assert min(seen) > 0.9
 
 
 def test_no_lesions() -> None:
