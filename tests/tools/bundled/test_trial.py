@@ -21,7 +21,14 @@ from lits_tools.bundled import data as trial_data
 from lits_tools.bundled.folds.__main__ import main
 from lits_tools.bundled.folds.figures import worst_slices
 from lits_tools.bundled.folds.left_out import gmac
-from lits_tools.bundled.folds.table import SCORES, Judged, by_case, interval, summary
+from lits_tools.bundled.folds.table import (
+    SCORES,
+    Judged,
+    by_case,
+    differences,
+    interval,
+    summary,
+)
 from lits_tools.bundled.settings import (
     BASELINE_NAME,
     DEFAULT_FILE,
@@ -206,6 +213,16 @@ def test_what_cannot_be_trained_is_a_usage_error(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "one-slice" in result.output
 
 
+NO_CHOICE = Inference((0.5, 0.5))
+
+
+def test_a_setting_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    where = ["train", str(tmp_path), str(tmp_path / "out")]
+    result = CliRunner().invoke(main, [*where, "--set", "epoch=3"])
+    assert result.exit_code == 2 and "epoch" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def scores_of(case_id: str, right: int) -> CaseScores:
     voxels = np.tile([[100, 90], [100, right]], (len(SEARCHES), 1, 1)).astype(np.int64)
     counts = Counts(voxels, [(0, 1), *[(0, 0)] * 2, (1, 1)], [(0, 0)] * 4)
@@ -221,12 +238,27 @@ def test_intervals_draw_all_scans_of_a_patient_together() -> None:
     assert interval(cases, 0, lesion, one) is None, "one patient has no spread"
     pairs = interval(cases, 0, lesion, {"0": "A", "1": "A", "3": "B", "4": "B"})
     assert pairs is not None and pairs[1] - pairs[0] > apart[1] - apart[0]
-    judged = Judged("mine", tuple(cases), 0, Inference((0.5, 0.5)), 0.4)
+    judged = Judged("mine", tuple(cases), 0, NO_CHOICE, 0.4)
     header, _, line = summary([judged], {}).splitlines()
     assert header.count("|") == line.count("|")
     assert "| 0.900 ± 0.000 (0.900 to 0.900) | 0.400 ± 0.283 (" in line
     assert "| 0/5 | 0/0 | 0/0 | 5/5 | 0.40 | 5 |" in line
     assert [row.split()[1] for row in by_case(judged).splitlines()[2:]] == list("01234")
+
+
+def test_differences_are_those_of_the_cases_that_both_have() -> None:
+    first = Judged("first", tuple(scores_of(str(n), 20 * n) for n in range(4)), 0, NO_CHOICE)
+    other = Judged(
+        "other", tuple(scores_of(str(n), 20 * n + 10) for n in range(1, 9)), 0, NO_CHOICE
+    )
+    line = differences(first, [other], {}).splitlines()[2]
+    assert line == (
+        "| other | +0.000 (+0.000 to +0.000), 0 better, 0 worse "
+        "| +0.100 (+0.100 to +0.100), 3 better, 0 worse |"
+    )
+    one_patient = differences(first, [other], dict.fromkeys("0123", "A"))
+    assert "| +0.100, 3 better" in one_patient
+    assert "| - | - |" in differences(first, [Judged("none", (), 0, NO_CHOICE)], {})
 
 
 def test_worst_slices_lie_apart() -> None:

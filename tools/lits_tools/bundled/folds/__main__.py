@@ -51,16 +51,36 @@ def main() -> None:
 @click.argument("name", default="default")
 @click.option("--fold", "only", type=click.IntRange(0), help="One fold.  [default: all]")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a setting of the recipe, such as epochs.  Repeatable.",
+)
 @data_option
 @shared_options
-def train(shared: Path, output: Path, name: str, only: int | None, device: str, data: Path) -> None:
+def train(
+    shared: Path,
+    output: Path,
+    name: str,
+    only: int | None,
+    device: str,
+    settings: tuple[str, ...],
+    data: Path,
+) -> None:
     """Train the folds of recipe NAME in OUTPUT on the data in SHARED; a run there is resumed."""
     from lits_tools.bundled.trial import Trial
+    from lits_train.cli.recipe_options import overridden
     from lits_train.network.checkpoint import LAST_NAME
 
     described = TrialData.read(data)
     if name not in (*VARIANTS, BASELINE_NAME):
         raise click.UsageError(f"{name}: expected one of {', '.join((*VARIANTS, BASELINE_NAME))}")
+    try:
+        recipe, _ = overridden(variant(name, described.recipe), None, [*settings])
+    except ValueError as error:
+        raise click.UsageError(" ".join(str(error).split())) from error
     for fold, case_ids in enumerate(described.folds):
         if only not in (None, fold):
             continue
@@ -70,7 +90,7 @@ def train(shared: Path, output: Path, name: str, only: int | None, device: str, 
             shared,
             output,
             run,
-            variant(name, described.recipe),
+            recipe,
             tuple(case_ids),
             device=device,
             resume=(output / run / LAST_NAME).exists(),
@@ -95,7 +115,7 @@ def score(shared: Path, output: Path, name: str, worst: int, data: Path) -> None
 
     described = TrialData.read(data)
     runs = _runs(output, name, described)
-    one = _judged(output, name, described)
+    one = _interpolated(_judged(output, name, described), output, runs, described)
     folder = output / name
     folder.mkdir(exist_ok=True)
     text = _page(one, _patients(described, shared))
@@ -114,12 +134,18 @@ def score(shared: Path, output: Path, name: str, worst: int, data: Path) -> None
 @data_option
 @shared_options
 def compare(shared: Path, output: Path, names: tuple[str, ...], data: Path) -> None:
-    """One line for each of NAMES, each with what its own folds choose."""
-    from lits_tools.bundled.folds.table import summary
+    """One line for each of NAMES, each with what its own folds choose.
+
+    Then the difference of each from the first, on the cases that both were scored on.
+    """
+    from lits_tools.bundled.folds.table import differences, summary
 
     described = TrialData.read(data)
     judged = [_judged(output, name, described) for name in names]
-    click.echo(summary(judged, _patients(described, shared)))
+    patients = _patients(described, shared)
+    click.echo(summary(judged, patients))
+    if len(judged) > 1:
+        click.echo("\n" + differences(judged[0], judged[1:], patients))
 
 
 @main.command(cls=Command)
@@ -155,29 +181,32 @@ def _runs(output: Path, name: str, data: TrialData) -> dict[int, Path]:
 
 def _judged(output: Path, name: str, data: TrialData) -> "Judged":
     """The left-out cases of all trained folds of a recipe, and what they choose."""
-    from lits_tools.bundled.folds.left_out import FOLDER, gmac, interpolation, labeller_of
+    from lits_tools.bundled.folds.left_out import FOLDER, gmac, labeller_of
     from lits_tools.bundled.folds.left_out import score as score_cases
     from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
-    from lits_train.validation.interpolation import choose_interpolation
 
     cases: list[CaseScores] = []
-    runs, sources = _runs(output, name, data), output / "sources"
-    for fold, run in runs.items():
+    for fold, run in _runs(output, name, data).items():
+        sources = output / "sources"
         scores = score_cases(labeller_of(run), sources, data.folds[fold], run / FOLDER)
         cases += scores.cases if scores is not None else ()
         recipe = load_checkpoint(run / LAST_NAME).recipe
-    one = _chosen(name, cases, gmac(recipe))
-    interpolated = [
+    return _chosen(name, cases, gmac(recipe))
+
+
+def _interpolated(one: "Judged", output: Path, runs: dict[int, Path], data: TrialData) -> "Judged":
+    """The same with the distance of the interpolation, and what it was chosen by."""
+    from lits_tools.bundled.folds.left_out import interpolation, labeller_of
+    from lits_train.validation.interpolation import choose_interpolation
+
+    sources = output / "sources"
+    cases = tuple(
         case
         for fold, run in runs.items()
         for case in interpolation(labeller_of(run), sources, data.folds[fold], run, one.inference)
-    ]
-    distance_mm = choose_interpolation(interpolated)
-    return replace(
-        one,
-        inference=replace(one.inference, interpolation_mm=distance_mm),
-        interpolated=tuple(interpolated),
     )
+    inference = replace(one.inference, interpolation_mm=choose_interpolation(cases))
+    return replace(one, inference=inference, interpolated=cases)
 
 
 def _chosen(name: str, cases: "Iterable[CaseScores]", cost: float | None) -> "Judged":

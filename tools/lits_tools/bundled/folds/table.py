@@ -1,6 +1,6 @@
 """Scores of cross-validations as tables in Markdown, with intervals over patients."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,8 @@ SCORES: Mapping[str, Score] = {
 }
 """Dice as a mean over cases; false ml as a mean over those that are known to have no lesion."""
 
+_PAIRED = ("liver Dice", "lesion Dice")
+
 
 def interval(
     cases: Sequence[CaseScores], candidate: int, score: Score, patients: Mapping[str, str]
@@ -59,16 +61,27 @@ def interval(
         score: of some cases.
         patients: by case ID; a case that is not listed is a patient of its own.
     """
-    by_patient: dict[str, list[CaseScores]] = {}
-    for case in cases:
-        by_patient.setdefault(patients.get(case.case_id, case.case_id), []).append(case)
+    by_id = {case.case_id: case for case in cases}
+    return _resampled(
+        by_id, lambda drawn: score([by_id[name] for name in drawn], candidate), patients
+    )
+
+
+def _resampled(
+    case_ids: Iterable[str],
+    score: Callable[[Sequence[str]], float | None],
+    patients: Mapping[str, str],
+) -> tuple[float, float] | None:
+    by_patient: dict[str, list[str]] = {}
+    for case_id in case_ids:
+        by_patient.setdefault(patients.get(case_id, case_id), []).append(case_id)
     groups, rng = list(by_patient.values()), np.random.default_rng(0)
     if len(groups) < 2:
         return None
     values = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(groups), size=len(groups))
-        value = score([case for index in drawn for case in groups[index]], candidate)
+        value = score([case_id for index in drawn for case_id in groups[index]])
         values += [] if value is None else [value]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail]).tolist() if values else (np.nan, np.nan)
@@ -95,6 +108,36 @@ def _cell(one: Judged, score: Score, patients: Mapping[str, str]) -> str:
     spread = np.std([part for part in single if part is not None])
     text = f"{value:.3f} ± {spread:.3f}"
     return text if ends is None else f"{text} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def differences(first: Judged, others: Sequence[Judged], patients: Mapping[str, str]) -> str:
+    """What each of the others scores more than the first, case by case.
+
+    Means over the cases that both were scored on, with intervals over the patients, and how many
+    cases are better and worse. The spread between patients, which is most of that in `summary`,
+    cancels out.
+    """
+    rows = [[f"difference from {first.name}", *_PAIRED]]
+    for other in others:
+        rows.append([other.name, *(_difference(first, other, name, patients) for name in _PAIRED)])
+    return markdown(rows)
+
+
+def _difference(first: Judged, other: Judged, name: str, patients: Mapping[str, str]) -> str:
+    score, before = SCORES[name], {case.case_id: case for case in first.cases}
+    apart: dict[str, float] = {}
+    for case in other.cases:
+        if case.case_id in before:
+            old = score([before[case.case_id]], first.candidate)
+            new = score([case], other.candidate)
+            if old is not None and new is not None:
+                apart[case.case_id] = new - old
+    if not apart:
+        return "-"
+    ends = _resampled(apart, lambda drawn: mean(apart[case_id] for case_id in drawn), patients)
+    better, worse = (sum(sign * value > 0 for value in apart.values()) for sign in (1, -1))
+    between = "" if ends is None else f" ({ends[0]:+.3f} to {ends[1]:+.3f})"
+    return f"{np.mean([*apart.values()]):+.3f}{between}, {better} better, {worse} worse"
 
 
 def by_case(one: Judged) -> str:
