@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lits_runtime.phantom.kidney import Kidney
 from lits_runtime.phantom.liver import Liver
 from lits_runtime.phantom.shapes import (
     WHOLE,
@@ -14,7 +15,6 @@ from lits_runtime.phantom.shapes import (
     Grain,
     Plane,
     Waves,
-    Window,
     chain,
     grow,
 )
@@ -86,7 +86,7 @@ class Organs:
         self.splenic = chain(points + np.array([0, 8, 4]), 4.5, 3.5)
 
     def _kidneys(self, rng: np.random.Generator) -> None:
-        self.kidneys: list[tuple[Blob, Blob, Waves]] = []
+        self.kidneys: list[Kidney] = []
         for side, height in ((-1, -152.0), (1, -138.0)):
             at = (side * 0.46, 0.52, height)
             outer = self._blob(rng, at, (28, 27, 55), 0.3, 7)
@@ -95,7 +95,8 @@ class Organs:
             sinus = Blob(
                 (x - side * 15, y - 7, z), (float(first), float(second), float(third)), rng, 0.3
             )
-            self.kidneys.append((outer, sinus, Waves(rng, 4.5, 14, 34)))
+            lobes = Waves(rng, 4.5, 14, 34)
+            self.kidneys.append(Kidney(outer, sinus, lobes, self.bumps, self.cortex_hu))
 
     def _bowel(self, rng: np.random.Generator) -> None:
         wide, deep = self.torso.half_width, self.torso.half_depth
@@ -148,8 +149,8 @@ class Organs:
             heading = np.array([rng.uniform(-1, 1.1), rng.uniform(-0.9, 0.1), rng.uniform(-1, 0.2)])
             self.mesentery += grow(rng, start, heading, rng.uniform(20, 34), 2.6, 3)
         self.renal: list[Branch] = []
-        for outer, _, _ in self.kidneys:
-            x, y, z = outer.centre
+        for kidney in self.kidneys:
+            x, y, z = kidney.outer.centre
             ends = [(x * 0.62, y - 6, z), (x * 0.35, y - 16, z + 6), (-12.0, back - 32, z + 8)]
             self.renal += chain(np.array(ends), 4, 5)
 
@@ -175,8 +176,8 @@ class Organs:
     def paint_after_liver(self, canvas: Canvas, within: Array, chest_mm: Array) -> None:
         """Paint what covers the liver where they meet."""
         plane, z = canvas.plane, canvas.z
-        for outer, sinus, lobes in self.kidneys:
-            self._paint_kidney(canvas, outer, sinus, lobes, within)
+        for kidney in self.kidneys:
+            kidney.paint(canvas, within)
         for branch in self.renal:
             self._tube(canvas, branch, self.vein_hu + 10)
         if self.has_gallbladder and self.gallbladder.crosses(z):
@@ -199,26 +200,15 @@ class Organs:
         `within` is the distance to the cavity's wall, over the whole plane.
         """
         nearest = np.full(within.shape, -np.inf, np.float32)
-        for outer, _, _ in self.kidneys:
-            if outer.crosses(z, _NEAR_MM):
-                nearest = np.maximum(nearest, self._fascia(outer, plane, z, within))
+        for kidney in self.kidneys:
+            if kidney.outer.crosses(z, _NEAR_MM):
+                nearest = np.maximum(nearest, kidney.fat(plane, z, within))
         if self.has_gallbladder and self.gallbladder.crosses(z, _NEAR_MM):
             nearest = np.maximum(nearest, self.gallbladder.distance(plane, z, WHOLE))
         for branch in self.cava:
             nearest = np.maximum(nearest, branch.distance(plane, z, WHOLE))
         clear: Array = -nearest
         return clear
-
-    def _fascia(
-        self, outer: Blob, plane: Plane, z: float, within: Array, window: Window = WHOLE
-    ) -> Array:
-        """Return the distance to the surface of a kidney's fat."""
-        behind = outer.moved((0.0 if outer.centre[0] > 0 else 8.0, 18.0, 0.0))
-        around = np.maximum(
-            outer.distance(plane, z, window, 4), behind.distance(plane, z, window, 4)
-        )
-        fat: Array = np.minimum(around, within[window] - 2)
-        return fat
 
     def paint_sternum(self, canvas: Canvas) -> None:
         """Paint the breastbone, over the body wall."""
@@ -275,23 +265,6 @@ class Organs:
                 if inset:
                     air = np.minimum(distance, level - plane.y[window[0]])
                     canvas.paint(air, AIR_HU, window)
-
-    def _paint_kidney(
-        self, canvas: Canvas, outer: Blob, sinus: Blob, lobes: Waves, within: Array
-    ) -> None:
-        plane, z = canvas.plane, canvas.z
-        if not outer.crosses(z, 7):
-            return
-        window = outer.window(plane, 12)
-        canvas.replace(self._fascia(outer, plane, z, within, window), FAT_HU, window)
-        bumps = 0.6 * self.bumps.at(plane, z, window)
-        distance = np.minimum(outer.distance(plane, z, window) + bumps, within[window] - 5)
-        canvas.replace(distance, self.cortex_hu, window)
-        pyramids = distance - 7.5 + np.minimum(lobes.at(plane, z, window), 3)
-        canvas.replace(pyramids, self.cortex_hu * 0.72, window)
-        hollow = sinus.distance(plane, z, window) + 0.7 * lobes.at(plane, z, window)
-        canvas.replace(np.minimum(hollow, distance + 9), -75.0, window)
-        canvas.replace(hollow - 5.5, 45.0, window)
 
     def _paint_heart(self, canvas: Canvas, within: Array, chest_mm: Array) -> None:
         plane, z = canvas.plane, canvas.z
