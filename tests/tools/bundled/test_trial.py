@@ -168,8 +168,13 @@ def test_folds_are_trained_scored_and_drawn(shared: Path, work: Path) -> None:
     for name, width in (("curves", 1000), ("worst", 1000)):
         with Image.open(work / f"default/{name}.png") as picture:
             assert picture.width > width
-    compared = CliRunner().invoke(main, ["compare", *arguments])
-    assert compared.stdout.splitlines()[2].startswith("| default | ")
+    shutil.copytree(work / "default-0", work / "same-0")
+    names = [*arguments[:3], "same", *arguments[3:], "--same-settings"]
+    compared = CliRunner().invoke(main, ["compare", *names])
+    lines = compared.stdout.splitlines()
+    assert lines[2].startswith("| default | ") and lines[3].startswith("| same | ")
+    assert f"default: {inference.describe()}" in lines
+    assert lines[-1].startswith("| same | +0.000") and "0 better, 0 worse" in lines[-1]
     missing = CliRunner().invoke(main, ["score", *arguments[:2], "old", *arguments[3:]])
     assert isinstance(missing.exception, DatasetError) or missing.exit_code == 1
     assert trial.export(inference).exists()

@@ -131,9 +131,16 @@ def score(shared: Path, output: Path, name: str, worst: int, data: Path) -> None
 @click.argument("shared", type=EXISTING_FOLDER)
 @click.argument("output", type=EXISTING_FOLDER)
 @click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--same-settings",
+    is_flag=True,
+    help="Score all with what the first chooses, such as the least lesion volume.",
+)
 @data_option
 @shared_options
-def compare(shared: Path, output: Path, names: tuple[str, ...], data: Path) -> None:
+def compare(
+    shared: Path, output: Path, names: tuple[str, ...], same_settings: bool, data: Path
+) -> None:
     """One line for each of NAMES, each with what its own folds choose.
 
     Then the difference of each from the first, on the cases that both were scored on.
@@ -142,10 +149,17 @@ def compare(shared: Path, output: Path, names: tuple[str, ...], data: Path) -> N
 
     described = TrialData.read(data)
     judged = [_judged(output, name, described) for name in names]
+    first = judged[0]
+    if same_settings:
+        judged = [
+            replace(one, candidate=first.candidate, inference=first.inference) for one in judged
+        ]
     patients = _patients(described, shared)
     click.echo(summary(judged, patients))
+    for one in judged[:1] if same_settings else judged:
+        click.echo(f"\n{one.name}: {one.inference.describe()}")
     if len(judged) > 1:
-        click.echo("\n" + differences(judged[0], judged[1:], patients))
+        click.echo("\n" + differences(first, judged[1:], patients))
 
 
 @main.command(cls=Command)
