@@ -198,8 +198,5 @@ def _given(
     from lits_train.network.foreign_weights import Given
     from lits_train.settings.recipe import BASELINE, RECIPES
 
-    try:
-        recipe, stated = overridden(RECIPES[name] if name else BASELINE, config, [*settings])
-    except ValueError as error:
-        raise click.UsageError(" ".join(str(error).split())) from error
+    recipe, stated = overridden(RECIPES[name] if name else BASELINE, config, [*settings])
     return Given(recipe, frozenset(stated | ({"recipe"} if name else set())), **parts)

@@ -120,7 +120,7 @@ def test_lesions_lie_in_the_liver(case: Phantom) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 7, 13])
 def test_no_other_organ_covers_a_lesion(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kidney and its fat, painted last, left a third of a lesion."""
+    """A kidney and its fat, painted last, left half of a lesion and less."""
     case = make_phantom(seed, matrix=96, slices=64, lesions=3)
     monkeypatch.setattr(Organs, "paint_after_liver", lambda *arguments: None)
     whole = make_phantom(seed, matrix=96, slices=64, lesions=3)

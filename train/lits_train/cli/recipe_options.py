@@ -58,9 +58,16 @@ def overridden(recipe: Recipe, config: Path | None, given: list[str]) -> tuple[R
     """A recipe overridden by a TOML file, then by FIELD=VALUE texts, and the fields named in both.
 
     Raises:
-        ValueError: a field is unknown, or its value is not allowed.
+        click.UsageError: a field is unknown, or its value is not allowed.
         OSError: the file is not readable.
     """
+    try:
+        return _overridden(recipe, config, given)
+    except ValueError as error:
+        raise click.UsageError(" ".join(str(error).split())) from error
+
+
+def _overridden(recipe: Recipe, config: Path | None, given: list[str]) -> tuple[Recipe, set[str]]:
     from lits_train.settings.overrides import override, read_toml
 
     values: dict[str, object] = dict(read_toml(config)) if config else {}

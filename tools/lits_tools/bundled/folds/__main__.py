@@ -77,10 +77,7 @@ def train(
     described = TrialData.read(data)
     if name not in (*VARIANTS, BASELINE_NAME):
         raise click.UsageError(f"{name}: expected one of {', '.join((*VARIANTS, BASELINE_NAME))}")
-    try:
-        recipe, _ = overridden(variant(name, described.recipe), None, [*settings])
-    except ValueError as error:
-        raise click.UsageError(" ".join(str(error).split())) from error
+    recipe, _ = overridden(variant(name, described.recipe), None, [*settings])
     for fold, case_ids in enumerate(described.folds):
         if only not in (None, fold):
             continue
@@ -200,8 +197,8 @@ def _judged(output: Path, name: str, data: TrialData) -> "Judged":
     from lits_train.network.checkpoint import LAST_NAME, load_checkpoint
 
     cases: list[CaseScores] = []
+    sources = output / "sources"
     for fold, run in _runs(output, name, data).items():
-        sources = output / "sources"
         scores = score_cases(labeller_of(run), sources, data.folds[fold], run / FOLDER)
         cases += scores.cases if scores is not None else ()
         recipe = load_checkpoint(run / LAST_NAME).recipe

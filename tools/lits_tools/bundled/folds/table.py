@@ -124,14 +124,13 @@ def differences(first: Judged, others: Sequence[Judged], patients: Mapping[str, 
 
 
 def _difference(first: Judged, other: Judged, name: str, patients: Mapping[str, str]) -> str:
-    score, before = SCORES[name], {case.case_id: case for case in first.cases}
+    score = SCORES[name]
+    before = {case.case_id: score([case], first.candidate) for case in first.cases}
     apart: dict[str, float] = {}
     for case in other.cases:
-        if case.case_id in before:
-            old = score([before[case.case_id]], first.candidate)
-            new = score([case], other.candidate)
-            if old is not None and new is not None:
-                apart[case.case_id] = new - old
+        old, new = before.get(case.case_id), score([case], other.candidate)
+        if old is not None and new is not None:
+            apart[case.case_id] = new - old
     if not apart:
         return "-"
     ends = _resampled(apart, lambda drawn: mean(apart[case_id] for case_id in drawn), patients)
