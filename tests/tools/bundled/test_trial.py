@@ -1,6 +1,7 @@
 """The trainings behind the bundled model and their folds, on a small stand-in for the data."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ from lits_tools.bundled.folds.table import (
     Judged,
     by_case,
     differences,
-    interval,
+    estimate,
     summary,
 )
 from lits_tools.bundled.settings import (
@@ -236,13 +237,13 @@ def scores_of(case_id: str, right: int) -> CaseScores:
 
 def test_intervals_draw_all_scans_of_a_patient_together() -> None:
     cases = [scores_of(str(number), 20 * number) for number in range(5)]
-    lesion = SCORES["lesion Dice"]
-    assert lesion(cases, 0) == pytest.approx(0.4)
-    apart, one = interval(cases, 0, lesion, {}), dict.fromkeys("01234", "A")
-    assert apart is not None and 0 <= apart[0] < 0.4 < apart[1] <= 0.8
-    assert interval(cases, 0, lesion, one) is None, "one patient has no spread"
-    pairs = interval(cases, 0, lesion, {"0": "A", "1": "A", "3": "B", "4": "B"})
-    assert pairs is not None and pairs[1] - pairs[0] > apart[1] - apart[0]
+    lesion = SCORES["lesion Dice"](cases, 0)
+    apart, one = estimate(lesion, cases, {}), dict.fromkeys("01234", "A")
+    assert apart.value == pytest.approx(0.4) and 0 <= apart.low < 0.4 < apart.high <= 0.8
+    assert math.isnan(estimate(lesion, cases, one).low), "one patient has no spread"
+    pairs = estimate(lesion, cases, {"0": "A", "1": "A", "3": "B", "4": "B"})
+    assert pairs.value == pytest.approx(0.4)
+    assert pairs.high - pairs.low > apart.high - apart.low
     judged = Judged("mine", tuple(cases), 0, NO_CHOICE, 0.4)
     header, _, line = summary([judged], {}).splitlines()
     assert header.count("|") == line.count("|")

@@ -1,19 +1,27 @@
 """Scores of cross-validations as tables in Markdown, with intervals over patients."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lits_tools.scores.statistic import (
+    RESAMPLES,
+    Estimate,
+    Statistic,
+    Values,
+    case_weights,
+    mean,
+    ratio,
+)
 from lits_train.settings.inference import Inference
 from lits_train.validation.case_scores import CaseScores
 from lits_train.validation.lesions_found import added_up
-from lits_train.validation.tables import SIZE_NAMES, mean, mean_dice, size_rows
+from lits_train.validation.tables import SIZE_NAMES, size_rows
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-
-Score = Callable[[Sequence[CaseScores], int], float | None]
+Score = Callable[[Sequence[CaseScores], int], Statistic]
+"""A score of cases under a setting of inference."""
 
 
 @dataclass(frozen=True)
@@ -30,62 +38,48 @@ class Judged:
     """Cases without interpolation and with each of its distances."""
 
 
-def lesion_recall(cases: Sequence[CaseScores], candidate: int) -> float | None:
+def lesion_recall(cases: Sequence[CaseScores], candidate: int) -> Statistic:
     """Found lesions over all lesions of the cases."""
-    known = [case.counts[candidate].recall for case in cases if "lesion" in case.classes]
-    found, every = np.sum(added_up(known), axis=0)
-    return float(found / every) if every else None
+    known = [case.counts[candidate].recall if "lesion" in case.classes else () for case in cases]
+    counts = [np.sum(added_up([one]), axis=0) if one else (0, 0) for one in known]
+    return ratio(np.array(counts, int).reshape(-1, 2))
+
+
+def _values(values: Iterable[float | None]) -> Values:
+    return np.array([math.nan if value is None else value for value in values], float)
 
 
 SCORES: Mapping[str, Score] = {
-    "liver Dice": lambda cases, candidate: mean_dice(cases, candidate, "liver"),
-    "lesion Dice": lambda cases, candidate: mean_dice(cases, candidate, "lesion"),
+    "liver Dice": lambda cases, k: mean(_values(case.dice(k)["liver"] for case in cases)),
+    "lesion Dice": lambda cases, k: mean(_values(case.dice(k)["lesion"] for case in cases)),
     "lesion recall": lesion_recall,
-    "false ml": lambda cases, candidate: mean(case.false_ml(candidate) for case in cases),
+    "false ml": lambda cases, k: mean(_values(case.false_ml(k) for case in cases)),
 }
 """Dice as a mean over cases; false ml as a mean over those that are known to have no lesion."""
 
-_PAIRED = ("liver Dice", "lesion Dice")
+_PAIRED = ("liver", "lesion")
 
 
-def interval(
-    cases: Sequence[CaseScores], candidate: int, score: Score, patients: Mapping[str, str]
-) -> tuple[float, float] | None:
-    """95 % interval of a score over resamples of the patients; None if there are fewer than two.
-
-    All scans of a patient are drawn together.
+def estimate(
+    score: Statistic, cases: Sequence[CaseScores], patients: Mapping[str, str]
+) -> Estimate:
+    """A score of cases with its interval over patients, all scans of one being drawn together.
 
     Args:
-        cases: to score.
-        candidate: the setting of inference.
-        score: of some cases.
+        score: of the cases.
+        cases: in their order.
         patients: by case ID; a case that is not listed is a patient of its own.
     """
-    by_id = {case.case_id: case for case in cases}
-    return _resampled(
-        by_id, lambda drawn: score([by_id[name] for name in drawn], candidate), patients
+    names = [patients.get(case.case_id, case.case_id) for case in cases]
+    _, patient = np.unique(names, return_inverse=True)
+    groups = np.eye(max(patient, default=-1) + 1)[:, patient]
+    grouped = replace(
+        score,
+        columns=groups @ score.columns,
+        defined=groups @ score.defined > 0,
+        infinite=groups @ score.infinite > 0,
     )
-
-
-def _resampled(
-    case_ids: Iterable[str],
-    score: Callable[[Sequence[str]], float | None],
-    patients: Mapping[str, str],
-) -> tuple[float, float] | None:
-    by_patient: dict[str, list[str]] = {}
-    for case_id in case_ids:
-        by_patient.setdefault(patients.get(case_id, case_id), []).append(case_id)
-    groups, rng = list(by_patient.values()), np.random.default_rng(0)
-    if len(groups) < 2:
-        return None
-    values = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(len(groups), size=len(groups))
-        value = score([case_id for index in drawn for case_id in groups[index]])
-        values += [] if value is None else [value]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]).tolist() if values else (np.nan, np.nan)
-    return low, high
+    return grouped.estimate(case_weights(len(groups), RESAMPLES, seed=0))
 
 
 def summary(judged: Sequence[Judged], patients: Mapping[str, str]) -> str:
@@ -100,14 +94,13 @@ def summary(judged: Sequence[Judged], patients: Mapping[str, str]) -> str:
 
 
 def _cell(one: Judged, score: Score, patients: Mapping[str, str]) -> str:
-    value = score(one.cases, one.candidate)
-    if value is None:
+    pooled = score(one.cases, one.candidate)
+    if not pooled.defined.any():
         return "-"
-    ends = interval(one.cases, one.candidate, score, patients)
-    single = [score([case], one.candidate) for case in one.cases]
-    spread = np.std([part for part in single if part is not None])
-    text = f"{value:.3f} ± {spread:.3f}"
-    return text if ends is None else f"{text} ({ends[0]:.3f} to {ends[1]:.3f})"
+    spread = np.nanstd(pooled.resampled(np.eye(len(one.cases))))
+    given = estimate(pooled, one.cases, patients)
+    text = f"{given.value:.3f} ± {spread:.3f}"
+    return text if math.isnan(given.low) else f"{text} ({given.low:.3f} to {given.high:.3f})"
 
 
 def differences(first: Judged, others: Sequence[Judged], patients: Mapping[str, str]) -> str:
@@ -117,26 +110,23 @@ def differences(first: Judged, others: Sequence[Judged], patients: Mapping[str, 
     cases are better and worse. The spread between patients, which is most of that in `summary`,
     cancels out.
     """
-    rows = [[f"difference from {first.name}", *_PAIRED]]
+    rows = [[f"difference from {first.name}", *(f"{name} Dice" for name in _PAIRED)]]
     for other in others:
         rows.append([other.name, *(_difference(first, other, name, patients) for name in _PAIRED)])
     return markdown(rows)
 
 
 def _difference(first: Judged, other: Judged, name: str, patients: Mapping[str, str]) -> str:
-    score = SCORES[name]
-    before = {case.case_id: score([case], first.candidate) for case in first.cases}
-    apart: dict[str, float] = {}
-    for case in other.cases:
-        old, new = before.get(case.case_id), score([case], other.candidate)
-        if old is not None and new is not None:
-            apart[case.case_id] = new - old
-    if not apart:
+    before = {case.case_id: case.dice(first.candidate)[name] for case in first.cases}
+    common = [case for case in other.cases if case.case_id in before]
+    new = _values(case.dice(other.candidate)[name] for case in common)
+    apart = new - _values(before[case.case_id] for case in common)
+    if np.isnan(apart).all():
         return "-"
-    ends = _resampled(apart, lambda drawn: mean(apart[case_id] for case_id in drawn), patients)
-    better, worse = (sum(sign * value > 0 for value in apart.values()) for sign in (1, -1))
-    between = "" if ends is None else f" ({ends[0]:+.3f} to {ends[1]:+.3f})"
-    return f"{np.mean([*apart.values()]):+.3f}{between}, {better} better, {worse} worse"
+    given = estimate(mean(apart), common, patients)
+    between = "" if math.isnan(given.low) else f" ({given.low:+.3f} to {given.high:+.3f})"
+    better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+    return f"{given.value:+.3f}{between}, {better} better, {worse} worse"
 
 
 def by_case(one: Judged) -> str:
